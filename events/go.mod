@@ -1,0 +1,4 @@
+module github.com/sluice-gitops/sluice/events
+
+go 1.26.0
+

@@ -1,0 +1,6 @@
+module github.com/sluice-gitops/sluice/internal
+
+go 1.26.0
+
+replace github.com/sluice-gitops/sluice/events => ../events
+replace github.com/sluice-gitops/sluice/deploy => ../deploy
