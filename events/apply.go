@@ -1,0 +1,116 @@
+package events
+
+// Applied says which object, cluster and revision an applier speaks of.
+type Applied struct {
+	Cluster string `json:"cluster"`
+	Object  Key    `json:"object"`
+	UID     string `json:"uid"`
+	// Revision is the source revision that was applied or attempted.
+	Revision string `json:"revision"`
+	// RenderID is empty when no render was reached.
+	RenderID string `json:"renderID,omitempty"`
+}
+
+// ObjectRef names a Kubernetes object in the target cluster.
+type ObjectRef struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	// Namespace is empty for cluster-scoped objects.
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String returns Kind/namespace/name, or Kind/name for a cluster-scoped object.
+func (r ObjectRef) String() string {
+	if r.Namespace == "" {
+		return r.Kind + "/" + r.Name
+	}
+	return r.Kind + "/" + r.Namespace + "/" + r.Name
+}
+
+// Change is what happened to one object: created, configured or deleted.
+type Change struct {
+	Object ObjectRef `json:"object"`
+	Action string    `json:"action"`
+}
+
+// ApplyProgressing says that an applier claimed the revision and began.
+type ApplyProgressing struct {
+	Applied
+	// Message is the message of the object's Reconciling condition.
+	Message string `json:"message"`
+}
+
+// ApplySucceeded says that the cluster equals the render, health included when
+// it was asked for.
+type ApplySucceeded struct {
+	Applied
+	// Changes lists changed objects only; empty when nothing had to change.
+	Changes []Change `json:"changes,omitempty"`
+	// DurationMS is how long the apply took, in milliseconds, waits included.
+	DurationMS int64 `json:"durationMS"`
+}
+
+// ApplyFailed says that an attempt ended without success.
+type ApplyFailed struct {
+	Applied
+	// Reason is the reason of the object's Ready condition.
+	Reason string `json:"reason"`
+	// Message names the object that failed and what the API server said.
+	Message string `json:"message"`
+	// Stalled is true when only a changed spec or source can help.
+	Stalled bool `json:"stalled,omitempty"`
+	// Changes lists what was changed before the failure.
+	Changes []Change `json:"changes,omitempty"`
+}
+
+// Health says that the health of an applied revision is known or changed.
+type Health struct {
+	Applied
+	Healthy bool `json:"healthy"`
+	// Message is the message of the object's Healthy condition.
+	Message string `json:"message"`
+	// Waiting lists the objects that are not ready.
+	Waiting []ObjectRef `json:"waiting,omitempty"`
+}
+
+// DriftDetected says that managed objects differ from the render.
+type DriftDetected struct {
+	Applied
+	Objects []ObjectRef `json:"objects"`
+}
+
+// DriftCorrected says that differing objects were put back.
+type DriftCorrected struct {
+	Applied
+	Objects []ObjectRef `json:"objects"`
+	// DurationMS is the time from detection to correction in milliseconds.
+	DurationMS int64 `json:"durationMS"`
+}
+
+// Pruned says that objects which left the render were deleted.
+type Pruned struct {
+	Applied
+	Objects []ObjectRef `json:"objects"`
+}
+
+// EventType implements Data.
+func (ApplyProgressing) EventType() string { return TypeApplyProgressing }
+
+// EventType implements Data.
+func (ApplySucceeded) EventType() string { return TypeApplySucceeded }
+
+// EventType implements Data.
+func (ApplyFailed) EventType() string { return TypeApplyFailed }
+
+// EventType implements Data.
+func (Health) EventType() string { return TypeHealth }
+
+// EventType implements Data.
+func (DriftDetected) EventType() string { return TypeDriftDetected }
+
+// EventType implements Data.
+func (DriftCorrected) EventType() string { return TypeDriftCorrected }
+
+// EventType implements Data.
+func (Pruned) EventType() string { return TypePruned }

@@ -1,0 +1,88 @@
+package events
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names of the streams. EVENTS says what happened; FETCH, BUILD and APPLY queue
+// the keys each stage must look at again; LEASES says who works on a key;
+// AUDIT keeps the events by age for auditors.
+const (
+	StreamEvents = "EVENTS"
+	StreamLeases = "LEASES"
+	StreamAudit  = "AUDIT"
+)
+
+// CheckStream returns the name of a stage's check stream.
+func CheckStream(s Stage) string { return strings.ToUpper(string(s)) }
+
+// SourceSubject is where the fetcher reports a source.
+func SourceSubject(source Key) string { return "sluice.source." + source.tokens() }
+
+// BuildSubject is where the builder reports what it rendered for an object whose
+// output goes to cluster.
+func BuildSubject(cluster string, object Key) string {
+	return "sluice.build." + escape(cluster) + "." + object.tokens()
+}
+
+// ApplySubject is where the applier reports what it did for an object in cluster.
+func ApplySubject(cluster string, object Key) string {
+	return "sluice.apply." + escape(cluster) + "." + object.tokens()
+}
+
+// HookSubject is where the webhook service reports a provider's push.
+func HookSubject(namespace, receiver string) string {
+	return "sluice.hook." + escape(namespace) + "." + escape(receiver)
+}
+
+// CheckSubject is the queue place of a key: one message at most, a newer check
+// replaces an older one.
+func CheckSubject(stage Stage, key Key) string {
+	return fmt.Sprintf("sluice.check.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())
+}
+
+// TimerSubject holds the scheduled message whose target is the key's check.
+func TimerSubject(stage Stage, key Key) string {
+	return fmt.Sprintf("sluice.timer.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())
+}
+
+// CheckFilter matches every check of one lane of a stage.
+func CheckFilter(stage Stage, lane int) string {
+	return fmt.Sprintf("sluice.check.%s.%s.>", stage, laneToken(lane))
+}
+
+// LeaseSubject says which worker holds a key of a stage.
+func LeaseSubject(stage Stage, key Key) string {
+	return "sluice.lease." + string(stage) + "." + key.tokens()
+}
+
+// ParseCheckSubject returns the stage and key of a check subject.
+func ParseCheckSubject(subject string) (Stage, Key, error) {
+	t := strings.Split(subject, ".")
+	if len(t) != 7 || t[0] != "sluice" || t[1] != "check" {
+		return "", Key{}, fmt.Errorf("parse check subject %q: want sluice.check.<stage>.<lane>.<kind>.<namespace>.<name>", subject)
+	}
+	key, err := keyFromTokens(t[4:])
+	if err != nil {
+		return "", Key{}, fmt.Errorf("parse check subject %q: %w", subject, err)
+	}
+	return Stage(t[2]), key, nil
+}
+
+// ParseSubject returns the object an EVENTS subject is about. For
+// sluice.hook.<namespace>.<receiver> the kind is "receiver".
+func ParseSubject(subject string) (Key, error) {
+	t := strings.Split(subject, ".")
+	if len(t) >= 2 && t[0] == "sluice" {
+		switch {
+		case t[1] == "source" && len(t) == 5:
+			return keyFromTokens(t[2:])
+		case (t[1] == "build" || t[1] == "apply") && len(t) == 6:
+			return keyFromTokens(t[3:])
+		case t[1] == "hook" && len(t) == 4:
+			return keyFromTokens([]string{"receiver", t[2], t[3]})
+		}
+	}
+	return Key{}, fmt.Errorf("parse subject %q: not a subject of stream EVENTS", subject)
+}

@@ -1,0 +1,80 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/sluice-gitops/sluice/events"
+)
+
+// ErrConflict says that a subject moved since its log was read: read again and
+// decide again.
+var ErrConflict = errors.New("subject has a newer message")
+
+// Note says why a check was sent. It is a hint: a newer check replaces an older
+// one together with its note, and a worker must be right without it.
+type Note struct {
+	// Reason is one word for logs and traces: source, spec, timer, hook, drift,
+	// dependency, resync.
+	Reason string `json:"reason,omitempty"`
+	// Revision that the sender saw; a worker whose cache is older reads the API server.
+	Revision string `json:"revision,omitempty"`
+	// Objects names what the sender saw drift, in a form the stage defines.
+	Objects []string `json:"objects,omitempty"`
+}
+
+// Check is one key to look at.
+type Check struct {
+	Key  events.Key
+	Note Note
+	// Sequence of the check in its stream; it grows with every newer check of the key.
+	Sequence uint64
+	// Deliveries counts deliveries of this very message, from 1. It is inflated by
+	// busy leases and reset by newer checks, so it is for logs only.
+	Deliveries uint64
+}
+
+// Target is a check to be sent.
+type Target struct {
+	Stage events.Stage
+	Key   events.Key
+	Note  Note
+}
+
+// Result is what a worker wants done before its check is acknowledged.
+type Result struct {
+	// Next is when the key's timer fires: a duration from now. Zero leaves the
+	// timer as it is, Never removes it.
+	Next time.Duration
+}
+
+// Never as Result.Next removes the key's timer.
+const Never time.Duration = -1
+
+// Handler works on one check. A returned error is retryable and retried with
+// backoff, unless it is Permanent: then the check is acknowledged and recorded as
+// a dead letter. ctx ends with the worker, at the deadline, or when the lease is
+// lost.
+type Handler func(ctx context.Context, check Check) (Result, error)
+
+// FanOutHandler names the checks that an event leads to. An error redelivers it.
+type FanOutHandler func(ctx context.Context, e event.Event, subject string) ([]Target, error)
+
+// WorkConfig configures Work.
+type WorkConfig struct {
+	Stage events.Stage
+	// Workers is how many checks are handled at once; 4 when zero.
+	Workers int
+	// Deadline bounds one handler call; 5 minutes when zero.
+	Deadline time.Duration
+}
+
+// FanOutConfig configures FanOut.
+type FanOutConfig struct {
+	// Name of the durable consumer; replicas of a service share it.
+	Name string
+	// Subjects are filters on stream EVENTS, such as sluice.source.>
+	Subjects []string
+}

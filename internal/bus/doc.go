@@ -1,0 +1,16 @@
+// Package bus is Sluice's use of NATS JetStream: the log of events, the queues of
+// checks, timers and leases, with the guarantees the services build on.
+//
+// A service reads and writes three things:
+//
+//   - the log (stream EVENTS): Open gives a cursor over one subject whose last
+//     message is the current truth; Append publishes after it or reports that
+//     somebody else was faster.
+//   - the queue (streams FETCH, BUILD, APPLY): Check asks a stage to look at a key
+//     again, Wake does so later; Work takes checks, one at a time per key.
+//   - the fan-out: FanOut turns deliveries of EVENTS into checks, and does nothing else.
+//
+// Delivery is at least once. A check carries no state, only a hint of why it was
+// sent; the worker reads the newest state of its key. A wiped stream is created
+// again, and every service is told to check all of its keys (Recovered).
+package bus
