@@ -1,0 +1,24 @@
+package kube
+
+import (
+	"fmt"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// Config loads the configuration of the hub cluster: from the kubeconfig file when
+// a path is given, else from KUBECONFIG or the home directory, else from the
+// service account of the pod. The client has no rate limit of its own; the API
+// server's priority and fairness decides.
+func Config(kubeconfig, userAgent string) (*rest.Config, error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("load kubeconfig: %w", err)
+	}
+	cfg.QPS = -1
+	cfg.UserAgent = userAgent
+	return cfg, nil
+}
