@@ -77,7 +77,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return n, err
 	}
-	got := "sha256:" + hex.EncodeToString(v.hash.Sum(nil))
+	got := digestPrefix + hex.EncodeToString(v.hash.Sum(nil))
 	if got != v.want {
 		return n, &CorruptError{Name: v.name, Want: v.want, Got: got}
 	}

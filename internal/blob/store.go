@@ -36,8 +36,10 @@ type Object struct {
 // and 64 lowercase hex digits.
 func Digest(b []byte) string {
 	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return digestPrefix + hex.EncodeToString(sum[:])
 }
+
+const digestPrefix = "sha256:"
 
 // Open connects to the bucket and creates it if it is missing.
 func Open(ctx context.Context, c Config) (*Store, error) {

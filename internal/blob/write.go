@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -130,22 +131,25 @@ func (s *Store) verify(ctx context.Context, name string) (string, error) {
 func (s *Store) write(ctx context.Context, name string, body io.ReadSeeker, size int64, digest string, opts minio.PutObjectOptions) error {
 	opts.UserMetadata = map[string]string{digestKey: digest}
 	opts.ContentType = "application/octet-stream"
-	opts.DisableMultipart = true // one PUT is atomic, and honours the condition on every server
-	err := s.send(ctx, name, body, size, opts)
+	opts.DisableContentSha256 = true // no chunked signature: the digest signs the whole payload
+	err := s.send(ctx, name, body, size, digest, opts)
 	if code(err) == minio.NoSuchBucket {
 		if err := s.EnsureBucket(ctx); err != nil {
 			return err
 		}
-		err = s.send(ctx, name, body, size, opts)
+		err = s.send(ctx, name, body, size, digest, opts)
 	}
 	return s.fail("store", name, err)
 }
 
-func (s *Store) send(ctx context.Context, name string, body io.ReadSeeker, size int64, opts minio.PutObjectOptions) error {
+// send uploads in a single PUT, which is atomic and honours the condition on
+// every server. The server refuses bytes that are not those of the digest.
+func (s *Store) send(ctx context.Context, name string, body io.ReadSeeker, size int64, digest string, opts minio.PutObjectOptions) error {
 	if _, err := body.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("rewind content: %w", err)
 	}
-	_, err := s.client.PutObject(ctx, s.bucket, name, body, size, opts)
+	core := minio.Core{Client: s.client}
+	_, err := core.PutObject(ctx, s.bucket, name, body, size, "", strings.TrimPrefix(digest, digestPrefix), opts)
 	return err
 }
 
@@ -164,10 +168,10 @@ func ignoreMissing(err error) error {
 }
 
 func checkInput(name, digest string) error {
-	if name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") {
-		return fmt.Errorf("object name %q must be a relative path of a file", name)
+	if !fs.ValidPath(name) || name == "." {
+		return fmt.Errorf("object name %q must be a clean relative path", name)
 	}
-	hex, ok := strings.CutPrefix(digest, "sha256:")
+	hex, ok := strings.CutPrefix(digest, digestPrefix)
 	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
 		return fmt.Errorf("object %q: digest %q is not sha256:<64 hex digits>", name, digest)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/embedgw"
@@ -88,6 +89,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	s := &Server{endpoint: endpoint, cancel: cancel, done: make(chan struct{})}
 	gateway := &embedgw.Config{
 		RootUserAccess: endpoint.AccessKey, RootUserSecret: endpoint.SecretKey, Region: endpoint.Region,
+		// one account; without this the gateway says so on stdout
+		IAMService: auth.NewIAMServiceSingle(auth.Account{
+			Access: endpoint.AccessKey, Secret: endpoint.SecretKey, Role: auth.RoleAdmin,
+		}),
 		Ports:          []string{endpoint.Addr},
 		MaxConnections: maxConnections, MaxRequests: maxRequests, MultipartMaxParts: maxParts,
 		Quiet: true, KeepAlive: true,

@@ -29,11 +29,15 @@ func (k *Keyring) Seal(id Identity, contentID string, plain []byte) ([]byte, err
 	if len(plain) > MaxPlain {
 		return nil, fmt.Errorf("seal render of %s: %d bytes, at most %d allowed: %w", id, len(plain), MaxPlain, ErrTooLarge)
 	}
-	key, err := k.key(k.currentID())
+	packed, err := compress(plain)
 	if err != nil {
 		return nil, fmt.Errorf("seal render of %s: %w", id, err)
 	}
-	packed, err := compress(plain)
+	return k.sealPacked(id, contentID, packed)
+}
+
+func (k *Keyring) sealPacked(id Identity, contentID string, packed []byte) ([]byte, error) {
+	key, err := k.key(k.currentID())
 	if err != nil {
 		return nil, fmt.Errorf("seal render of %s: %w", id, err)
 	}
