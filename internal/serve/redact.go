@@ -29,7 +29,7 @@ func rules() []rule {
 		{regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)([^\s/?#"']*)@`), "${1}" + redacted + "@"},
 		// headers, as text, as a Go map and as JSON
 		{regexp.MustCompile(`(?i)\b((?:proxy-)?authorization["']?\s*[:=]\s*[\["']*)(?:(?:bearer|basic|token|digest|negotiate|apikey)\s+)?[^\s"',\]}]+`), "${1}" + redacted},
-		{regexp.MustCompile(`(?i)\b((?:(?:set-)?cookie|private-token|x-[a-z0-9-]*(?:token|key|secret|signature)(?:-256)?)["']?\s*[:=]\s*[\["']*)[^\s"',\]}]+`), "${1}" + redacted},
+		{regexp.MustCompile(`(?i)\b((?:(?:set-)?cookie|private-token|x-[a-z0-9-]*(?:token|key|secret|signature)(?:-256)?)["']?\s*:\s*[\["']*)[^\s"',\]}]+`), "${1}" + redacted},
 		// key=value in queries, forms and configuration; "key": "value" in JSON and YAML
 		{regexp.MustCompile(`(?i)\b(` + key + `=)(?:"[^"]*"|'[^']*'|[^\s"'&,;]+)`), "${1}" + redacted},
 		{regexp.MustCompile(`(?i)(["']` + key + `["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'[^']*')`), `${1}"` + redacted + `"`},

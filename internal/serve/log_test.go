@@ -1,0 +1,93 @@
+package serve_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-gitops/sluice/internal/serve"
+)
+
+func TestLogLine(t *testing.T) {
+	var out bytes.Buffer
+	log, err := serve.NewLogger(&out, "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("dropped")
+	log.With("kind", "Kustomization").Error("apply failed", "name", "web", "namespace", "apps", "err", errors.New("boom"), "took", 2)
+	var got map[string]any
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+		t.Fatalf("%v in %q", err, out.String())
+	}
+	if _, err := time.Parse(time.RFC3339, got["ts"].(string)); err != nil {
+		t.Errorf("ts: %v", err)
+	}
+	delete(got, "ts")
+	want := map[string]any{
+		"level": "error", "msg": "apply failed", "controllerKind": "Kustomization",
+		"name": "web", "namespace": "apps", "error": "boom", "took": 2.0,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("line (-want +got):\n%s", diff)
+	}
+}
+
+func TestLevels(t *testing.T) {
+	for level, want := range map[string]int{"trace": 4, "debug": 3, "info": 2, "": 2, "error": 1} {
+		var out bytes.Buffer
+		log, err := serve.NewLogger(&out, level)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range []slog.Level{slog.LevelError, slog.LevelInfo, slog.LevelDebug, slog.LevelDebug - 4} {
+			log.Log(t.Context(), l, "x")
+		}
+		if got := strings.Count(out.String(), "\n"); got != want {
+			t.Errorf("level %q: %d lines, want %d", level, got, want)
+		}
+	}
+	if _, err := serve.NewLogger(&bytes.Buffer{}, "loud"); err == nil {
+		t.Error("an unknown level was accepted")
+	}
+}
+
+type secretive struct{ URL, Note string }
+
+// TestNothingLeaks logs one secret by every way a value can take.
+func TestNothingLeaks(t *testing.T) {
+	const secret = "hunter2x"
+	raw := "https://u:" + secret + "@host/p"
+	parsed, err := url.Parse("https://host/p?token=" + secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	log, err := serve.NewLogger(&out, "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("message "+raw, "string", raw, "error", fmt.Errorf("wrap: %w", errors.New(raw)), "stringer", parsed,
+		"bytes", []byte(raw), "struct", secretive{URL: raw, Note: "kept"}, "map", map[string]string{"password": secret},
+		"password", secret, "nats-token", "Authorization: Bearer "+secret, slog.Group("g", "deep", raw, "secretKey", secret))
+	log.With("with", raw).WithGroup("g").Info("x", "y", raw)
+	if strings.Contains(out.String(), secret) {
+		t.Errorf("the secret is in the log: %s", out.String())
+	}
+	for line := range strings.Lines(out.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+	if !strings.Contains(out.String(), "kept") {
+		t.Errorf("more than the secret is gone: %s", out.String())
+	}
+}
