@@ -8,9 +8,10 @@ import (
 // redacted stands where a credential was.
 const redacted = "***"
 
-// A rule finds credentials of one form. with is the replacement, in the syntax
-// of regexp.
+// A rule finds credentials of one form. hint is text without which find cannot
+// match, to save the search; with is the replacement, in the syntax of regexp.
 type rule struct {
+	hint string
 	find *regexp.Regexp
 	with string
 }
@@ -22,27 +23,28 @@ func rules() []rule {
 		`|api[_-]?key|access[_-]?key|secret[_-]?key|secret[_-]?access[_-]?key|private[_-]?key|client[_-]?secret|secret|sig|signature` +
 		`|x-amz-(?:signature|credential|security-token)|x-goog-signature)`
 	return []rule{
-		{regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), redacted},
+		{"PRIVATE KEY", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?s:.*?)(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)`), redacted},
 		// user:password before a host, the password perhaps with raw slashes
-		{regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^\s/:@"'\[\]]*:[^\s"'@/]*[^\s"'@/0-9][^\s"'@]*@`), "${1}" + redacted + "@"},
+		{"://", regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)[^\s/:@"'\[\]]*:[^\s"'@/]*[^\s"'@/0-9][^\s"'@]*@`), "${1}" + redacted + "@"},
 		// any other user information; the last @ before the path counts
-		{regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)([^\s/?#"']*)@`), "${1}" + redacted + "@"},
+		{"://", regexp.MustCompile(`(?i)([a-z][a-z0-9+.-]*://)([^\s/?#"']*)@`), "${1}" + redacted + "@"},
 		// headers, as text, as a Go map and as JSON
-		{regexp.MustCompile(`(?i)\b((?:proxy-)?authorization["']?\s*[:=]\s*[\["']*)(?:(?:bearer|basic|token|digest|negotiate|apikey)\s+)?[^\s"',\]}]+`), "${1}" + redacted},
-		{regexp.MustCompile(`(?i)\b((?:(?:set-)?cookie|private-token|x-[a-z0-9-]*(?:token|key|secret|signature)(?:-256)?)["']?\s*:\s*[\["']*)[^\s"',\]}]+`), "${1}" + redacted},
+		{"", regexp.MustCompile(`(?i)\b((?:proxy-)?authorization["']?\s*[:=]\s*[\["']*)(?:(?:bearer|basic|token|digest|negotiate|apikey)\s+)?[^\s"',\]}]+`), "${1}" + redacted},
+		{":", regexp.MustCompile(`(?i)\b((?:(?:set-)?cookie|private-token|x-[a-z0-9-]*(?:token|key|secret|signature)(?:-256)?)["']?\s*:\s*[\["']*)[^\s"',\]}]+`), "${1}" + redacted},
 		// key=value in queries, forms and configuration; "key": "value" in JSON and YAML
-		{regexp.MustCompile(`(?i)\b(` + key + `=)(?:"[^"]*"|'[^']*'|[^\s"'&,;]+)`), "${1}" + redacted},
-		{regexp.MustCompile(`(?i)(["']` + key + `["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'[^']*')`), `${1}"` + redacted + `"`},
-		{regexp.MustCompile(`(?i)(\\"` + key + `\\"\s*:\s*\\")[^"\\]*`), "${1}" + redacted},
+		{"=", regexp.MustCompile(`(?i)\b(` + key + `=)(?:"[^"]*"|'[^']*'|[^\s"'&,;]+)`), "${1}" + redacted},
+		{":", regexp.MustCompile(`(?i)(["']` + key + `["']\s*:\s*)(?:"(?:[^"\\]|\\.)*"|'[^']*')`), `${1}"` + redacted + `"`},
+		{`\"`, regexp.MustCompile(`(?i)(\\"` + key + `\\"\s*:\s*\\")[^"\\]*`), "${1}" + redacted},
 		// tokens that can be known by their look
-		{regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_.-]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}` +
+		{"", regexp.MustCompile(`\b(?:gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_.-]{16,}|(?:AKIA|ASIA)[0-9A-Z]{16}` +
 			`|xox[a-z]-[A-Za-z0-9-]{10,}|AGE-SECRET-KEY-1[A-Z0-9]{20,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*` +
 			`|S[UAOCNX][A-Z2-7]{56})`), redacted},
-		{regexp.MustCompile(`(https://hooks\.slack\.com/services/)[^\s"']+`), "${1}" + redacted},
+		{"hooks.slack.com", regexp.MustCompile(`(https://hooks\.slack\.com/services/)[^\s"']+`), "${1}" + redacted},
 	}
 }
 
-// schemeToken finds "Bearer x" and "Basic x" in running text.
+// redactor holds the compiled rules, and apart from them the one that finds
+// "Bearer x" and "Basic x" in running text, where x may be an innocent word.
 type redactor struct {
 	rules       []rule
 	schemeToken *regexp.Regexp
@@ -63,7 +65,9 @@ func Redact(s string) string {
 		return s
 	}
 	for _, r := range theRedactor.rules {
-		s = r.find.ReplaceAllString(s, r.with)
+		if strings.Contains(s, r.hint) {
+			s = r.find.ReplaceAllString(s, r.with)
+		}
 	}
 	return theRedactor.schemeToken.ReplaceAllStringFunc(s, func(match string) string {
 		part := theRedactor.schemeToken.FindStringSubmatch(match)
@@ -98,10 +102,11 @@ func (e *redactedError) Error() string { return e.text }
 // Unwrap returns the original, for its identity, not for its text.
 func (e *redactedError) Unwrap() error { return e.err }
 
-// plain says that s is a bare name, the most frequent thing logged, in which
-// no credential can hide.
+// plain says that s is a bare name or a few plain words, which is most of what
+// is logged, and in which no credential can hide.
 func plain(s string) bool {
-	return len(s) < 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-./") == "" && !strings.HasPrefix(s, "glpat-")
+	return len(s) < 64 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-./ ") == "" &&
+		!strings.Contains(s, "glpat-") && !strings.Contains(s, "bearer ") && !strings.Contains(s, "basic ")
 }
 
 // looksSecret tells a token from the word after "basic" in a sentence: it has
