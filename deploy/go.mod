@@ -1,4 +1,3 @@
 module github.com/sluice-gitops/sluice/deploy
 
 go 1.26.0
-
