@@ -7,10 +7,12 @@ import (
 
 // Names of the streams. EVENTS says what happened; FETCH, BUILD and APPLY queue
 // the keys each stage must look at again; LEASES says who works on a key;
-// AUDIT keeps the events by age for auditors.
+// DEAD keeps what cannot succeed by retrying; AUDIT keeps the events by age for
+// auditors.
 const (
 	StreamEvents = "EVENTS"
 	StreamLeases = "LEASES"
+	StreamDead   = "DEAD"
 	StreamAudit  = "AUDIT"
 )
 
@@ -46,6 +48,23 @@ func CheckSubject(stage Stage, key Key) string {
 func TimerSubject(stage Stage, key Key) string {
 	return fmt.Sprintf("sluice.timer.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())
 }
+
+// RetrySubject holds the scheduled message that checks a key again after a
+// failure. It is not the key's timer, so that a retry leaves the interval alone.
+func RetrySubject(stage Stage, key Key) string { return TimerSubject(stage, key) + ".retry" }
+
+// MarkerSubject holds the first message of a check stream. It is never taken, so
+// its absence says that the stream was emptied and its timers are gone.
+func MarkerSubject(stage Stage) string { return "sluice.timer." + string(stage) + ".marker" }
+
+// DeadSubject is where a check that cannot succeed is recorded.
+func DeadSubject(stage Stage, key Key) string {
+	return "sluice.dead." + string(stage) + "." + key.tokens()
+}
+
+// DeadFanOutSubject is where messages of EVENTS that a fan-out could not read are
+// recorded.
+func DeadFanOutSubject(name string) string { return "sluice.dead.fanout." + name }
 
 // CheckFilter matches every check of one lane of a stage.
 func CheckFilter(stage Stage, lane int) string {

@@ -45,8 +45,9 @@ type Target struct {
 
 // Result is what a worker wants done before its check is acknowledged.
 type Result struct {
-	// Next is when the key's timer fires: a duration from now. Zero leaves the
-	// timer as it is, Never removes it.
+	// Next is when the key's timer fires: a duration from now, met within a quarter
+	// of a second. Zero leaves the timer as it is, Never removes it. Under half a
+	// second the same check comes again instead, and the timer stays as it is.
 	Next time.Duration
 }
 
@@ -55,8 +56,8 @@ const Never time.Duration = -1
 
 // Handler works on one check. A returned error is retryable and retried with
 // backoff, unless it is Permanent: then the check is acknowledged and recorded as
-// a dead letter. ctx ends with the worker, at the deadline, or when the lease is
-// lost.
+// a dead letter. A panic is a retryable error. ctx ends with the worker, at the
+// deadline, or when the lease is lost (its cause is ErrLeaseLost then).
 type Handler func(ctx context.Context, check Check) (Result, error)
 
 // FanOutHandler names the checks that an event leads to. An error redelivers it.
@@ -69,6 +70,9 @@ type WorkConfig struct {
 	Workers int
 	// Deadline bounds one handler call; 5 minutes when zero.
 	Deadline time.Duration
+	// Grace is how long running handlers may go on after Work's context ended; 3
+	// seconds when zero.
+	Grace time.Duration
 }
 
 // FanOutConfig configures FanOut.

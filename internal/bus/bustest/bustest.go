@@ -1,0 +1,68 @@
+// Package bustest gives tests a bus over an embedded NATS server, and holds the
+// suite that every way of connecting to NATS must pass.
+package bustest
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/natsserver"
+)
+
+// Server starts an embedded NATS server that ends with the test.
+func Server(t testing.TB) *natsserver.Server {
+	t.Helper()
+	return ServerIn(t, t.TempDir(), -1)
+}
+
+// ServerIn starts an embedded NATS server with files in dir, on a port as
+// natsserver.Config has it, that ends with the test.
+func ServerIn(t testing.TB, dir string, port int) *natsserver.Server {
+	t.Helper()
+	s, err := natsserver.Start(t.Context(), natsserver.Config{StoreDir: dir, Port: port, Logger: Logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// Connect returns a bus on the server that ends with the test. It serves every
+// stage, unless cfg names a service.
+func Connect(t testing.TB, s *natsserver.Server, cfg bus.Config) *bus.Bus {
+	t.Helper()
+	if cfg.URL == "" && cfg.InProcess == nil {
+		cfg.InProcess = s
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = Logger(t)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	b, err := bus.Connect(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			t.Logf("close bus: %v", err)
+		}
+	})
+	return b
+}
+
+// Run returns a bus that serves every stage, on a server of its own. Both end
+// with the test; stop Work and FanOut before.
+func Run(t testing.TB) *bus.Bus {
+	t.Helper()
+	return Connect(t, Server(t), bus.Config{})
+}
+
+// Logger returns a logger that writes warnings to the test's log.
+func Logger(t testing.TB) *slog.Logger {
+	t.Helper()
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+}

@@ -1,0 +1,203 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sluice-gitops/sluice/events"
+)
+
+// guard knows the streams of this process as they were last seen, creates them
+// again when they are gone, and tells who needs to know.
+type guard struct {
+	bus     *Bus
+	streams []jetstream.StreamConfig
+	handles sync.Map // stream name to jetstream.Stream
+	pokes   chan struct{}
+
+	verifying sync.Mutex
+	mu        sync.Mutex
+	seen      map[string]identity
+	changed   chan struct{}
+	callbacks []func()
+}
+
+// identity tells a stream from one of the same name that replaced it, and from
+// itself after a purge.
+type identity struct {
+	created time.Time
+	marker  uint64
+	msgs    uint64
+}
+
+func newGuard(b *Bus) (*guard, error) {
+	names, err := streamsOf(b.cfg.Name)
+	if err != nil {
+		return nil, err
+	}
+	defs, err := definitionsOf(names)
+	if err != nil {
+		return nil, err
+	}
+	return &guard{
+		bus: b, streams: defs,
+		pokes: make(chan struct{}, 1), changed: make(chan struct{}), seen: map[string]identity{},
+	}, nil
+}
+
+// first verifies the streams until it succeeds once or ctx ends.
+func (g *guard) first(ctx context.Context) error {
+	wait := 50 * time.Millisecond
+	for {
+		err := g.verify(ctx)
+		if err == nil {
+			return nil
+		}
+		g.bus.log.Info("waiting for NATS", "error", err)
+		if !pause(ctx, wait) {
+			return fmt.Errorf("wait for NATS: %w", err)
+		}
+		wait = min(2*wait, 2*time.Second)
+	}
+}
+
+// watch verifies the streams now and then, and whenever somebody asks.
+func (g *guard) watch(ctx context.Context) {
+	tick := time.NewTicker(g.bus.cfg.VerifyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-g.pokes:
+		}
+		if err := g.verify(ctx); err != nil && ctx.Err() == nil {
+			g.bus.log.Warn("cannot verify the streams, trying again", "error", err)
+		}
+	}
+}
+
+// poke asks for a verification soon.
+func (g *guard) poke() {
+	select {
+	case g.pokes <- struct{}{}:
+	default: // one is due already
+	}
+}
+
+// verify creates what is missing and notices what was replaced or emptied.
+func (g *guard) verify(ctx context.Context) error {
+	g.verifying.Lock()
+	defer g.verifying.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, g.bus.cfg.Timeout)
+	defer cancel()
+	var lost []string
+	for _, def := range g.streams {
+		now, err := g.look(ctx, def)
+		if err != nil {
+			return err
+		}
+		if g.note(def, now) {
+			lost = append(lost, def.Name)
+		}
+	}
+	if len(lost) > 0 {
+		g.bus.log.Warn("streams were wiped, every key is checked again", "streams", lost)
+		g.recovered()
+	}
+	return nil
+}
+
+func (g *guard) look(ctx context.Context, def jetstream.StreamConfig) (identity, error) {
+	info, err := g.bus.ensureStream(ctx, def)
+	if err != nil {
+		return identity{}, err
+	}
+	id := identity{created: info.Created, msgs: info.State.Msgs}
+	for _, stage := range events.Stages() {
+		if def.Name != events.CheckStream(stage) {
+			continue
+		}
+		if id.marker, err = g.bus.mark(ctx, stage); err != nil {
+			return identity{}, err
+		}
+	}
+	return id, nil
+}
+
+// note remembers what a stream is now and reports whether it lost what services
+// rely on. Leases, dead letters and the audit log are no such thing.
+func (g *guard) note(def jetstream.StreamConfig, now identity) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	before, known := g.seen[def.Name]
+	g.seen[def.Name] = now
+	if !known {
+		return false
+	}
+	switch def.Name {
+	case events.StreamLeases, events.StreamDead, events.StreamAudit:
+		return false
+	case events.StreamEvents:
+		// A stream with limits per subject only grows, unless somebody empties it.
+		return !now.created.Equal(before.created) || now.msgs < before.msgs
+	}
+	return !now.created.Equal(before.created) || now.marker != before.marker
+}
+
+func (g *guard) recovered() {
+	g.mu.Lock()
+	close(g.changed)
+	g.changed = make(chan struct{})
+	callbacks := append([]func(){}, g.callbacks...)
+	g.mu.Unlock()
+	g.bus.metrics.recovered.Inc()
+	for _, call := range callbacks {
+		call()
+	}
+}
+
+// generation is closed when streams were wiped.
+func (g *guard) generation() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.changed
+}
+
+// OnRecovered registers a function that is called after streams were wiped and
+// created again: check every key and set its timer. It must not block.
+func (b *Bus) OnRecovered(call func()) {
+	b.guard.mu.Lock()
+	defer b.guard.mu.Unlock()
+	b.guard.callbacks = append(b.guard.callbacks, call)
+}
+
+// Recovered returns a channel that gets a value after streams were wiped and
+// created again. Values that nobody took are joined to one. Call it once per
+// subscriber, for the channel lives as long as the bus.
+func (b *Bus) Recovered() <-chan struct{} {
+	c := make(chan struct{}, 1)
+	b.OnRecovered(func() {
+		select {
+		case c <- struct{}{}:
+		default: // the subscriber is told already
+		}
+	})
+	return c
+}
+
+// pause waits for d and reports whether ctx is still alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,198 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/sluice-gitops/sluice/events"
+)
+
+const (
+	defaultWorkers  = 4
+	defaultDeadline = 5 * time.Minute
+	defaultGrace    = 3 * time.Second
+	// handOver is how long a message waits here for a worker before it is offered
+	// to other replicas.
+	handOver = time.Second
+	// laneAckPending bounds the messages of a lane that are out at once over all
+	// replicas: in work, parked behind their key, or put back for a moment.
+	laneAckPending = 1024
+)
+
+// Work takes checks of a stage until ctx ends, one at a time per key, and calls
+// handle for each. Lanes are taken in turn. It survives restarts of NATS and wiped
+// streams, and returns an error only for a configuration that cannot work. When
+// ctx ends, running handlers get a moment to finish before their context ends.
+func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
+	if err := b.serves(events.CheckStream(cfg.Stage)); err != nil {
+		return err
+	}
+	w := &work{
+		bus: b, stage: cfg.Stage, handle: handle,
+		deadline: orElse(cfg.Deadline, defaultDeadline),
+		jobs:     make(chan jetstream.Msg),
+		busy:     map[events.Key]*place{},
+		attempts: map[events.Key]int{},
+	}
+	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	var lanes, workers sync.WaitGroup
+	for range orElse(cfg.Workers, defaultWorkers) {
+		workers.Go(func() {
+			for msg := range w.jobs {
+				w.run(running, msg)
+			}
+		})
+	}
+	for lane := range events.Lanes {
+		lanes.Go(func() {
+			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m jetstream.Msg) { w.offer(ctx, m) })
+		})
+	}
+	lanes.Wait()
+	close(w.jobs)
+	grace := time.AfterFunc(orElse(cfg.Grace, defaultGrace), end)
+	defer grace.Stop()
+	w.drain()
+	workers.Wait()
+	return nil
+}
+
+// serves reports an error unless the bus looks after the stream.
+func (b *Bus) serves(stream string) error {
+	for _, def := range b.guard.streams {
+		if def.Name == stream {
+			return nil
+		}
+	}
+	return fmt.Errorf("consume stream %s: service %q does not use it", stream, b.cfg.Name)
+}
+
+// work is one call of Work.
+type work struct {
+	bus      *Bus
+	stage    events.Stage
+	handle   Handler
+	deadline time.Duration
+	// jobs is unbuffered: senders wait in line, one per lane, so lanes take turns.
+	jobs chan jetstream.Msg
+
+	mu       sync.Mutex
+	draining bool
+	busy     map[events.Key]*place
+	// attempts counts failures in a row per key, for as long as it keeps failing.
+	attempts map[events.Key]int
+}
+
+// place is a key that is being worked on here.
+type place struct {
+	current jetstream.Msg
+	// next is the check to handle afterwards, nil when there is none.
+	next jetstream.Msg
+}
+
+func (w *work) consumer(lane int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       fmt.Sprintf("%s-%d", w.stage, lane),
+		Description:   "Checks of one lane; every replica takes from it.",
+		FilterSubject: events.CheckFilter(w.stage, lane),
+		DeliverPolicy: jetstream.DeliverAllPolicy,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       w.bus.cfg.AckWait,
+		MaxDeliver:    -1,
+		MaxAckPending: laneAckPending,
+		MaxWaiting:    512,
+	}
+}
+
+// offer hands a message to the next free worker, or back to NATS when all stay busy.
+func (w *work) offer(ctx context.Context, m jetstream.Msg) {
+	t := time.NewTimer(handOver)
+	defer t.Stop()
+	select {
+	case w.jobs <- m:
+	case <-t.C:
+		nakNow(m)
+	case <-ctx.Done():
+		nakNow(m)
+	}
+}
+
+// run handles a message and those that were parked behind it meanwhile.
+func (w *work) run(ctx context.Context, m jetstream.Msg) {
+	_, key, err := events.ParseCheckSubject(m.Subject())
+	if err != nil {
+		w.discard(ctx, m, err)
+		return
+	}
+	if !w.enter(key, m) {
+		return
+	}
+	for m != nil {
+		done := w.one(ctx, key, m)
+		m = w.leave(key, done)
+	}
+}
+
+// enter reserves the key, or parks the message behind who works on it.
+func (w *work) enter(key events.Key, m jetstream.Msg) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p, busy := w.busy[key]
+	switch {
+	case !busy:
+		w.busy[key] = &place{current: m}
+		return true
+	case w.draining:
+		nakNow(m)
+	case p.next == nil || sequence(p.next) <= sequence(m):
+		// The parked one is superseded: the stream keeps one check per key.
+		p.next = m
+	}
+	return false
+}
+
+// leave returns the message parked behind the key, or frees the key. A parked
+// copy of the message that was done just now is done too.
+func (w *work) leave(key events.Key, done bool) jetstream.Msg {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.busy[key]
+	next := p.next
+	if next != nil && done && sequence(next) == sequence(p.current) {
+		next = nil
+	}
+	if next != nil && w.draining {
+		nakNow(next)
+		next = nil
+	}
+	if next == nil {
+		delete(w.busy, key)
+		return nil
+	}
+	p.current, p.next = next, nil
+	return next
+}
+
+// parked returns the message parked behind the key, nil when there is none.
+func (w *work) parked(key events.Key) jetstream.Msg {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.busy[key].next
+}
+
+// drain returns what is parked, so that other replicas take it.
+func (w *work) drain() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.draining = true
+	for _, p := range w.busy {
+		if p.next != nil {
+			nakNow(p.next)
+			p.next = nil
+		}
+	}
+}
