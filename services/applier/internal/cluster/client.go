@@ -1,0 +1,181 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+)
+
+// Client sends requests to a cluster with one identity. The errors it returns are
+// those of the API server, so that apierrors and meta.IsNoMatchError see them.
+type Client struct {
+	cluster  *Cluster
+	rest     rest.Interface
+	metadata metadata.Interface
+}
+
+// Cluster returns the cluster the client talks to.
+func (c *Client) Cluster() *Cluster { return c.cluster }
+
+// Apply server-side applies an object as Manager and takes conflicting fields over.
+// created is true when the object was not there before. A dry run changes nothing.
+func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured, dryRun bool) (live *unstructured.Unstructured, created bool, err error) {
+	body, err := o.MarshalJSON()
+	if err != nil {
+		return nil, false, fmt.Errorf("encode %s: %w", RefOf(o), err)
+	}
+	req, err := c.request(http.MethodPatch, RefOf(o))
+	if err != nil {
+		return nil, false, err
+	}
+	req.SetHeader("Content-Type", string(types.ApplyPatchType)).
+		Param("fieldManager", Manager).Param("force", "true")
+	if dryRun {
+		req.Param("dryRun", metav1.DryRunAll)
+	}
+	return c.object(ctx, req.Body(body))
+}
+
+// Get returns an object.
+func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, error) {
+	req, err := c.request(http.MethodGet, r)
+	if err != nil {
+		return nil, err
+	}
+	o, _, err := c.object(ctx, req)
+	return o, err
+}
+
+// GetMetadata returns the metadata of an object.
+func (c *Client) GetMetadata(ctx context.Context, r Ref) (*metav1.PartialObjectMetadata, error) {
+	resource, err := c.metadataOf(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer c.release()
+	return resource.Get(ctx, r.Name, metav1.GetOptions{})
+}
+
+// ListMetadata lists objects of the reference's kind in all namespaces.
+func (c *Client) ListMetadata(ctx context.Context, r Ref, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+	m, err := c.cluster.Mapping(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	return c.metadata.Resource(m.Resource).List(ctx, opts)
+}
+
+// WatchMetadata watches objects of the reference's kind in all namespaces.
+func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptions) (watch.Interface, error) {
+	m, err := c.cluster.Mapping(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	return c.metadata.Resource(m.Resource).Watch(ctx, opts)
+}
+
+// Patch sends a patch as Manager.
+func (c *Client) Patch(ctx context.Context, r Ref, kind types.PatchType, body []byte) (*unstructured.Unstructured, error) {
+	req, err := c.request(http.MethodPatch, r)
+	if err != nil {
+		return nil, err
+	}
+	o, _, err := c.object(ctx, req.SetHeader("Content-Type", string(kind)).Param("fieldManager", Manager).Body(body))
+	return o, err
+}
+
+// Delete deletes an object in the background: what it owns follows it. With a uid
+// an object made anew under the same name is left alone (the error is a conflict).
+func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
+	resource, err := c.metadataOf(r)
+	if err != nil {
+		return err
+	}
+	if err := c.acquire(ctx); err != nil {
+		return err
+	}
+	defer c.release()
+	background := metav1.DeletePropagationBackground
+	opts := metav1.DeleteOptions{PropagationPolicy: &background}
+	if uid != "" {
+		opts.Preconditions = &metav1.Preconditions{UID: &uid}
+	}
+	return resource.Delete(ctx, r.Name, opts)
+}
+
+func (c *Client) metadataOf(r Ref) (metadata.ResourceInterface, error) {
+	m, err := c.cluster.Mapping(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	if m.Scope.Name() == meta.RESTScopeNameNamespace {
+		return c.metadata.Resource(m.Resource).Namespace(r.Namespace), nil
+	}
+	return c.metadata.Resource(m.Resource), nil
+}
+
+func (c *Client) request(verb string, r Ref) (*rest.Request, error) {
+	m, err := c.cluster.Mapping(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	path := []string{"/apis", m.Resource.Group, m.Resource.Version}
+	if m.Resource.Group == "" {
+		path = []string{"/api", m.Resource.Version}
+	}
+	if m.Scope.Name() == meta.RESTScopeNameNamespace {
+		path = append(path, "namespaces", r.Namespace)
+	}
+	return c.rest.Verb(verb).AbsPath(append(path, m.Resource.Resource, r.Name)...), nil
+}
+
+// object sends a request and decodes the object it answers with.
+func (c *Client) object(ctx context.Context, req *rest.Request) (*unstructured.Unstructured, bool, error) {
+	if err := c.acquire(ctx); err != nil {
+		return nil, false, err
+	}
+	defer c.release()
+	result := req.Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, false, err
+	}
+	var status int
+	result.StatusCode(&status)
+	body, err := result.Raw()
+	if err != nil {
+		return nil, false, err
+	}
+	o := &unstructured.Unstructured{}
+	if err := o.UnmarshalJSON(body); err != nil {
+		return nil, false, fmt.Errorf("decode answer: %w", err)
+	}
+	return o, status == http.StatusCreated, nil
+}
+
+// acquire waits for one of the cluster's connections.
+func (c *Client) acquire(ctx context.Context) error {
+	select {
+	case c.cluster.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *Client) release() { <-c.cluster.slots }
+
+// IsGone reports whether an error says that an object is not there, or that its
+// kind is not served.
+func IsGone(err error) bool { return apierrors.IsNotFound(err) || meta.IsNoMatchError(err) }

@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+)
+
+// defaultConnections is how many requests run at once. Many HTTP/1.1 connections
+// carry about twice the changes a second of as many streams on one HTTP/2 connection.
+const defaultConnections = 32
+
+// Options are the settings of a cluster's client. The zero value works.
+type Options struct {
+	// Connections is how many requests other than watches run at once; 32 when zero.
+	Connections int
+	// OverrideManagers are prefixes of further field managers whose fields the
+	// applier takes over, besides kubectl and before-first-apply.
+	OverrideManagers []string
+}
+
+// Cluster is one target cluster. Its methods may be called concurrently.
+type Cluster struct {
+	config    *rest.Config
+	transport http.RoundTripper
+	codecs    runtime.NegotiatedSerializer
+	kinds     *kinds
+	slots     chan struct{}
+	overrides []string
+
+	mu      sync.Mutex
+	clients map[string]*Client
+}
+
+// New returns the cluster that a configuration points to. It sends no request.
+// The configuration's own rate limit does not apply: the API server's priority
+// and fairness decides.
+func New(config *rest.Config, opts Options) (*Cluster, error) {
+	connections := opts.Connections
+	if connections <= 0 {
+		connections = defaultConnections
+	}
+	config = rest.CopyConfig(config)
+	config.QPS = -1
+	config.WarningHandler = rest.NoWarnings{}
+	transport, err := newTransport(config, connections)
+	if err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	c := &Cluster{
+		config: config, transport: transport,
+		codecs:    serializer.NewCodecFactory(scheme).WithoutConversion(),
+		slots:     make(chan struct{}, connections),
+		overrides: opts.OverrideManagers,
+		clients:   map[string]*Client{},
+	}
+	client, err := c.httpClient(config)
+	if err != nil {
+		return nil, err
+	}
+	if c.kinds, err = newKinds(config, client); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// OverrideManagers returns the prefixes of further field managers to take over.
+func (c *Cluster) OverrideManagers() []string { return c.overrides }
+
+// Client returns a client with the cluster configuration's own identity.
+func (c *Cluster) Client() (*Client, error) { return c.as("") }
+
+// As returns a client that impersonates a service account. Neither namespace nor
+// name may be empty, so that a missing claim never means the applier's own rights.
+func (c *Cluster) As(namespace, serviceAccount string) (*Client, error) {
+	if namespace == "" || serviceAccount == "" {
+		return nil, errors.New("impersonate service account: namespace and name must not be empty")
+	}
+	return c.as("system:serviceaccount:" + namespace + ":" + serviceAccount)
+}
+
+func (c *Cluster) as(user string) (*Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if client, ok := c.clients[user]; ok {
+		return client, nil
+	}
+	config := rest.CopyConfig(c.config)
+	if user != "" {
+		config.Impersonate = rest.ImpersonationConfig{UserName: user}
+	}
+	client, err := c.newClient(config)
+	if err != nil {
+		return nil, fmt.Errorf("make client for %q: %w", user, err)
+	}
+	c.clients[user] = client
+	return client, nil
+}
+
+func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
+	httpClient, err := c.httpClient(config)
+	if err != nil {
+		return nil, err
+	}
+	config.GroupVersion = &schema.GroupVersion{}
+	config.NegotiatedSerializer = c.codecs
+	config.ContentType = runtime.ContentTypeJSON
+	config.AcceptContentTypes = runtime.ContentTypeJSON
+	client, err := rest.RESTClientForConfigAndClient(config, httpClient)
+	if err != nil {
+		return nil, err
+	}
+	meta, err := metadata.NewForConfigAndClient(config, httpClient)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cluster: c, rest: client, metadata: meta}, nil
+}
+
+// httpClient wraps the shared connections with a configuration's credentials.
+func (c *Cluster) httpClient(config *rest.Config) (*http.Client, error) {
+	rt, err := rest.HTTPWrappersForConfig(config, c.transport)
+	if err != nil {
+		return nil, fmt.Errorf("set up credentials: %w", err)
+	}
+	return &http.Client{Transport: rt, Timeout: config.Timeout}, nil
+}
+
+func newTransport(config *rest.Config, connections int) (http.RoundTripper, error) {
+	if config.Transport != nil {
+		return config.Transport, nil
+	}
+	tls, err := rest.TLSConfigFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("set up TLS: %w", err)
+	}
+	if tls != nil {
+		tls.NextProtos = []string{"http/1.1"}
+	}
+	dial := config.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
+	proxy := config.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
+	return &http.Transport{
+		Proxy: proxy, DialContext: dial, TLSClientConfig: tls,
+		TLSHandshakeTimeout: 10 * time.Second,
+		MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
+		DisableCompression: config.DisableCompression,
+	}, nil
+}

@@ -1,0 +1,139 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ErrConflict means that an object was deleted or replaced by another since it was
+// looked at. Look again and decide anew.
+var ErrConflict = errors.New("object changed hands meanwhile")
+
+// Records is the live table as the engine uses it. *livestate.Table is one.
+type Records interface {
+	// Manage starts the watch of kinds that have none.
+	Manage(kinds ...schema.GroupVersionKind)
+	// Standing compares an object to what was last applied for owner; digest is of
+	// the object that is wanted now.
+	Standing(r cluster.Ref, owner cluster.Owner, digest string) livestate.Standing
+	// Seen returns what the watch last saw of an object; ok is false when there is
+	// no such object or its kind is not watched.
+	Seen(r cluster.Ref) (s livestate.Slim, ok bool)
+	// Begin announces a write, so that its event is not taken for a foreign one
+	// before Applied, Abort or Forget follows.
+	Begin(r cluster.Ref)
+	// Applied records what the API server answered to an apply (or to a dry run
+	// that changes nothing) for owner.
+	Applied(r cluster.Ref, owner cluster.Owner, digest string, answer *metav1.PartialObjectMetadata)
+	// Abort says that the outcome of a write is not known.
+	Abort(r cluster.Ref)
+	// Forget drops an object that the engine deletes.
+	Forget(r cluster.Ref)
+}
+
+// Options are the settings of an engine. The zero value works.
+type Options struct {
+	// Parallel is how many objects of one call are worked on at once; 16 when zero.
+	Parallel int
+	// ServiceLane is how many Services with a cluster IP are created at once in the
+	// whole cluster, because the API server allocates addresses one at a time; 3 when zero.
+	ServiceLane int
+	// StageKinds are kinds applied after the *Class kinds and before the rest.
+	StageKinds []schema.GroupKind
+	// StageTimeout bounds the wait for a stage to become ready; 60 s when zero.
+	StageTimeout time.Duration
+}
+
+// Request is one call of Apply.
+type Request struct {
+	Owner cluster.Owner
+	// Client decides with whose rights.
+	Client *cluster.Client
+	// Objects are not changed by the engine. Owner labels are added to copies.
+	Objects []*unstructured.Unstructured
+	// Force recreates objects whose change is refused because a field is immutable.
+	Force bool
+	// Verify looks at clean objects too, with a dry run each.
+	Verify bool
+	// Guard is called before each batch of writes, never when nothing has to be
+	// written. Its error stops the call and is returned as it is.
+	Guard func(context.Context) error
+}
+
+// Action is what happened to an object.
+type Action string
+
+// What can happen to an object.
+const (
+	Created    Action = "created"
+	Configured Action = "configured"
+	Deleted    Action = "deleted"
+	Unchanged  Action = "unchanged"
+	Skipped    Action = "skipped"
+)
+
+// Outcome is what happened to one object.
+type Outcome struct {
+	Object          cluster.Ref
+	Action          Action
+	UID             types.UID
+	ResourceVersion string
+	// Note says why an object was skipped.
+	Note string
+}
+
+// Result is what a call did, also when it failed half way.
+type Result struct {
+	// Outcomes has one entry for each object that was dealt with, in the order of the request.
+	Outcomes []Outcome
+	// Inventory lists every object of the request, skipped ones included. It
+	// replaces the previous inventory only when the call succeeded.
+	Inventory []inventory.Entry
+	// Await lists the objects whose health counts when everything is awaited:
+	// all but those that opt out.
+	Await []cluster.Ref
+	// Writes counts requests that changed something, DryRuns those that only asked.
+	Writes, DryRuns int
+}
+
+// ObjectError is a failure of one object. Its text names the object and carries
+// what the API server said, with Secret values masked.
+type ObjectError struct {
+	Object cluster.Ref
+	Err    error
+	text   string
+}
+
+// Error implements error.
+func (e *ObjectError) Error() string { return e.text }
+
+// Unwrap returns the API server's error.
+func (e *ObjectError) Unwrap() error { return e.Err }
+
+// PruneRequest is one call of Prune.
+type PruneRequest struct {
+	Owner  cluster.Owner
+	Client *cluster.Client
+	// Stale are the entries to delete.
+	Stale []inventory.Entry
+	// Guard is as in Request.
+	Guard func(context.Context) error
+}
+
+// PruneResult is what a call of Prune did.
+type PruneResult struct {
+	// Outcomes says Deleted or Skipped for each object that is settled.
+	Outcomes []Outcome
+	// Failed are the entries that are still to be deleted; they belong back into
+	// the inventory.
+	Failed []inventory.Entry
+}

@@ -1,0 +1,3 @@
+// Package health evaluates live objects by the kstatus rules. It looks once and
+// returns; waiting is the business of watches and timers.
+package health

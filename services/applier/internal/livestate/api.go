@@ -1,0 +1,83 @@
+package livestate
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+)
+
+// Why says what was noticed about an object.
+type Why string
+
+// What can be noticed about an object.
+const (
+	// Changed means that someone changed or removed a field the applier owns.
+	Changed Why = "changed"
+	// Absorb means that someone wrote with a field manager whose fields the applier
+	// takes over, such as kubectl.
+	Absorb Why = "absorb"
+	// Deleted means that the object is gone.
+	Deleted Why = "deleted"
+	// Unlabelled means that the object lives but lost its owner labels.
+	Unlabelled Why = "unlabelled"
+	// Verify means that the metadata alone cannot tell; a dry run can.
+	Verify Why = "verify"
+	// Conflict means that another owner's labels are on the object. The object is
+	// not dirty: it is reported, not fought over.
+	Conflict Why = "conflict"
+)
+
+// Notice is one observation about an object.
+type Notice struct {
+	Object cluster.Ref
+	Why    Why
+	// At is when the change was seen.
+	At time.Time
+	// Repeated is true when the object has been put back so often lately that
+	// notices about it are held back: another controller fights for it.
+	Repeated bool
+	// Rival is who owns the object now; set for Conflict.
+	Rival cluster.Owner
+}
+
+// Options are the settings of a table. Callbacks run on the table's own goroutine,
+// must not block for long and may call the table.
+type Options struct {
+	// OnDrift is told of objects of an owner that differ from what was applied.
+	// Notices are gathered for a moment, so that one edit of many objects is one call.
+	// Whether the owner is suspended is the receiver's business: the objects stay
+	// dirty until they are applied.
+	OnDrift func(owner cluster.Owner, notices []Notice)
+	// OnChange is told that an awaited object of an owner changed in any way.
+	OnChange func(owner cluster.Owner)
+	// Logger gets what goes wrong with watches; the default logger when nil.
+	Logger *slog.Logger
+	// Gather is how long notices are gathered; 20 ms when zero.
+	Gather time.Duration
+	// VerifyDelay is how long notices of kind Verify are gathered; 1 s when zero.
+	VerifyDelay time.Duration
+	// Corrections is how many notices about one object pass before they are held
+	// back; 60 when zero. One more is earned each CorrectionInterval (10 s when zero).
+	Corrections        int
+	CorrectionInterval time.Duration
+}
+
+// Standing says how an object compares to what was last applied for an owner.
+type Standing int
+
+// How an object can stand.
+const (
+	// Unknown means that this process never applied the object, or cannot watch it.
+	Unknown Standing = iota
+	// Clean means that the object is as it was applied.
+	Clean
+	// Dirty means that the object differs from what was applied.
+	Dirty
+	// Doubtful means that a dry run has to tell.
+	Doubtful
+	// Lost means that another owner took the object after it was applied in this form.
+	Lost
+	// OptedOut means that the live object carries an annotation that keeps the applier away.
+	OptedOut
+)

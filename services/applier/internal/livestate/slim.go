@@ -1,0 +1,158 @@
+package livestate
+
+import (
+	"bytes"
+	"cmp"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// OptOut is what an object's own annotations (or labels) ask of the applier.
+type OptOut uint8
+
+// What an object can ask for.
+const (
+	// NoReconcile: neither applied nor pruned.
+	NoReconcile OptOut = 1 << iota
+	// NoPrune: never pruned.
+	NoPrune
+	// IfNotPresent: created when absent, never changed.
+	IfNotPresent
+	// Merge: fields of other managers are left to them.
+	Merge
+	// Ignore: never applied, never pruned.
+	Ignore
+	// Force: recreated when an immutable field changes.
+	Force
+)
+
+// Has reports whether all of asks are asked for.
+func (o OptOut) Has(asks OptOut) bool { return o&asks == asks }
+
+// Any reports whether one of asks is asked for.
+func (o OptOut) Any(asks OptOut) bool { return o&asks != 0 }
+
+const control = "kustomize.toolkit.fluxcd.io/"
+
+// OptOuts reads the control annotations of an object. Labels are accepted too, and
+// letter case of the values does not matter.
+func OptOuts(annotations, labels map[string]string) OptOut {
+	is := func(key, value string) bool {
+		return strings.EqualFold(annotations[control+key], value) || strings.EqualFold(labels[control+key], value)
+	}
+	var o OptOut
+	for _, c := range []struct {
+		key, value string
+		bit        OptOut
+	}{
+		{"reconcile", "disabled", NoReconcile},
+		{"prune", "disabled", NoPrune},
+		{"ssa", "IfNotPresent", IfNotPresent},
+		{"ssa", "Merge", Merge},
+		{"ssa", "Ignore", Ignore},
+		{"force", "enabled", Force},
+	} {
+		if is(c.key, c.value) {
+			o |= c.bit
+		}
+	}
+	return o
+}
+
+// Slim is what the table keeps of an object's metadata.
+type Slim struct {
+	UID             types.UID
+	ResourceVersion string
+	Owner           cluster.Owner
+	OptOut          OptOut
+	// Terminating is true once deletion was asked for.
+	Terminating bool
+	// Own is a hash of API version and fields of our entry, zero when there is none,
+	// and OwnTime the entry's time in Unix seconds.
+	Own     uint64
+	OwnTime int64
+	// Rest is a hash of all other entries of the main resource.
+	Rest uint64
+	// Absorb is true when a manager whose fields are taken over wrote the main resource.
+	Absorb bool
+}
+
+// seed makes hashes comparable inside this process only; no hash leaves it.
+type hasher struct {
+	seed      maphash.Seed
+	overrides []string
+}
+
+func newHasher(overrides []string) hasher {
+	return hasher{seed: maphash.MakeSeed(), overrides: overrides}
+}
+
+// reduce returns the slim record of an object's metadata.
+func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
+	s := Slim{
+		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: cluster.OwnerOf(m.Labels),
+		OptOut: OptOuts(m.Annotations, m.Labels), Terminating: m.DeletionTimestamp != nil,
+	}
+	var rest []metav1.ManagedFieldsEntry
+	for _, e := range m.ManagedFields {
+		switch {
+		case e.Subresource != "":
+		case e.Manager == cluster.Manager && e.Operation == metav1.ManagedFieldsOperationApply:
+			s.Own = h.hash(e.APIVersion, fieldsOf(e))
+			s.OwnTime = unix(e.Time)
+		default:
+			rest = append(rest, e)
+			s.Absorb = s.Absorb || Absorbs(e, h.overrides)
+		}
+	}
+	s.Rest = h.rest(rest)
+	return s
+}
+
+func (h hasher) rest(entries []metav1.ManagedFieldsEntry) uint64 {
+	slices.SortFunc(entries, func(a, b metav1.ManagedFieldsEntry) int {
+		return cmp.Or(
+			strings.Compare(a.Manager, b.Manager), strings.Compare(string(a.Operation), string(b.Operation)),
+			bytes.Compare(fieldsOf(a), fieldsOf(b)), cmp.Compare(unix(a.Time), unix(b.Time)),
+		)
+	})
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	for _, e := range entries {
+		for _, part := range []string{e.Manager, string(e.Operation), e.APIVersion} {
+			sum.WriteString(part)
+			sum.WriteByte(0)
+		}
+		sum.Write(fieldsOf(e))
+		maphash.WriteComparable(&sum, unix(e.Time))
+	}
+	return sum.Sum64()
+}
+
+func (h hasher) hash(version string, fields []byte) uint64 {
+	var sum maphash.Hash
+	sum.SetSeed(h.seed)
+	sum.WriteString(version)
+	sum.WriteByte(0)
+	sum.Write(fields)
+	return max(sum.Sum64(), 1)
+}
+
+func fieldsOf(e metav1.ManagedFieldsEntry) []byte {
+	if e.FieldsV1 == nil {
+		return nil
+	}
+	return e.FieldsV1.Raw
+}
+
+func unix(t *metav1.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.Unix()
+}
