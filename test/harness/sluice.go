@@ -45,6 +45,9 @@ func Start(ctx context.Context, cfg Config) (*Sluice, error) {
 		}
 		s.dir, s.remove = dir, true
 	}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("start sluice: %w", err)
+	}
 	var ports [4]int
 	for i := range ports {
 		port, err := FreePort()
@@ -61,9 +64,9 @@ func Start(ctx context.Context, cfg Config) (*Sluice, error) {
 		namespace = "sluice-system"
 	}
 	s.args = append([]string{
-		"run", "--kubeconfig", cfg.Kubeconfig, "--data-dir", filepath.Join(s.dir, "data"),
+		"run", "--kubeconfig", cfg.Kubeconfig, "--data-dir", s.Data(),
 		"--runtime-namespace", namespace, "--nats-addr", address(0), "--webhook-addr", address(1),
-		"--artifact-addr", address(2), "--artifact-adv-addr", address(2), "--health-addr", address(3),
+		"--artifact-addr", address(2), "--artifact-adv-addr", address(2), "--probe-addr", address(3),
 	}, cfg.Args...)
 	if err := s.Restart(ctx); err != nil {
 		return nil, errors.Join(err, s.clean())
@@ -84,6 +87,9 @@ func (s *Sluice) Restart(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Data returns the data folder.
+func (s *Sluice) Data() string { return filepath.Join(s.dir, "data") }
 
 // Log returns the path of the log file.
 func (s *Sluice) Log() string { return filepath.Join(s.dir, "sluice.log") }
