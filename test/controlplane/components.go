@@ -39,7 +39,7 @@ func (c *ControlPlane) apiServerArgs(port int) ([]string, error) {
 		"--tls-private-key-file=" + c.file("server.key"),
 		"--client-ca-file=" + c.file("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file=" + c.file("service-accounts.crt"),
+		"--service-account-key-file=" + c.file("service-accounts.pub"),
 		"--service-account-signing-key-file=" + c.file("service-accounts.key"),
 		"--service-cluster-ip-range=10.96.0.0/12",
 		"--authorization-mode=RBAC",

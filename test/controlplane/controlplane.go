@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluice-gitops/sluice/test/pki"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -27,7 +28,7 @@ type ControlPlane struct {
 
 	options   Options
 	binaries  string
-	authority *authority
+	authority *pki.Authority
 	admin     *rest.Config
 	client    kubernetes.Interface
 	processes []*process
@@ -161,18 +162,6 @@ func (c *ControlPlane) start(ctx context.Context) error {
 	}
 	fmt.Fprintf(c.options.Progress, "Kubernetes %s control plane ready in %.1f s at %s\n", c.ServerVersion, time.Since(begin).Seconds(), c.URL)
 	return nil
-}
-
-// prepare writes keys and certificates.
-func (c *ControlPlane) prepare() error {
-	var err error
-	if c.authority, err = newAuthority(c.Folder); err != nil {
-		return err
-	}
-	if err := c.authority.server(); err != nil {
-		return err
-	}
-	return c.authority.serviceAccounts()
 }
 
 // writeKubeconfigs writes one kubeconfig for each component that talks to the API server.

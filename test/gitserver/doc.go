@@ -1,0 +1,6 @@
+// Package gitserver serves Git repositories on loopback the way a Git host does,
+// with the real git programs behind real protocols: over HTTP and HTTPS
+// (git http-backend) with or without credentials, and over SSH (git upload-pack).
+//
+// It needs the git command and serves reads only: commits are made by Repo's methods.
+package gitserver
