@@ -1,0 +1,138 @@
+// Package depend decides whether what a Kustomization depends on is ready.
+package depend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// Verdict is what was found; its zero value is "ready".
+type Verdict struct {
+	// Message says what is missing, empty when everything is ready.
+	Message string
+	// Cycle is true when the objects wait for each other: no wait can help.
+	Cycle bool
+	// Behind is true when all that is missing is that a dependency reaches the
+	// revision of the shared source, which it is expected to do by itself.
+	Behind bool
+}
+
+// Ready says whether nothing is missing.
+func (v Verdict) Ready() bool { return v.Message == "" }
+
+// Checker reads dependencies from the watch's cache, and from the API server
+// when told that the cache may be behind.
+type Checker struct {
+	Cache, Live client.Reader
+}
+
+// Check looks at the dependencies of ks in their order and returns the first that
+// is not ready. revision is that of the source's artifact: a dependency on the
+// same source must have applied it, so that a chain sees one revision.
+func (c Checker) Check(ctx context.Context, ks *kustomizev1.Kustomization, revision string, confirm bool) (Verdict, error) {
+	if path, err := c.cycle(ctx, ks); err != nil || path != "" {
+		return Verdict{Message: "dependencies form a cycle: " + path, Cycle: true}, err
+	}
+	for _, name := range Names(ks) {
+		v, err := one(ctx, c.Cache, ks, name, revision)
+		if err == nil && !v.Ready() && confirm {
+			v, err = one(ctx, c.Live, ks, name, revision)
+		}
+		if err != nil || !v.Ready() {
+			return v, err
+		}
+	}
+	return Verdict{}, nil
+}
+
+// Names returns the names of what ks depends on, in its namespace by default.
+func Names(ks *kustomizev1.Kustomization) []types.NamespacedName {
+	var names []types.NamespacedName
+	for _, d := range ks.Spec.DependsOn {
+		names = append(names, types.NamespacedName{Namespace: or(d.Namespace, ks.Namespace), Name: d.Name})
+	}
+	return names
+}
+
+// SourceOf returns the kind, namespace and name of an object's source.
+func SourceOf(ks *kustomizev1.Kustomization) (kind string, name types.NamespacedName) {
+	ref := ks.Spec.SourceRef
+	return ref.Kind, types.NamespacedName{Namespace: or(ref.Namespace, ks.Namespace), Name: ref.Name}
+}
+
+func one(ctx context.Context, r client.Reader, ks *kustomizev1.Kustomization, name types.NamespacedName, revision string) (Verdict, error) {
+	dep := &kustomizev1.Kustomization{}
+	err := r.Get(ctx, name, dep)
+	if apierrors.IsNotFound(err) {
+		return Verdict{Message: fmt.Sprintf("dependency '%s' not found: %s", name, err)}, nil
+	}
+	if err != nil {
+		return Verdict{}, fmt.Errorf("read dependency %s: %w", name, err)
+	}
+	current := dep.Status.LastAppliedRevision == revision || !sameSource(ks, dep)
+	switch {
+	case !status.Ready(dep):
+		return Verdict{Message: fmt.Sprintf("dependency '%s' is not ready", name), Behind: !current && moving(dep)}, nil
+	case !current:
+		return Verdict{Message: fmt.Sprintf("dependency '%s' revision is not up to date", name), Behind: true}, nil
+	}
+	return Verdict{}, nil
+}
+
+// moving says whether a dependency is at work, not failed.
+func moving(dep *kustomizev1.Kustomization) bool {
+	return dep.Status.ObservedGeneration == dep.Generation && !status.Failed(dep)
+}
+
+func sameSource(a, b *kustomizev1.Kustomization) bool {
+	kindA, nameA := SourceOf(a)
+	kindB, nameB := SourceOf(b)
+	return kindA == kindB && nameA == nameB
+}
+
+// cycle returns a path of dependencies that leads from ks back to it.
+func (c Checker) cycle(ctx context.Context, ks *kustomizev1.Kustomization) (string, error) {
+	self := client.ObjectKeyFromObject(ks)
+	seen := map[types.NamespacedName]bool{}
+	var walk func(at *kustomizev1.Kustomization, path []string) (string, error)
+	walk = func(at *kustomizev1.Kustomization, path []string) (string, error) {
+		for _, name := range Names(at) {
+			here := append(path[:len(path):len(path)], name.String())
+			if name == self {
+				return strings.Join(here, " → "), nil
+			}
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			next := &kustomizev1.Kustomization{}
+			err := c.Cache.Get(ctx, name, next)
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("read dependency %s: %w", name, err)
+			}
+			if found, err := walk(next, here); err != nil || found != "" {
+				return found, err
+			}
+		}
+		return "", nil
+	}
+	return walk(ks, []string{self.String()})
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

@@ -1,0 +1,76 @@
+// Package desired finds out what a Kustomization should run: the newest build,
+// checked against the source and the spec that the API server has, and the
+// render it points to.
+package desired
+
+import (
+	"context"
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+)
+
+// originAnnotation is the artifact metadata that names the revision in the
+// system the artifact was made from (OCI image spec).
+const originAnnotation = "org.opencontainers.image.revision"
+
+// Source is the artifact a Kustomization should be at.
+type Source struct {
+	// Missing says why there is no artifact; empty when there is one.
+	Missing string
+	// Absent is true when the source object itself does not exist.
+	Absent bool
+
+	Revision, OriginRevision, Digest string
+}
+
+// Sources reads sources from the watch's cache, where the kind is watched, and
+// from the API server.
+type Sources struct {
+	Cache, Live client.Reader
+}
+
+// Read returns the source of ks; live asks the API server although a watch has
+// an answer.
+func (s Sources) Read(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
+	kind, name := depend.SourceOf(ks)
+	var object interface {
+		client.Object
+		GetArtifact() *fluxmeta.Artifact
+	}
+	reader := s.Live
+	switch kind {
+	case sourcev1.GitRepositoryKind:
+		object = &sourcev1.GitRepository{}
+		if !live {
+			reader = s.Cache
+		}
+	case sourcev1.OCIRepositoryKind:
+		object = &sourcev1.OCIRepository{}
+	case sourcev1.BucketKind:
+		object = &sourcev1.Bucket{}
+	default:
+		return Source{Missing: fmt.Sprintf("sources of kind %s are not supported", kind), Absent: true}, nil
+	}
+	err := reader.Get(ctx, name, object)
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+		return Source{Missing: err.Error(), Absent: true}, nil
+	}
+	if err != nil {
+		return Source{}, fmt.Errorf("read %s %s: %w", kind, name, err)
+	}
+	artifact := object.GetArtifact()
+	if artifact == nil {
+		return Source{Missing: "Source artifact not found, retrying in 30s"}, nil
+	}
+	return Source{
+		Revision: artifact.Revision, Digest: artifact.Digest, OriginRevision: artifact.Metadata[originAnnotation],
+	}, nil
+}

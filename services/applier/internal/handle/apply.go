@@ -1,0 +1,193 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// attempt is one attempt under way: what it claimed, did and leaves behind.
+type attempt struct {
+	status.Attempt
+	claim *claim.Claim
+	// next is the status as it will be written.
+	next    *kustomizev1.Kustomization
+	changes []events.Change
+	pruned  []events.ObjectRef
+	awaited []cluster.Ref
+	// told is true when the changes were told when a wait began.
+	told bool
+}
+
+// apply carries out an attempt: claim, apply, prune, health, final status.
+func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) {
+	id := desired.Identity(p.Options.Cluster, p.ks)
+	objects, err := p.Renders.Open(ctx, id, p.renderName(a), a.RenderID)
+	if errors.Is(err, desired.ErrBroken) {
+		return p.broken(ctx, a, err)
+	}
+	if err != nil {
+		return bus.Result{}, err
+	}
+	try, err := p.claim(ctx, a)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	bounded, cancel := context.WithTimeout(ctx, p.ks.GetTimeout())
+	defer cancel()
+	if f := p.applyObjects(bounded, try, objects); f != nil {
+		return p.failed(ctx, try, *f)
+	}
+	if f := p.prune(bounded, try); f != nil {
+		return p.failed(ctx, try, *f)
+	}
+	return p.checkHealth(bounded, ctx, try)
+}
+
+// claim writes the status that fences other appliers off, and says that work begins.
+func (p *pass) claim(ctx context.Context, a status.Attempt) (*attempt, error) {
+	p.tellSuperseded(a)
+	next := p.ks.DeepCopy()
+	status.Claim(next, a)
+	status.Renew(p.ks, next, time.Now())
+	held, err := p.Writer.Take(ctx, p.ks, next)
+	if err != nil {
+		return nil, err
+	}
+	try := &attempt{Attempt: a, claim: held, next: held.Object().DeepCopy()}
+	return try, p.journal.Write(ctx, events.ApplyProgressing{
+		Applied: p.journal.Applied(a.Revision, a.RenderID), Message: status.Message(next),
+	})
+}
+
+// tellSuperseded says that a wait for health ends because of a newer revision.
+func (p *pass) tellSuperseded(a status.Attempt) {
+	old := p.ks.Status.LastAttemptedRevision
+	if _, waiting := status.Waiting(p.ks, old); !waiting || old == a.Revision {
+		return
+	}
+	ref := p.ks.Spec.SourceRef
+	ref.Namespace = firstOf(ref.Namespace, p.ks.Namespace)
+	p.Recorder.Tell(p.ks, report.Note{
+		Reason: "HealthCheckCanceled", Message: "New reconciliation triggered by " + ref.String(), Revision: old,
+	})
+}
+
+// applyObjects makes the cluster have the render's objects.
+func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.Object) *status.Failure {
+	applied, err := p.Target.Apply(ctx, Work{
+		Object: try.claim.Object(), Render: try.RenderID, Objects: objects,
+		Verify: status.Requested(p.ks), Guard: try.claim.Hold,
+	})
+	try.changes, try.awaited = applied.Changes, applied.Awaited
+	if err == nil {
+		setInventory(try.next, inventory.OfRefs(applied.Refs))
+		return nil
+	}
+	message := err.Error()
+	if len(applied.Changes) > 0 {
+		message += "\n" + report.Changes(applied.Changes)
+	}
+	return &status.Failure{Reason: status.ReasonFailed, Message: message, Cause: err}
+}
+
+// prune deletes what left the render. What could not be deleted stays in the
+// inventory, so that a later pass tries again.
+func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
+	stale := inventory.Stale(entries(p.ks), entries(try.next))
+	if len(stale) == 0 || !p.ks.Spec.Prune {
+		return nil
+	}
+	refs, err := inventory.ParseAll(stale)
+	if err != nil {
+		return &status.Failure{Reason: status.ReasonPruneFailed, Message: err.Error(), Cause: err}
+	}
+	deleted, left, err := p.Target.Prune(ctx, try.claim.Object(), refs)
+	for _, ref := range deleted {
+		try.pruned = append(try.pruned, eventRef(ref))
+		try.changes = append(try.changes, events.Change{Object: eventRef(ref), Action: "deleted"})
+	}
+	if len(left) > 0 {
+		setInventory(try.next, inventory.Merge(entries(try.next), inventory.OfRefs(left)))
+	}
+	if err != nil {
+		return &status.Failure{Reason: status.ReasonPruneFailed, Message: err.Error(), Cause: err}
+	}
+	return nil
+}
+
+// failed ends an attempt without success.
+func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.Result, error) {
+	if f.Cause != nil && stopped(ctx, f.Cause) {
+		return bus.Result{}, fmt.Errorf("attempt stopped: %w", f.Cause)
+	}
+	f.Message = strings.TrimSpace(f.Message)
+	status.Fail(try.next, try.Attempt, f, time.Now())
+	if err := try.claim.Write(ctx, try.next); err != nil {
+		return bus.Result{}, err
+	}
+	if err := p.tellPruned(ctx, try); err != nil {
+		return bus.Result{}, err
+	}
+	if f.Reason == status.ReasonHealthFailed {
+		about := p.journal.Applied(try.Revision, try.RenderID)
+		if err := p.journal.Write(ctx, events.Health{Applied: about, Message: f.Message}); err != nil {
+			return bus.Result{}, err
+		}
+	}
+	err := p.tellFailure(ctx, try.next, try.Attempt, f, try.changes)
+	return bus.Result{Next: p.ks.GetRetryInterval()}, err
+}
+
+// succeeded ends an attempt with success.
+func (p *pass) succeeded(ctx context.Context, try *attempt, healthMessage string) (bus.Result, error) {
+	now := time.Now()
+	status.Succeed(try.next, try.Attempt, healthMessage, now)
+	if err := try.claim.Write(ctx, try.next); err != nil {
+		return bus.Result{}, err
+	}
+	result := p.interval()
+	note := report.Note{Reason: status.ReasonSucceeded, Revision: try.Revision, OriginRevision: try.OriginRevision}
+	if len(try.changes) > 0 && !try.told {
+		change := note
+		change.Reason, change.Message = kube.ReasonProgressing, report.Changes(try.changes)
+		p.Recorder.Tell(try.next, change)
+	}
+	about := p.journal.Applied(try.Revision, try.RenderID)
+	if healthMessage != "" {
+		if err := p.journal.Write(ctx, events.Health{Applied: about, Healthy: true, Message: healthMessage}); err != nil {
+			return bus.Result{}, err
+		}
+	}
+	if err := p.tellPruned(ctx, try); err != nil {
+		return bus.Result{}, err
+	}
+	note.Message, note.Commit = report.Finished(now.Sub(try.Started), p.ks.Spec.Interval.Duration), true
+	p.Recorder.Tell(try.next, note)
+	return result, p.journal.Write(ctx, events.ApplySucceeded{
+		Applied: about, Changes: try.changes, DurationMS: now.Sub(try.Started).Milliseconds(),
+	})
+}
+
+func (p *pass) tellPruned(ctx context.Context, try *attempt) error {
+	if len(try.pruned) == 0 {
+		return nil
+	}
+	about := p.journal.Applied(try.Revision, try.RenderID)
+	return p.journal.Write(ctx, events.Pruned{Applied: about, Objects: try.pruned})
+}

@@ -1,0 +1,39 @@
+package handle
+
+import (
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+)
+
+func eventRef(r cluster.Ref) events.ObjectRef {
+	return events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+}
+
+func entries(ks *kustomizev1.Kustomization) []inventory.Entry {
+	if ks.Status.Inventory == nil {
+		return nil
+	}
+	out := make([]inventory.Entry, 0, len(ks.Status.Inventory.Entries))
+	for _, e := range ks.Status.Inventory.Entries {
+		out = append(out, inventory.Entry{ID: e.ID, Version: e.Version})
+	}
+	return out
+}
+
+func setInventory(ks *kustomizev1.Kustomization, list []inventory.Entry) {
+	refs := make([]kustomizev1.ResourceRef, 0, len(list)) // never nil: the CRD requires the list
+	for _, e := range list {
+		refs = append(refs, kustomizev1.ResourceRef{ID: e.ID, Version: e.Version})
+	}
+	ks.Status.Inventory = &kustomizev1.ResourceInventory{Entries: refs}
+}
+
+func firstOf(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

@@ -1,0 +1,207 @@
+package handle
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+func nameOf(ks *kustomizev1.Kustomization) types.NamespacedName { return client.ObjectKeyFromObject(ks) }
+
+// refuse returns why an object can never be applied as it is written.
+func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
+	if field := unsupported(ks); field != "" {
+		return &status.Failure{
+			Reason:  status.ReasonUnsupported,
+			Message: fmt.Sprintf("%s is not supported by this version of Sluice: remove it, or the object is not applied", field),
+			Stalled: true,
+		}
+	}
+	kind, name := depend.SourceOf(ks)
+	if o.NoCrossNamespaceRefs && name.Namespace != ks.Namespace {
+		return &status.Failure{
+			Reason:  status.ReasonAccessDenied,
+			Message: fmt.Sprintf("can't access '%s/%s', cross-namespace references have been blocked", kind, name),
+			Stalled: true,
+		}
+	}
+	return nil
+}
+
+// unsupported names the first field in use that this version does not serve.
+// Ignoring one would apply something else than what was asked for.
+func unsupported(ks *kustomizev1.Kustomization) string {
+	switch {
+	case ks.Spec.KubeConfig != nil:
+		return "spec.kubeConfig"
+	case ks.Spec.Decryption != nil:
+		return "spec.decryption"
+	case len(ks.Spec.HealthCheckExprs) > 0:
+		return "spec.healthCheckExprs"
+	case len(ks.Spec.Ignore) > 0:
+		return "spec.ignore"
+	}
+	for i, d := range ks.Spec.DependsOn {
+		if d.ReadyExpr != "" {
+			return fmt.Sprintf("spec.dependsOn[%d].readyExpr", i)
+		}
+	}
+	return ""
+}
+
+// noSource reports a source without artifact. What runs is held where it is.
+func (p *pass) noSource(ctx context.Context) (bus.Result, error) {
+	if err := p.hold(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	next := retryBuild
+	if p.source.Absent {
+		next = p.ks.GetRetryInterval()
+	}
+	return p.fail(ctx, status.Attempt{}, status.Failure{Reason: status.ReasonArtifactFailed, Message: p.source.Missing}, next)
+}
+
+// pending waits for the builder. A build is usually a moment away, so the first
+// look writes nothing; a long wait is shown, and the builder is asked again.
+func (p *pass) pending(ctx context.Context) (bus.Result, error) {
+	if err := p.hold(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	token := fmt.Sprintf("%s/%d/%s", p.ks.UID, p.ks.Generation, p.source.Digest)
+	waited := p.patience.waited(p.check.Key, token, p.started)
+	if waited < showBuildAfter {
+		return bus.Result{Next: showBuildAfter + time.Second}, nil
+	}
+	if waited >= retryBuild {
+		if err := p.askBuilder(ctx, "overdue"); err != nil {
+			return bus.Result{}, err
+		}
+	}
+	next := p.ks.DeepCopy()
+	status.Progress(next, fmt.Sprintf("Waiting for the build of revision %s: %s", p.source.Revision, p.build.Why))
+	_, err := p.Writer.Status(ctx, p.ks, next)
+	return bus.Result{Next: retryBuild}, err
+}
+
+// showBuildAfter is how long a build may take before the status says so.
+const showBuildAfter = 2 * time.Second
+
+// buildFailed reports the builder's answer. What runs is held where it is.
+func (p *pass) buildFailed(ctx context.Context) (bus.Result, error) {
+	p.patience.forget(p.check.Key)
+	if err := p.hold(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	f := p.build.Failure
+	a := status.Attempt{Revision: f.Revision, OriginRevision: f.OriginRevision, Started: p.started}
+	return p.fail(ctx, a, status.Failure{Reason: f.Reason, Message: f.Message, Stalled: f.Stalled}, p.ks.GetRetryInterval())
+}
+
+// refused reports a build that no builder with the key has written.
+func (p *pass) refused(ctx context.Context) (bus.Result, error) {
+	p.log.Warn("refused a build event", "reason", p.build.Why)
+	if err := p.hold(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	if err := p.askBuilder(ctx, "refused"); err != nil {
+		return bus.Result{}, err
+	}
+	return p.fail(ctx, status.Attempt{Started: p.started}, status.Failure{
+		Reason:  status.ReasonArtifactFailed,
+		Message: "refused the newest build event, it is not authentic: " + p.build.Why,
+	}, retryBuild)
+}
+
+// broken reports a render that cannot be used and asks for it to be built again.
+func (p *pass) broken(ctx context.Context, a status.Attempt, why error) (bus.Result, error) {
+	p.log.Warn("cannot use a render", "revision", a.Revision, "error", why.Error())
+	if err := p.askBuilder(ctx, "render"); err != nil {
+		return bus.Result{}, err
+	}
+	a.RenderID = "" // nothing was reached that could be recorded
+	return p.fail(ctx, a, status.Failure{
+		Reason:  status.ReasonArtifactFailed,
+		Message: fmt.Sprintf("the render of revision %s is missing or damaged and is being built again: %s", a.Revision, why),
+	}, retryBroken)
+}
+
+const retryBroken = 10 * time.Second
+
+func (p *pass) askBuilder(ctx context.Context, reason string) error {
+	target := bus.Target{Stage: events.StageBuild, Key: p.check.Key, Note: bus.Note{Reason: reason}}
+	if err := p.Bus.Check(ctx, target); err != nil {
+		return fmt.Errorf("ask for a build: %w", err)
+	}
+	return nil
+}
+
+// dependencies reports what the object waits for; ready is true when nothing.
+func (p *pass) dependencies(ctx context.Context, a status.Attempt) (ready bool, result bus.Result, err error) {
+	confirm := p.check.Note.Reason == plan.ReasonDependency
+	v, err := p.Depend.Check(ctx, p.ks, p.source.Revision, confirm)
+	if err != nil || v.Ready() {
+		return v.Ready(), bus.Result{}, err
+	}
+	if err := p.hold(ctx); err != nil {
+		return false, bus.Result{}, err
+	}
+	if v.Behind && status.Ready(p.ks) && p.patience.waited(p.check.Key, "dependency "+a.Revision, p.started) < retryDependency {
+		return false, bus.Result{Next: retryDependency}, nil // it is coming; do not flap
+	}
+	f := status.Failure{Reason: status.ReasonDependency, Message: v.Message, Stalled: v.Cycle}
+	before := p.ks
+	written, err := p.write(ctx, status.Attempt{}, f)
+	if err == nil && written != before {
+		p.Recorder.Tell(written, report.Note{
+			Reason: f.Reason, Revision: a.Revision, OriginRevision: a.OriginRevision,
+			Message: fmt.Sprintf("Dependencies do not meet ready condition, retrying in %s: %s", retryDependency, v.Message),
+		})
+	}
+	return false, bus.Result{Next: retryDependency}, err
+}
+
+// write writes a failure that was found before anything was claimed.
+func (p *pass) write(ctx context.Context, a status.Attempt, f status.Failure) (*kustomizev1.Kustomization, error) {
+	next := p.ks.DeepCopy()
+	status.Fail(next, a, f, time.Now())
+	written, err := p.Writer.Status(ctx, p.ks, next)
+	if err != nil {
+		return nil, err
+	}
+	return written, nil
+}
+
+// fail ends the pass with a failure and says so, once.
+func (p *pass) fail(ctx context.Context, a status.Attempt, f status.Failure, next time.Duration) (bus.Result, error) {
+	written, err := p.write(ctx, a, f)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if written == p.ks {
+		return bus.Result{Next: next}, nil
+	}
+	return bus.Result{Next: next}, p.tellFailure(ctx, written, a, f, nil)
+}
+
+// tellFailure reports a failure whose status is written.
+func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a status.Attempt, f status.Failure, changes []events.Change) error {
+	p.Recorder.Tell(ks, report.Note{
+		Reason: f.Reason, Message: f.Message, Revision: a.Revision, OriginRevision: a.OriginRevision, Warning: true,
+	})
+	return p.journal.Write(ctx, events.ApplyFailed{
+		Applied: p.journal.Applied(a.Revision, a.RenderID),
+		Reason:  f.Reason, Message: f.Message, Stalled: f.Stalled, Changes: changes,
+	})
+}
+

@@ -1,0 +1,120 @@
+package handle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// pass is one pass over one object.
+type pass struct {
+	*Worker
+	check   bus.Check
+	ks      *kustomizev1.Kustomization
+	journal *report.Journal
+	log     *slog.Logger
+	started time.Time
+
+	source desired.Source
+	build  desired.Build
+}
+
+func (p *pass) run(ctx context.Context) (bus.Result, error) {
+	if f := refuse(p.ks, p.Options); f != nil {
+		return p.fail(ctx, status.Attempt{}, *f, bus.Never)
+	}
+	if err := p.read(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	if p.source.Missing != "" {
+		return p.noSource(ctx)
+	}
+	switch p.build.State {
+	case desired.Pending:
+		return p.pending(ctx)
+	case desired.Failed:
+		return p.buildFailed(ctx)
+	case desired.Refused:
+		return p.refused(ctx)
+	}
+	p.patience.forget(p.check.Key)
+	return p.settle(ctx)
+}
+
+// read reads source and build from memory, and once more from the API server when
+// they do not fit together: one of the two is then older than the other.
+func (p *pass) read(ctx context.Context) error {
+	for _, live := range []bool{false, true} {
+		if live {
+			ks, err := p.Reader.Live(ctx, nameOf(p.ks))
+			if err != nil {
+				return err
+			}
+			if ks == nil || ks.UID != p.ks.UID || !ks.DeletionTimestamp.IsZero() || ks.Spec.Suspend {
+				return fmt.Errorf("read Kustomization %s again: %w", nameOf(p.ks), claim.ErrLost)
+			}
+			p.ks = ks
+		}
+		if err := p.readOnce(ctx, live); err != nil {
+			return err
+		}
+		if !p.doubtful() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// doubtful says whether the API server may know better than the cache: a build
+// woke us, but not one of what the cache has.
+func (p *pass) doubtful() bool {
+	return p.build.State == desired.Pending && p.build.Why != noBuild && p.check.Note.Reason == plan.ReasonBuild
+}
+
+const noBuild = "there is no build yet"
+
+func (p *pass) readOnce(ctx context.Context, live bool) error {
+	source, err := p.Sources.Read(ctx, p.ks, live)
+	if err != nil {
+		return err
+	}
+	p.source = source
+	if source.Missing != "" {
+		return nil
+	}
+	log, err := p.Bus.Open(ctx, events.BuildSubject(p.Options.Cluster, p.check.Key))
+	if err != nil {
+		return fmt.Errorf("read newest build: %w", err)
+	}
+	newest, ok := log.Last()
+	if !ok {
+		p.build = desired.Build{State: desired.Pending, Why: noBuild}
+		return nil
+	}
+	p.build, err = desired.Judge(ctx, p.Keys, p.Options.Cluster, p.ks, source, newest)
+	return err
+}
+
+// attempt is what the newest build asks for.
+func (p *pass) attempt() status.Attempt {
+	h := p.build.Head
+	return status.Attempt{
+		Revision: h.Revision, OriginRevision: h.OriginRevision, RenderID: h.RenderID, Started: p.started,
+	}
+}
+
+// interval is when an object is looked at again although nothing happened.
+func (p *pass) interval() bus.Result {
+	return bus.Result{Next: jitter(p.ks.Spec.Interval.Duration, p.Options.Jitter)}
+}

@@ -1,0 +1,157 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// settle finds the least that makes the object be at its newest build.
+func (p *pass) settle(ctx context.Context) (bus.Result, error) {
+	a := p.attempt()
+	dirty, err := p.Target.Dirty(ctx, p.ks, a.RenderID)
+	if err != nil {
+		return bus.Result{}, fmt.Errorf("look for drift: %w", err)
+	}
+	since, waiting := status.Waiting(p.ks, a.Revision)
+	waiting = waiting && p.journal.Waiting(a.Revision, a.RenderID)
+	switch {
+	case status.Done(p.ks, a.RenderID, a.Revision):
+		return p.done(ctx, a, dirty)
+	case waiting && !status.Requested(p.ks):
+		return p.stillWaiting(ctx, a, since)
+	}
+	ready, result, err := p.dependencies(ctx, a)
+	if err != nil || !ready {
+		return result, err
+	}
+	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && len(dirty) == 0 {
+		return p.move(ctx, a)
+	}
+	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && len(dirty) == 0 {
+		return bus.Result{Next: wait}, nil
+	}
+	return p.apply(ctx, a)
+}
+
+// done ends a pass over an object that is where it should be, once what drifted
+// is put back. An entry that a crash kept from the journal is added.
+func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) (bus.Result, error) {
+	if err := p.correct(ctx, a, dirty); err != nil {
+		if stopped(ctx, err) {
+			return bus.Result{}, err
+		}
+		p.log.Info("drift could not be put back alone", "revision", a.Revision, "error", err.Error())
+		return p.apply(ctx, a) // which reports what is in the way
+	}
+	if p.journal.Settled(a.Revision, a.RenderID) {
+		return p.interval(), nil
+	}
+	return p.interval(), p.journal.Write(ctx, events.ApplySucceeded{Applied: p.journal.Applied(a.Revision, a.RenderID)})
+}
+
+// move records another revision of the render that is already applied: one status
+// write, and nothing about its objects.
+func (p *pass) move(ctx context.Context, a status.Attempt) (bus.Result, error) {
+	next := p.ks.DeepCopy()
+	status.Move(next, a, time.Now())
+	if _, err := p.Writer.Status(ctx, p.ks, next); err != nil {
+		return bus.Result{}, err
+	}
+	return p.interval(), p.journal.Write(ctx, events.ApplySucceeded{
+		Applied: p.journal.Applied(a.Revision, a.RenderID), DurationMS: time.Since(p.started).Milliseconds(),
+	})
+}
+
+// hold puts back what drifted from the last good render, while the newest build
+// cannot be applied.
+func (p *pass) hold(ctx context.Context) error {
+	id, revision := status.LastGood(p.ks)
+	if id == "" {
+		return nil
+	}
+	dirty, err := p.Target.Dirty(ctx, p.ks, id)
+	if err != nil {
+		return fmt.Errorf("look for drift: %w", err)
+	}
+	err = p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, dirty)
+	if err == nil || stopped(ctx, err) {
+		return err
+	}
+	p.log.Warn("drift could not be put back to the last good version", "revision", revision, "error", err.Error())
+	return nil
+}
+
+// correct applies the objects that differ from a render again. The status stays
+// as it is: the object is still at its revision.
+func (p *pass) correct(ctx context.Context, a status.Attempt, dirty []cluster.Ref) error {
+	if len(dirty) == 0 {
+		return nil
+	}
+	id := desired.Identity(p.Options.Cluster, p.ks)
+	objects, err := p.Renders.Open(ctx, id, p.renderName(a), a.RenderID)
+	if err != nil {
+		return err
+	}
+	applied, err := p.Target.Apply(ctx, Work{
+		Object: p.ks, Render: a.RenderID, Objects: objects, Only: dirty, Guard: p.Writer.Watch(p.ks).Hold,
+	})
+	if err != nil {
+		return fmt.Errorf("put back drift: %w", err)
+	}
+	return p.tellDrift(ctx, a, applied.Changes)
+}
+
+func (p *pass) tellDrift(ctx context.Context, a status.Attempt, changes []events.Change) error {
+	if len(changes) == 0 {
+		return nil // what the watch saw was noise
+	}
+	refs := make([]events.ObjectRef, 0, len(changes))
+	for _, c := range changes {
+		refs = append(refs, c.Object)
+	}
+	p.Recorder.Tell(p.ks, report.Note{
+		Reason: reasonDriftCorrected, Message: report.Changes(changes), Revision: a.Revision, OriginRevision: a.OriginRevision,
+	})
+	before := p.journal.Last()
+	about := p.journal.Applied(a.Revision, a.RenderID)
+	for _, data := range []events.Data{
+		events.DriftDetected{Applied: about, Objects: refs},
+		events.DriftCorrected{Applied: about, Objects: refs, DurationMS: time.Since(p.started).Milliseconds()},
+	} {
+		if err := p.journal.Write(ctx, data); err != nil {
+			return err
+		}
+	}
+	if before.Type != events.TypeHealth {
+		return nil
+	}
+	// The journal must still end with the wait that is on.
+	return p.journal.Write(ctx, events.Health{Applied: before.Applied, Healthy: before.Healthy, Message: before.Message})
+}
+
+const reasonDriftCorrected = "DriftCorrected"
+
+// renderName is where a render is stored. The head says so for the newest; an
+// older one of the same object lies beside it.
+func (p *pass) renderName(a status.Attempt) string {
+	if p.build.Head.RenderID == a.RenderID && p.build.Head.RenderName != "" {
+		return p.build.Head.RenderName
+	}
+	return desired.Name(desired.Identity(p.Options.Cluster, p.ks), p.check.Key.Kind, a.RenderID)
+}
+
+// stopped says whether an error ends the pass instead of its attempt: the lease,
+// the claim or the process is gone.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil || errors.Is(err, claim.ErrLost)
+}

@@ -1,0 +1,121 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+)
+
+// Bus is what the worker uses of the bus.
+type Bus interface {
+	Open(ctx context.Context, subject string) (*bus.Log, error)
+	Check(ctx context.Context, targets ...bus.Target) error
+	Forget(ctx context.Context, stage events.Stage, key events.Key) error
+}
+
+// finalizer carries out the end of an object.
+type finalizer interface {
+	Finalize(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error)
+}
+
+// Worker does the work of checks. All fields are required but Options.
+type Worker struct {
+	Bus       Bus
+	Reader    *claim.Reader
+	Writer    *claim.Writer
+	Sources   desired.Sources
+	Depend    depend.Checker
+	Keys      *keys.Ring
+	Renders   *desired.Renders
+	Target    Target
+	Finalizer finalizer
+	Recorder  report.Recorder
+	Log       *slog.Logger
+	Options   Options
+
+	patience patience
+	changed  changed
+}
+
+// Options change how a worker decides.
+type Options struct {
+	// Cluster names the target cluster on the bus and in seals.
+	Cluster string
+	// NoCrossNamespaceRefs refuses sources in another namespace.
+	NoCrossNamespaceRefs bool
+	// Jitter is the share of an interval by which timers are spread, 0.05 when zero.
+	Jitter float64
+}
+
+// The waits that Flux's users know.
+const (
+	retryDependency = 30 * time.Second
+	retryBuild      = 30 * time.Second
+	healthPoll      = 5 * time.Second
+)
+
+// Handle does the work of one check. A status that moved since it was read is
+// read again once from the API server; a second loss is left to a later check.
+func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
+	name := types.NamespacedName{Namespace: check.Key.Namespace, Name: check.Key.Name}
+	log := w.Log.With("kind", check.Key.Kind, "namespace", name.Namespace, "name", name.Name, "cluster", w.Options.Cluster)
+	ks, err := w.Reader.Get(ctx, name)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	result, err := w.once(ctx, check, ks, log)
+	if errors.Is(err, claim.ErrLost) && ctx.Err() == nil {
+		log.Debug("reading again", "reason", err.Error())
+		if ks, err = w.Reader.Live(ctx, name); err != nil {
+			return bus.Result{}, err
+		}
+		result, err = w.once(ctx, check, ks, log)
+	}
+	return result, err
+}
+
+func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kustomization, log *slog.Logger) (bus.Result, error) {
+	switch {
+	case ks == nil:
+		return w.gone(ctx, check.Key)
+	case !ks.DeletionTimestamp.IsZero():
+		w.patience.forget(check.Key)
+		return w.Finalizer.Finalize(ctx, ks)
+	case ks.Spec.Suspend:
+		return bus.Result{Next: bus.Never}, nil
+	}
+	ks, err := w.Writer.AddFinalizer(ctx, ks)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	journal, err := report.Open(ctx, w.Bus, w.Options.Cluster, ks)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	p := &pass{Worker: w, check: check, ks: ks, journal: journal, log: log, started: time.Now()}
+	return p.run(ctx)
+}
+
+// gone forgets an object that does not exist any more.
+func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
+	w.patience.forget(key)
+	w.Target.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
+	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
+		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)
+	}
+	return bus.Result{Next: bus.Never}, nil
+}

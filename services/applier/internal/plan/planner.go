@@ -1,0 +1,117 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+)
+
+// Reasons of the checks, for logs and traces.
+const (
+	ReasonSpec       = "spec"
+	ReasonSource     = "source"
+	ReasonBuild      = "build"
+	ReasonHook       = "hook"
+	ReasonDependency = "dependency"
+	ReasonDrift      = "drift"
+	ReasonHealth     = "health"
+	ReasonResync     = "resync"
+)
+
+// Indexes of the Kustomization cache.
+const (
+	indexDependsOn = "sluice.dependsOn"
+	indexSource    = "sluice.source"
+)
+
+// checker queues checks.
+type checker interface {
+	Check(ctx context.Context, targets ...bus.Target) error
+}
+
+// Planner sends checks to appliers.
+type Planner struct {
+	bus   checker
+	cache client.Reader
+}
+
+// New returns a Planner and registers its watches with a manager.
+func New(ctx context.Context, mgr manager.Manager, b checker) (*Planner, error) {
+	p := &Planner{bus: b, cache: mgr.GetClient()}
+	for field, values := range map[string]client.IndexerFunc{indexDependsOn: dependencies, indexSource: sources} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &kustomizev1.Kustomization{}, field, values); err != nil {
+			return nil, fmt.Errorf("index Kustomizations by %s: %w", field, err)
+		}
+	}
+	skip := true // other services in this process have controllers of their own
+	c, err := controller.NewTyped("applier-planner", mgr, controller.TypedOptions[request]{
+		Reconciler: reconcile.TypedFunc[request](p.send), SkipNameValidation: &skip, MaxConcurrentReconciles: 4,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("create planner: %w", err)
+	}
+	if err := c.Watch(source.TypedKind(mgr.GetCache(), &kustomizev1.Kustomization{}, p.kustomizations())); err != nil {
+		return nil, fmt.Errorf("watch Kustomizations: %w", err)
+	}
+	if err := c.Watch(source.TypedKind(mgr.GetCache(), &sourcev1.GitRepository{}, p.repositories())); err != nil {
+		return nil, fmt.Errorf("watch GitRepositories: %w", err)
+	}
+	return p, nil
+}
+
+// Resync checks every Kustomization, for streams that were wiped.
+func (p *Planner) Resync(ctx context.Context) error {
+	list := &kustomizev1.KustomizationList{}
+	if err := p.cache.List(ctx, list); err != nil {
+		return fmt.Errorf("resync: list Kustomizations: %w", err)
+	}
+	targets := make([]bus.Target, 0, len(list.Items))
+	for i := range list.Items {
+		targets = append(targets, Target(client.ObjectKeyFromObject(&list.Items[i]), bus.Note{Reason: ReasonResync}))
+	}
+	return p.bus.Check(ctx, targets...)
+}
+
+// Target is the check of a Kustomization.
+func Target(name types.NamespacedName, note bus.Note) bus.Target {
+	return bus.Target{
+		Stage: events.StageApply,
+		Key:   events.NewKey(kustomizev1.KustomizationKind, name.Namespace, name.Name),
+		Note:  note,
+	}
+}
+
+// request is a check that waits to be sent.
+type request struct {
+	name   types.NamespacedName
+	reason string
+}
+
+func (p *Planner) send(ctx context.Context, r request) (reconcile.Result, error) {
+	return reconcile.Result{}, p.bus.Check(ctx, Target(r.name, bus.Note{Reason: r.reason}))
+}
+
+func dependencies(o client.Object) []string {
+	var out []string
+	for _, name := range depend.Names(o.(*kustomizev1.Kustomization)) {
+		out = append(out, name.String())
+	}
+	return out
+}
+
+func sources(o client.Object) []string {
+	kind, name := depend.SourceOf(o.(*kustomizev1.Kustomization))
+	return []string{kind + "/" + name.String()}
+}

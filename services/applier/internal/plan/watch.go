@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"context"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+type queue = workqueue.TypedRateLimitingInterface[request]
+
+// kustomizations checks an object whose spec, reconcile request or life changed,
+// and the dependents of one whose outcome changed.
+func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustomization, request] {
+	return handler.TypedFuncs[*kustomizev1.Kustomization, request]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*kustomizev1.Kustomization], q queue) {
+			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
+			if !e.IsInInitialList {
+				p.dependents(ctx, e.Object, q)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*kustomizev1.Kustomization], q queue) {
+			if wanted(e.ObjectOld, e.ObjectNew) {
+				q.Add(request{client.ObjectKeyFromObject(e.ObjectNew), ReasonSpec})
+			}
+			if unblocks(e.ObjectOld, e.ObjectNew) {
+				p.dependents(ctx, e.ObjectNew, q)
+			}
+		},
+		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*kustomizev1.Kustomization], q queue) {
+			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
+		},
+	}
+}
+
+// wanted says whether an update asks for a check of the object itself.
+func wanted(before, now *kustomizev1.Kustomization) bool {
+	return before.UID != now.UID || before.Generation != now.Generation ||
+		before.Annotations[kube.RequestedAt] != now.Annotations[kube.RequestedAt] ||
+		before.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero() ||
+		(now.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(before, kube.Finalizer) &&
+			!controllerutil.ContainsFinalizer(now, kube.Finalizer))
+}
+
+// unblocks says whether an update may let dependents go on: the object got
+// Ready, applied another revision, or has other dependencies itself.
+func unblocks(before, now *kustomizev1.Kustomization) bool {
+	if before.Generation != now.Generation {
+		return len(now.Spec.DependsOn) > 0
+	}
+	return status.Ready(now) && (!status.Ready(before) || before.Status.LastAppliedRevision != now.Status.LastAppliedRevision)
+}
+
+func (p *Planner) dependents(ctx context.Context, ks *kustomizev1.Kustomization, q queue) {
+	p.each(ctx, indexDependsOn, client.ObjectKeyFromObject(ks).String(), func(dependent *kustomizev1.Kustomization) {
+		q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency})
+	})
+}
+
+// repositories checks the objects that a source's life concerns. A new revision
+// is not among it: the builder answers every revision, and its event wakes us.
+func (p *Planner) repositories() handler.TypedEventHandler[*sourcev1.GitRepository, request] {
+	blocked := func(ctx context.Context, source *sourcev1.GitRepository, q queue, all bool) {
+		value := sourcev1.GitRepositoryKind + "/" + client.ObjectKeyFromObject(source).String()
+		p.each(ctx, indexSource, value, func(ks *kustomizev1.Kustomization) {
+			ready := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady)
+			if all || (ready != nil && ready.Reason == status.ReasonArtifactFailed) {
+				q.Add(request{client.ObjectKeyFromObject(ks), ReasonSource})
+			}
+		})
+	}
+	return handler.TypedFuncs[*sourcev1.GitRepository, request]{
+		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*sourcev1.GitRepository], q queue) {
+			if !e.IsInInitialList {
+				blocked(ctx, e.Object, q, false)
+			}
+		},
+		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*sourcev1.GitRepository], q queue) {
+			if (e.ObjectOld.Status.Artifact == nil) != (e.ObjectNew.Status.Artifact == nil) {
+				blocked(ctx, e.ObjectNew, q, false)
+			}
+		},
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*sourcev1.GitRepository], q queue) {
+			blocked(ctx, e.Object, q, true)
+		},
+	}
+}
+
+// each calls f for the Kustomizations an index finds. The cache is in memory and
+// the index exists, so an error is a fault of the program or the end of it.
+func (p *Planner) each(ctx context.Context, index, value string, f func(*kustomizev1.Kustomization)) {
+	list := &kustomizev1.KustomizationList{}
+	if err := p.cache.List(ctx, list, client.MatchingFields{index: value}); err != nil {
+		log.FromContext(ctx).Error(err, "list Kustomizations", "index", index, "value", value)
+		return
+	}
+	for i := range list.Items {
+		f(&list.Items[i])
+	}
+}

@@ -1,0 +1,113 @@
+package report
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+)
+
+// opener opens logs on the bus.
+type opener interface {
+	Open(ctx context.Context, subject string) (*bus.Log, error)
+}
+
+// Journal is the log of one object's applies. Its newest entry also tells a
+// replica what another one was in the middle of.
+type Journal struct {
+	bus     opener
+	log     *bus.Log
+	cluster string
+	subject string
+	key     events.Key
+	uid     string
+	last    Entry
+}
+
+// Entry is the newest event of a journal; its zero value is an empty journal.
+type Entry struct {
+	Type string
+	events.Applied
+	// Healthy is set on events.Health.
+	Healthy bool   `json:"healthy"`
+	Message string `json:"message"`
+}
+
+// Open reads the journal of an object.
+func Open(ctx context.Context, b opener, cluster string, ks *kustomizev1.Kustomization) (*Journal, error) {
+	key := events.NewKey(kustomizev1.KustomizationKind, ks.Namespace, ks.Name)
+	j := &Journal{bus: b, cluster: cluster, subject: events.ApplySubject(cluster, key), key: key, uid: string(ks.UID)}
+	return j, j.read(ctx)
+}
+
+func (j *Journal) read(ctx context.Context) error {
+	log, err := j.bus.Open(ctx, j.subject)
+	if err != nil {
+		return fmt.Errorf("open journal of %s: %w", j.key, err)
+	}
+	j.log, j.last = log, Entry{}
+	e, ok := log.Last()
+	if !ok {
+		return nil
+	}
+	entry := Entry{Type: e.Type()}
+	if err := json.Unmarshal(e.Data(), &entry); err == nil && entry.UID == j.uid {
+		j.last = entry
+	}
+	return nil
+}
+
+// Last returns the newest entry; entries about an earlier object of the same name
+// do not count.
+func (j *Journal) Last() Entry { return j.last }
+
+// Applied returns what every entry of an attempt begins with.
+func (j *Journal) Applied(revision, renderID string) events.Applied {
+	return events.Applied{Cluster: j.cluster, Object: j.key, UID: j.uid, Revision: revision, RenderID: renderID}
+}
+
+// Settled says whether the journal ends with the success of this attempt, drift
+// that was put back since included.
+func (j *Journal) Settled(revision, renderID string) bool {
+	switch j.last.Type {
+	case events.TypeApplySucceeded, events.TypeDriftDetected, events.TypeDriftCorrected:
+		return j.last.Revision == revision && j.last.RenderID == renderID
+	}
+	return false
+}
+
+// Waiting says whether the journal ends with this render waiting for health.
+func (j *Journal) Waiting(revision, renderID string) bool {
+	return j.last.Type == events.TypeHealth && !j.last.Healthy &&
+		j.last.Revision == revision && j.last.RenderID == renderID
+}
+
+// Write appends an entry. When another applier wrote in between, the entry goes
+// after theirs: both did happen.
+func (j *Journal) Write(ctx context.Context, data events.Data) error {
+	err := j.append(ctx, data)
+	if errors.Is(err, bus.ErrConflict) {
+		if err := j.read(ctx); err != nil {
+			return err
+		}
+		err = j.append(ctx, data)
+	}
+	if err != nil {
+		return fmt.Errorf("write %s to journal of %s: %w", data.EventType(), j.key, err)
+	}
+	return nil
+}
+
+func (j *Journal) append(ctx context.Context, data events.Data) error {
+	e, err := events.New("applier", j.key, data, time.Now())
+	if err != nil {
+		return err
+	}
+	return j.log.Append(ctx, e)
+}

@@ -1,0 +1,85 @@
+package status
+
+import (
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+)
+
+// Ready says whether the object is Ready at its generation.
+func Ready(ks *kustomizev1.Kustomization) bool {
+	return ks.Status.ObservedGeneration == ks.Generation &&
+		meta.IsStatusConditionTrue(ks.Status.Conditions, kube.ConditionReady)
+}
+
+// LastGood returns the newest render that was applied completely, healthy or
+// not, with the revision it came from: what the cluster is held at when the
+// newest build is broken. It is "" when there is none.
+func LastGood(ks *kustomizev1.Kustomization) (renderID, revision string) {
+	if h := lastGood(ks); h != nil {
+		return RenderID(h.Digest), h.Metadata[metadataRevision]
+	}
+	return "", ""
+}
+
+func lastGood(ks *kustomizev1.Kustomization) *fluxmeta.Snapshot {
+	for _, h := range ks.Status.History {
+		switch h.LastReconciledStatus {
+		case ReasonSucceeded, ReasonHealthFailed, ReasonPruneFailed:
+			if RenderID(h.Digest) != "" {
+				return &h
+			}
+		}
+	}
+	return nil
+}
+
+// Current says whether the newest outcome is that renderID was applied with
+// success at the object's generation; its revision may have moved since.
+func Current(ks *kustomizev1.Kustomization, renderID string) bool {
+	newest := ks.Status.History.Latest()
+	return Ready(ks) && newest != nil && newest.Digest == Digest(renderID) &&
+		newest.LastReconciledStatus == ReasonSucceeded
+}
+
+// Done says whether nothing is left to do for a render of a revision, as far as
+// the status tells.
+func Done(ks *kustomizev1.Kustomization, renderID, revision string) bool {
+	return Current(ks, renderID) && !Requested(ks) &&
+		ks.Status.LastAppliedRevision == revision && ks.Status.LastAttemptedRevision == revision
+}
+
+// Failed says whether the newest outcome of the object is a failure.
+func Failed(ks *kustomizev1.Kustomization) bool {
+	return meta.IsStatusConditionFalse(ks.Status.Conditions, kube.ConditionReady)
+}
+
+// Waiting says whether the object waits for the health of a revision that was
+// applied at its generation, and since when.
+func Waiting(ks *kustomizev1.Kustomization, revision string) (since time.Time, ok bool) {
+	c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionHealthy)
+	if c == nil || c.Status != metav1.ConditionUnknown || c.ObservedGeneration != ks.Generation ||
+		ks.Status.LastAttemptedRevision != revision {
+		return time.Time{}, false
+	}
+	return c.LastTransitionTime.Time, true
+}
+
+// RetryDue returns when an attempt that failed with this render and revision at
+// this generation is to be made again; zero when it did not fail yet.
+func RetryDue(ks *kustomizev1.Kustomization, renderID, revision string) time.Time {
+	newest := ks.Status.History.Latest()
+	ready := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady)
+	if newest == nil || ready == nil || Requested(ks) ||
+		newest.Digest != Digest(renderID) || newest.Metadata[metadataRevision] != revision ||
+		ready.Status != metav1.ConditionFalse || ready.ObservedGeneration != ks.Generation ||
+		ready.Reason != newest.LastReconciledStatus {
+		return time.Time{}
+	}
+	return newest.LastReconciled.Add(ks.GetRetryInterval())
+}
