@@ -22,6 +22,9 @@ type Settings struct {
 	Kubeconfig string
 	// RuntimeNamespace is where the engine itself runs and keeps its Secrets.
 	RuntimeNamespace string
+	// DataDir is a folder of the process's own: mirrors, unpacked artifacts, and
+	// what embedded servers keep. What services keep there can be lost.
+	DataDir string
 	// ClusterName names the cluster in subjects, seals and events.
 	ClusterName string
 	// ProbeAddr is where /healthz, /readyz and /metrics are served.
@@ -87,6 +90,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 
 	fs.StringVar(&s.Kubeconfig, "kubeconfig", "", "path of a kubeconfig; empty uses the pod's service account or the usual places")
 	fs.StringVar(&s.RuntimeNamespace, "runtime-namespace", "sluice-system", "namespace that the engine runs in and keeps its Secrets in")
+	fs.StringVar(&s.DataDir, "data-dir", "/var/lib/sluice", "folder for mirrors, unpacked artifacts and what embedded servers keep")
 	fs.StringVar(&s.ClusterName, "cluster-name", "local", "name of the cluster in subjects and events")
 	fs.StringVar(&s.ProbeAddr, "probe-addr", ":9440", "address of /healthz, /readyz and /metrics; empty serves none")
 	fs.IntVar(&s.Concurrency, "concurrency", 8, "how many objects one replica works on at a time")
