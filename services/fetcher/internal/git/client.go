@@ -1,0 +1,194 @@
+package git
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing/cache"
+)
+
+// Config bounds what a Client keeps. Zero values mean the defaults.
+type Config struct {
+	// Dir holds the mirrors. Required; it is created if missing and belongs to
+	// one Client alone.
+	Dir string
+	// CacheBytes of decoded objects are kept in memory; 64 MiB by default.
+	CacheBytes int64
+	// MaxPackBytes bounds what one fetch may transfer; 2 GiB by default.
+	MaxPackBytes int64
+	// MaxMirrors are kept at most; the least recently used goes first. 200 by default.
+	MaxMirrors int
+	// IdleAfter is how long an unused mirror stays; 24 hours by default.
+	IdleAfter time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.CacheBytes <= 0 {
+		c.CacheBytes = 64 << 20
+	}
+	if c.MaxPackBytes <= 0 {
+		c.MaxPackBytes = 2 << 30
+	}
+	if c.MaxMirrors <= 0 {
+		c.MaxMirrors = 200
+	}
+	if c.IdleAfter <= 0 {
+		c.IdleAfter = 24 * time.Hour
+	}
+	return c
+}
+
+// Client reads repositories. It is safe for concurrent use; work on one mirror is
+// done one at a time.
+type Client struct {
+	config     Config
+	transports transports
+	objects    cache.Object
+
+	mu      sync.Mutex
+	mirrors map[string]*mirror
+}
+
+// New returns a client that keeps its mirrors in config.Dir.
+func New(config Config) (*Client, error) {
+	config = config.withDefaults()
+	if config.Dir == "" {
+		return nil, errors.New("the folder for git mirrors is empty")
+	}
+	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("create folder for git mirrors: %w", err)
+	}
+	return &Client{
+		config:     config,
+		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
+		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
+		mirrors:    map[string]*mirror{},
+	}, nil
+}
+
+// Close ends idle connections and closes the mirrors, which stay on disk.
+func (c *Client) Close() error {
+	c.transports.close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var errs []error
+	for _, m := range c.mirrors {
+		if m.tryLock() {
+			errs = append(errs, m.shut())
+			m.unlock()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// mirrorSuffix marks the folders that are mirrors.
+const mirrorSuffix = ".git"
+
+// mirrorName is a folder name for a remote. Shallow and complete mirrors are
+// kept apart.
+func mirrorName(remote Remote, history bool) string {
+	plain := remote.URL
+	if u, err := url.Parse(remote.URL); err == nil {
+		u.User = nil
+		plain = u.String()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%t", plain, remote.Scope, history))
+	return hex.EncodeToString(sum[:16]) + mirrorSuffix
+}
+
+// lock returns the remote's mirror, locked.
+func (c *Client) lock(ctx context.Context, remote Remote, history bool) (*mirror, error) {
+	name := mirrorName(remote, history)
+	for {
+		c.mu.Lock()
+		m, ok := c.mirrors[name]
+		if !ok {
+			m = newMirror(filepath.Join(c.config.Dir, name), c.objects)
+			c.mirrors[name] = m
+		}
+		c.mu.Unlock()
+		if err := m.lock(ctx); err != nil {
+			return nil, fmt.Errorf("wait for the mirror: %w", err)
+		}
+		if !m.gone {
+			m.used = time.Now()
+			return m, nil
+		}
+		m.unlock()
+	}
+}
+
+// Trim deletes mirrors that have not been used for long or are too many.
+func (c *Client) Trim(now time.Time) error {
+	var errs []error
+	for _, m := range c.surplus(now) {
+		if !m.tryLock() {
+			continue // in use, so not idle
+		}
+		errs = append(errs, m.wipe())
+		m.gone = true
+		c.mu.Lock()
+		delete(c.mirrors, filepath.Base(m.dir))
+		c.mu.Unlock()
+		m.unlock()
+	}
+	return errors.Join(append(errs, c.trimDisk(now))...)
+}
+
+// surplus returns the open mirrors that should go.
+func (c *Client) surplus(now time.Time) []*mirror {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var idle []*mirror
+	var kept []*mirror
+	for _, m := range c.mirrors {
+		if !m.tryLock() {
+			continue
+		}
+		if now.Sub(m.used) > c.config.IdleAfter {
+			idle = append(idle, m)
+		} else {
+			kept = append(kept, m)
+		}
+		m.unlock()
+	}
+	return append(idle, oldest(kept, len(kept)-c.config.MaxMirrors)...)
+}
+
+// trimDisk deletes what earlier processes left and nobody has opened since.
+func (c *Client) trimDisk(now time.Time) error {
+	entries, err := os.ReadDir(c.config.Dir)
+	if err != nil {
+		return fmt.Errorf("list git mirrors: %w", err)
+	}
+	var errs []error
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || now.Sub(info.ModTime()) < c.config.IdleAfter {
+			continue // gone already, or young
+		}
+		c.mu.Lock()
+		_, open := c.mirrors[entry.Name()]
+		if !open && strings.HasSuffix(entry.Name(), mirrorSuffix) {
+			errs = append(errs, os.RemoveAll(filepath.Join(c.config.Dir, entry.Name())))
+		}
+		c.mu.Unlock()
+	}
+	return errors.Join(errs...)
+}
+
+// CheckTLS reports whether TLS material can be used, before any request.
+func (a Auth) CheckTLS() error {
+	_, err := a.tlsConfig()
+	return err
+}

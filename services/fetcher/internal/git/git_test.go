@@ -1,0 +1,394 @@
+package git_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+)
+
+func newClient(t testing.TB) (*git.Client, string) {
+	t.Helper()
+	dir := t.TempDir()
+	c, err := git.New(git.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c, dir
+}
+
+// read makes one pass and returns the revision and the files.
+func read(ctx context.Context, c *git.Client, remote git.Remote, ref git.Reference) (string, map[string]string, error) {
+	l, err := c.Connect(ctx, remote)
+	if err != nil {
+		return "", nil, err
+	}
+	defer l.Close()
+	target, err := l.Resolve(ctx, ref)
+	if err != nil {
+		return "", nil, err
+	}
+	commit, err := l.Fetch(ctx, target)
+	if err != nil {
+		return target.Revision, nil, err
+	}
+	defer commit.Close()
+	files, err := commit.Files(ctx, 1000)
+	if err != nil {
+		return target.Revision, nil, err
+	}
+	content := map[string]string{}
+	for _, f := range files {
+		if f.Dir {
+			content[f.Path+"/"] = ""
+			continue
+		}
+		size, r, err := f.Open()
+		if err != nil {
+			return "", nil, err
+		}
+		body, err := io.ReadAll(r)
+		_ = r.Close()
+		if err != nil || int64(len(body)) != size {
+			return "", nil, fmt.Errorf("read %s: %d of %d bytes: %w", f.Path, len(body), size, err)
+		}
+		content[f.Path] = string(body)
+	}
+	return target.Revision, content, nil
+}
+
+func TestReferences(t *testing.T) {
+	root := t.TempDir()
+	repo := gittest.NewRepo(t, root, "repo")
+	first := repo.Commit("master", "first", map[string]string{"a.yaml": "1", "dir/b.yaml": "2"})
+	repo.Tag("v1.0.0", "release")
+	repo.Tag("v0.1.0", "")
+	second := repo.Commit("master", "second", map[string]string{"a.yaml": "3"})
+	repo.Tag("v2.0.0", "")
+	repo.Tag("v3.0.0-rc.1", "")
+	other := repo.Commit("other", "other", map[string]string{"c.yaml": "4"})
+	repo.Git("push", "--quiet", "origin", "HEAD:refs/pull/420/head")
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, _ := newClient(t)
+
+	one := map[string]string{"a.yaml": "1", "dir/": "", "dir/b.yaml": "2"}
+	two := map[string]string{"a.yaml": "3", "dir/": "", "dir/b.yaml": "2"}
+	three := map[string]string{"a.yaml": "3", "c.yaml": "4", "dir/": "", "dir/b.yaml": "2"}
+	for reason, c := range map[string]struct {
+		ref      git.Reference
+		revision string
+		files    map[string]string
+		err      string
+	}{
+		"none means branch master":           {git.Reference{}, "master@sha1:" + second, two, ""},
+		"branch":                             {git.Reference{Branch: "other"}, "other@sha1:" + other, three, ""},
+		"annotated tag is peeled":            {git.Reference{Tag: "v1.0.0"}, "v1.0.0@sha1:" + first, one, ""},
+		"light tag":                          {git.Reference{Tag: "v0.1.0"}, "v0.1.0@sha1:" + first, one, ""},
+		"tag beats semver and branch":        {git.Reference{Tag: "v0.1.0", SemVer: "*", Branch: "other"}, "v0.1.0@sha1:" + first, one, ""},
+		"semver beats branch, no prerelease": {git.Reference{SemVer: "*", Branch: "other"}, "v2.0.0@sha1:" + second, two, ""},
+		"semver range":                       {git.Reference{SemVer: "<1.0.0"}, "v0.1.0@sha1:" + first, one, ""},
+		"semver with prerelease":             {git.Reference{SemVer: ">=3.0.0-0"}, "v3.0.0-rc.1@sha1:" + second, two, ""},
+		"name of a branch":                   {git.Reference{Name: "refs/heads/other", Tag: "v1.0.0"}, "refs/heads/other@sha1:" + other, three, ""},
+		"name of a pull request":             {git.Reference{Name: "refs/pull/420/head"}, "refs/pull/420/head@sha1:" + other, three, ""},
+		"commit":                             {git.Reference{Commit: first, Name: "refs/heads/other"}, "sha1:" + first, one, ""},
+		"commit of a branch":                 {git.Reference{Commit: first, Branch: "other"}, "other@sha1:" + first, one, ""},
+		"commit not on the branch":           {git.Reference{Commit: other, Branch: "master"}, "master@sha1:" + other, nil, "is not in the history"},
+		"commit that does not exist":         {git.Reference{Commit: strings.Repeat("1", 40)}, "sha1:" + strings.Repeat("1", 40), nil, "is not in the history"},
+		"short commit":                       {git.Reference{Commit: first[:8]}, "", nil, "not a full hash"},
+		"missing branch":                     {git.Reference{Branch: "none"}, "", nil, `couldn't find remote ref "refs/heads/none"`},
+		"missing tag":                        {git.Reference{Tag: "none"}, "", nil, `couldn't find remote ref "refs/tags/none"`},
+		"semver without a match":             {git.Reference{SemVer: ">9"}, "", nil, "no match found for semver: >9"},
+		"semver that is none":                {git.Reference{SemVer: "a.b"}, "", nil, "semver parse error"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			revision, files, err := read(t.Context(), client, git.Remote{URL: server.URL + "/repo"}, c.ref)
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("want error %q, got %v", c.err, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.revision, revision) + cmp.Diff(c.files, files); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestTagsOfOneVersionAreToldApartByAge(t *testing.T) {
+	root := t.TempDir()
+	repo := gittest.NewRepo(t, root, "repo")
+	repo.Commit("main", "old", map[string]string{"a": "1"})
+	repo.Git("tag", "v1.0.0")
+	repo.Git("commit", "--quiet", "--allow-empty", "--date=2040-01-01T00:00:00Z", "-m", "new")
+	t.Setenv("GIT_COMMITTER_DATE", "2040-01-01T00:00:00Z")
+	repo.Git("commit", "--quiet", "--amend", "--allow-empty", "-m", "newer")
+	repo.Git("tag", "1.0.0")
+	repo.Git("push", "--quiet", "origin", "--tags")
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, _ := newClient(t)
+	revision, _, err := read(t.Context(), client, git.Remote{URL: server.URL + "/repo"}, git.Reference{SemVer: "1.x"})
+	if want := "1.0.0@sha1:" + repo.Git("rev-parse", "HEAD"); err != nil || revision != want {
+		t.Errorf("got %s, %v, want %s", revision, err, want)
+	}
+}
+
+func TestMirrorCostsAnIncrement(t *testing.T) {
+	root := t.TempDir()
+	repo := gittest.NewRepo(t, root, "repo")
+	files := map[string]string{}
+	for i := range 400 {
+		files[fmt.Sprintf("apps/%03d/values.yaml", i)] = strings.Repeat(fmt.Sprintf("value %d %x\n", i, i*7919), 20)
+	}
+	repo.Commit("main", "all", files)
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, dir := newClient(t)
+	remote, ref := git.Remote{URL: server.URL + "/repo"}, git.Reference{Branch: "main"}
+	if _, _, err := read(t.Context(), client, remote, ref); err != nil {
+		t.Fatal(err)
+	}
+	full := server.Bytes()
+	if got := server.Requests(); len(got) != 2 {
+		t.Errorf("first pass sent %q", got)
+	}
+
+	if _, _, err := read(t.Context(), client, remote, ref); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"GET /repo/info/refs"}, server.Requests()); diff != "" {
+		t.Errorf("a pass without change: %s", diff)
+	}
+	server.Bytes()
+
+	steps := map[string]func(){
+		"a commit on top": func() { repo.Commit("main", "one", map[string]string{"apps/001/values.yaml": "changed"}) },
+		"rewritten history": func() {
+			repo.Git("checkout", "--quiet", "--orphan", "fresh")
+			repo.Git("branch", "-D", "main")
+			repo.Commit("main", "fresh", map[string]string{"apps/002/values.yaml": "changed too"})
+		},
+		"several commits": func() {
+			repo.Commit("main", "a", map[string]string{"new/a": "1"})
+			repo.Commit("main", "b", map[string]string{"new/b": "2"})
+		},
+	}
+	for _, name := range []string{"a commit on top", "rewritten history", "several commits"} {
+		steps[name]()
+		server.Requests()
+		server.Bytes()
+		_, got, err := read(t.Context(), client, remote, ref)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if len(got) < 800 || got["apps/001/values.yaml"] != "changed" {
+			t.Errorf("%s: got %d entries", name, len(got))
+		}
+		if n := server.Bytes(); n > full/3 {
+			t.Errorf("%s took %d bytes, the first pass %d", name, n, full)
+		}
+		if got := server.Requests(); len(got) != 2 {
+			t.Errorf("%s: sent %q", name, got)
+		}
+	}
+
+	damageMirror(t, dir)
+	client2, err := git.New(git.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, got, err := read(t.Context(), client2, remote, ref); err != nil || len(got) < 800 {
+		t.Errorf("damaged mirror: %d entries, %v", len(got), err)
+	}
+}
+
+// damageMirror deletes every object, but not the record of what is complete.
+func damageMirror(t *testing.T, dir string) {
+	t.Helper()
+	mirrors, err := filepath.Glob(filepath.Join(dir, "*.git"))
+	if err != nil || len(mirrors) != 1 {
+		t.Fatalf("want one mirror, got %q, %v", mirrors, err)
+	}
+	if err := os.RemoveAll(filepath.Join(mirrors[0], "objects")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAuth(t *testing.T) {
+	root := t.TempDir()
+	repo := gittest.NewRepo(t, root, "repo")
+	repo.Commit("main", "first", map[string]string{"a": "1"})
+	plain := gittest.ServeHTTP(t, root, false, gittest.Basic("user", "pass word/1"))
+	secure := gittest.ServeHTTP(t, root, true, gittest.Basic("user", "pass word/1"))
+	token := gittest.ServeHTTP(t, root, false, gittest.Bearer("tok3n-value"))
+	open := gittest.ServeSSH(t, root, "")
+	locked := gittest.ServeSSH(t, root, "open sesame")
+	_, stranger := gittest.NewKey(t, "")
+	basic := func(more map[string]string) map[string]string {
+		data := map[string]string{"username": "user", "password": "pass word/1"}
+		for k, v := range more {
+			data[k] = v
+		}
+		return data
+	}
+	sshData := func(s *gittest.SSHServer, more map[string]string) map[string]string {
+		data := map[string]string{"identity": string(s.Identity), "known_hosts": string(s.KnownHosts)}
+		for k, v := range more {
+			data[k] = v
+		}
+		return data
+	}
+	inURL := strings.Replace(secure.URL, "https://", "https://user:pass%20word%2F1@", 1)
+	for reason, c := range map[string]struct {
+		url  string
+		data map[string]string
+		err  string
+	}{
+		"basic over http":                {plain.URL, basic(nil), ""},
+		"nothing where basic is needed":  {plain.URL, nil, "authentication required"},
+		"wrong password":                 {plain.URL, map[string]string{"username": "user", "password": "wrong"}, "authentication required"},
+		"password without user name":     {plain.URL, map[string]string{"password": "x"}, "requires 'username'"},
+		"user name without password":     {plain.URL, map[string]string{"username": "x"}, "requires 'password'"},
+		"bearer":                         {token.URL, map[string]string{"bearerToken": "tok3n-value"}, ""},
+		"bearer and basic":               {token.URL, basic(map[string]string{"bearerToken": "x"}), "cannot be set at the same time"},
+		"https with ca.crt":              {secure.URL, basic(map[string]string{"ca.crt": string(secure.CA)}), ""},
+		"https with legacy caFile":       {secure.URL, basic(map[string]string{"caFile": string(secure.CA)}), ""},
+		"ca.crt wins over caFile":        {secure.URL, basic(map[string]string{"ca.crt": string(secure.CA), "caFile": "junk"}), ""},
+		"https with an unknown CA":       {secure.URL, basic(nil), "x509:"},
+		"https with an invalid CA":       {secure.URL, basic(map[string]string{"ca.crt": "junk"}), "x509:"},
+		"invalid client certificate":     {secure.URL, basic(map[string]string{"tls.crt": "junk", "tls.key": "junk"}), "tls: failed to find any PEM data"},
+		"user information in the URL":    {inURL, map[string]string{"ca.crt": string(secure.CA)}, ""},
+		"ssh":                            {open.URL, sshData(open, nil), ""},
+		"ssh with passphrase":            {locked.URL, sshData(locked, map[string]string{"password": "open sesame"}), ""},
+		"ssh without passphrase":         {locked.URL, sshData(locked, nil), "encrypted"},
+		"ssh with the wrong passphrase":  {locked.URL, sshData(locked, map[string]string{"password": "wrong"}), "password incorrect"},
+		"ssh without identity":           {open.URL, map[string]string{"known_hosts": "x"}, "'identity' is required"},
+		"ssh without known_hosts":        {open.URL, map[string]string{"identity": string(open.Identity)}, "'known_hosts' is required"},
+		"ssh without a secret":           {open.URL, nil, "'identity' is required"},
+		"ssh with another host's key":    {open.URL, sshData(open, map[string]string{"known_hosts": string(locked.KnownHosts)}), "knownhosts: key is unknown"},
+		"ssh with malformed known_hosts": {open.URL, sshData(open, map[string]string{"known_hosts": "a b c d"}), "known_hosts"},
+		"ssh with a key nobody knows":    {open.URL, sshData(open, map[string]string{"identity": string(stranger)}), "unable to authenticate"},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			client, _ := newClient(t)
+			data := map[string][]byte{}
+			for k, v := range c.data {
+				data[k] = []byte(v)
+			}
+			auth, err := git.ParseAuth(c.url+"/repo", data)
+			if err == nil {
+				_, _, err = read(t.Context(), client, git.Remote{URL: c.url + "/repo", Auth: auth}, git.Reference{Branch: "main"})
+			}
+			if c.err == "" && err != nil {
+				t.Fatal(err)
+			}
+			if c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+				t.Fatalf("want error %q, got %v", c.err, err)
+			}
+			if err != nil && strings.Contains(err.Error(), "pass") && strings.Contains(err.Error(), "word/1") {
+				t.Errorf("the password is in %q", err)
+			}
+		})
+	}
+}
+
+func TestEmptyRepository(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo")
+	server := gittest.ServeHTTP(t, root, false, nil)
+	shell := gittest.ServeSSH(t, root, "")
+	client, _ := newClient(t)
+	for _, remote := range []git.Remote{
+		{URL: server.URL + "/repo"},
+		{URL: shell.URL + "/repo", Auth: git.Auth{Identity: shell.Identity, KnownHosts: shell.KnownHosts}},
+	} {
+		if _, _, err := read(t.Context(), client, remote, git.Reference{}); !errors.Is(err, git.ErrEmpty) {
+			t.Errorf("%s: got %v", remote.URL, err)
+		}
+	}
+}
+
+func TestMissingRepository(t *testing.T) {
+	root := t.TempDir()
+	server := gittest.ServeHTTP(t, root, false, nil)
+	shell := gittest.ServeSSH(t, root, "")
+	client, _ := newClient(t)
+	for _, remote := range []git.Remote{
+		{URL: server.URL + "/none"},
+		{URL: shell.URL + "/none", Auth: git.Auth{Identity: shell.Identity, KnownHosts: shell.KnownHosts}},
+	} {
+		if _, _, err := read(t.Context(), client, remote, git.Reference{}); err == nil {
+			t.Errorf("%s: no error", remote.URL)
+		}
+	}
+}
+
+func TestStalledServerEndsWithTheContext(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{"a": "1"})
+	server := gittest.ServeHTTP(t, root, false, nil)
+	server.Hold()
+	client, _ := newClient(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, _, err := read(ctx, client, git.Remote{URL: server.URL + "/repo"}, git.Reference{})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestPackLimit(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{"a": strings.Repeat("0123456789abcdef", 1<<10)})
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, err := git.New(git.Config{Dir: t.TempDir(), MaxPackBytes: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = read(t.Context(), client, git.Remote{URL: server.URL + "/repo"}, git.Reference{Branch: "main"})
+	if !errors.Is(err, git.ErrLimit) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTrimDeletesIdleMirrors(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{"a": "1"})
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, dir := newClient(t)
+	remote, ref := git.Remote{URL: server.URL + "/repo"}, git.Reference{Branch: "main"}
+	if _, _, err := read(t.Context(), client, remote, ref); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		left  int
+	}{{time.Hour, 1}, {25 * time.Hour, 0}} {
+		if err := client.Trim(time.Now().Add(c.after)); err != nil {
+			t.Fatal(err)
+		}
+		if left, err := filepath.Glob(filepath.Join(dir, "*.git")); err != nil || len(left) != c.left {
+			t.Errorf("after %s: %q, %v", c.after, left, err)
+		}
+	}
+	if _, _, err := read(t.Context(), client, remote, ref); err != nil {
+		t.Errorf("a trimmed mirror comes back: %v", err)
+	}
+}

@@ -1,0 +1,145 @@
+package gittest
+
+import (
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Server serves every repository under a folder over HTTP.
+type Server struct {
+	// URL of the server; a repository is at URL/<name>.
+	URL string
+	// CA is the server's certificate in PEM form, for TLS.
+	CA []byte
+
+	mu       sync.Mutex
+	requests []string
+	bytes    int
+	hold     chan struct{}
+}
+
+// Access decides who may read; nil lets everybody.
+type Access func(r *http.Request) bool
+
+// Basic asks for a user name and a password.
+func Basic(user, password string) Access {
+	return func(r *http.Request) bool {
+		u, p, ok := r.BasicAuth()
+		return ok && u == user && p == password
+	}
+}
+
+// Bearer asks for a token.
+func Bearer(token string) Access {
+	return func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token }
+}
+
+// ServeHTTP serves root until the test ends, over TLS if secure.
+func ServeHTTP(t testing.TB, root string, secure bool, access Access) *Server {
+	t.Helper()
+	s := &Server{}
+	handler := s.handler(t, root, access)
+	var server *httptest.Server
+	if secure {
+		server = httptest.NewTLSServer(handler)
+		s.CA = pemOf("CERTIFICATE", server.Certificate().Raw)
+	} else {
+		server = httptest.NewServer(handler)
+	}
+	t.Cleanup(func() {
+		s.Release()
+		server.Close()
+	})
+	s.URL = server.URL
+	return s
+}
+
+func (s *Server) handler(t testing.TB, root string, access Access) http.Handler {
+	out, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backend := &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(out)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + root, "GIT_HTTP_EXPORT_ALL=1", "GIT_CONFIG_NOSYSTEM=1", "HOME=" + root},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hold := s.note(r)
+		if hold != nil {
+			select {
+			case <-hold:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		if access != nil && !access(r) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		r.Header.Del("Authorization")
+		backend.ServeHTTP(&meter{ResponseWriter: w, server: s}, r)
+	})
+}
+
+// note records the request, and returns what it must wait for.
+func (s *Server) note(r *http.Request) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	return s.hold
+}
+
+// Requests returns what was asked since the last call, and forgets it.
+func (s *Server) Requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests := s.requests
+	s.requests = nil
+	return requests
+}
+
+// Bytes returns how much was answered since the last call, and forgets it.
+func (s *Server) Bytes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.bytes
+	s.bytes = 0
+	return n
+}
+
+// Hold makes the server answer nothing until Release.
+func (s *Server) Hold() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold = make(chan struct{})
+}
+
+// Release ends a Hold.
+func (s *Server) Release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hold != nil {
+		close(s.hold)
+		s.hold = nil
+	}
+}
+
+type meter struct {
+	http.ResponseWriter
+	server *Server
+}
+
+// Write counts and passes on.
+func (m *meter) Write(p []byte) (int, error) {
+	m.server.mu.Lock()
+	m.server.bytes += len(p)
+	m.server.mu.Unlock()
+	return m.ResponseWriter.Write(p)
+}

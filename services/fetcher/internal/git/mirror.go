@@ -1,0 +1,180 @@
+package git
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-git/go-billy/v5/osfs"
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/cache"
+	"github.com/go-git/go-git/v5/storage/filesystem"
+)
+
+const (
+	// maxPacks and maxLoose bound what piles up in a mirror, because every fetch
+	// adds a pack or loose objects. Past them it is fetched anew.
+	maxPacks = 50
+	maxLoose = 20000
+	// maxTips is how many commits a mirror says it has when it fetches.
+	maxTips = 16
+	// largeObject is the size from which a packed object is streamed from disk.
+	largeObject = 8 << 20
+	// tipsFile lists the commits that are complete in the mirror, newest last.
+	tipsFile = "tips"
+)
+
+// mirror is a bare object store on disk. Only the commits in tips are known to be
+// complete: an interrupted fetch may leave more objects, which count for nothing.
+type mirror struct {
+	dir    string
+	cache  cache.Object
+	locked chan struct{}
+
+	// What follows belongs to the holder of the lock.
+	store *filesystem.Storage
+	tips  []plumbing.Hash
+	used  time.Time
+	gone  bool
+}
+
+func newMirror(dir string, objects cache.Object) *mirror {
+	return &mirror{dir: dir, cache: objects, locked: make(chan struct{}, 1), used: time.Now()}
+}
+
+func (m *mirror) lock(ctx context.Context) error {
+	select {
+	case m.locked <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (m *mirror) tryLock() bool {
+	select {
+	case m.locked <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (m *mirror) unlock() { <-m.locked }
+
+// open readies the store. A mirror that cannot be read starts anew.
+func (m *mirror) open() error {
+	if m.store != nil {
+		return nil
+	}
+	tips, err := readTips(filepath.Join(m.dir, tipsFile))
+	if err != nil {
+		if err := m.wipe(); err != nil {
+			return err
+		}
+	}
+	store := filesystem.NewStorageWithOptions(osfs.New(m.dir, osfs.WithBoundOS()), m.cache, filesystem.Options{
+		MaxOpenDescriptors: 8, LargeObjectThreshold: largeObject,
+	})
+	if err := store.Init(); err != nil {
+		return fmt.Errorf("create mirror: %w", err)
+	}
+	m.store, m.tips = store, tips
+	return nil
+}
+
+func readTips(path string) ([]plumbing.Hash, error) {
+	body, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read mirror: %w", err)
+	}
+	var tips []plumbing.Hash
+	for line := range strings.Lines(string(body)) {
+		line = strings.TrimSpace(line)
+		if !plumbing.IsHash(line) {
+			return nil, errors.New("read mirror: the list of commits is damaged")
+		}
+		tips = append(tips, plumbing.NewHash(line))
+	}
+	return tips, nil
+}
+
+// record says that commits are complete now.
+func (m *mirror) record(commits []plumbing.Hash) error {
+	keep := slices.DeleteFunc(m.tips, func(h plumbing.Hash) bool { return slices.Contains(commits, h) })
+	keep = append(keep, commits...)
+	keep = keep[max(0, len(keep)-max(maxTips, len(commits))):]
+	var b strings.Builder
+	for _, h := range keep {
+		b.WriteString(h.String() + "\n")
+	}
+	path := filepath.Join(m.dir, tipsFile)
+	if err := os.WriteFile(path+".new", []byte(b.String()), 0o600); err != nil {
+		return fmt.Errorf("record fetched commits: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("record fetched commits: %w", err)
+	}
+	m.tips = keep
+	return nil
+}
+
+// has says that all of the commits are complete.
+func (m *mirror) has(commits []plumbing.Hash) bool {
+	for _, h := range commits {
+		if !slices.Contains(m.tips, h) {
+			return false
+		}
+	}
+	return true
+}
+
+// crowded says that too much has piled up. Loose objects are estimated from one
+// of the 256 folders they are spread over, as Git itself does.
+func (m *mirror) crowded() bool {
+	packs, _ := filepath.Glob(filepath.Join(m.dir, "objects", "pack", "*.pack")) // the pattern is constant
+	if len(packs) >= maxPacks {
+		return true
+	}
+	loose, err := os.ReadDir(filepath.Join(m.dir, "objects", "17"))
+	return err == nil && len(loose)*256 > maxLoose
+}
+
+// shut closes open files.
+func (m *mirror) shut() error {
+	if m.store == nil {
+		return nil
+	}
+	err := m.store.ObjectStorage.Close()
+	m.store, m.tips = nil, nil
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("close mirror: %w", err)
+	}
+	return nil
+}
+
+// wipe deletes the mirror's content.
+func (m *mirror) wipe() error {
+	err := m.shut()
+	if err := os.RemoveAll(m.dir); err != nil {
+		return fmt.Errorf("delete mirror: %w", err)
+	}
+	return err
+}
+
+// oldest returns the n least recently used mirrors.
+func oldest(mirrors []*mirror, n int) []*mirror {
+	if n <= 0 {
+		return nil
+	}
+	slices.SortFunc(mirrors, func(a, b *mirror) int { return a.used.Compare(b.used) })
+	return mirrors[:n]
+}

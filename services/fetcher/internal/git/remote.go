@@ -1,0 +1,126 @@
+package git
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/serve"
+)
+
+// ErrEmpty says that the remote repository has no commit.
+var ErrEmpty = errors.New("git repository is empty")
+
+// ErrLimit says that a repository is larger than the configured bounds.
+var ErrLimit = errors.New("limit exceeded")
+
+// Remote is a repository and how to authenticate to it.
+type Remote struct {
+	// URL is an http, https or ssh URL; user information in an https URL is used
+	// when Auth names none.
+	URL string
+	// Auth holds the credentials.
+	Auth Auth
+	// Scope separates mirrors of one URL that are read with different
+	// credentials, such as the namespace and name of a Secret. It is no secret.
+	Scope string
+}
+
+// Auth holds credentials of any kind that a remote may ask for.
+type Auth struct {
+	Username, Password string
+	// BearerToken excludes Username and Password.
+	BearerToken string
+	// CA is a PEM bundle of the authorities to trust beside the system's.
+	CA []byte
+	// ClientCert and ClientKey are a PEM key pair for mutual TLS.
+	ClientCert, ClientKey []byte
+	// Identity is a PEM private key for SSH; Passphrase opens it if encrypted.
+	Identity   []byte
+	Passphrase string
+	// KnownHosts holds the SSH host keys to accept, in OpenSSH's format.
+	KnownHosts []byte
+}
+
+// Reference says which commit is wanted. The first field that is set wins, in
+// the order Commit, Name, Tag, SemVer, Branch; with none, branch master.
+// A Branch beside a Commit names the branch that must hold the commit.
+type Reference struct {
+	Branch, Tag, SemVer, Name, Commit string
+}
+
+// ParseURL checks that a repository URL can be used.
+func ParseURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("parse URL: %w", hideURL(err))
+	}
+	switch u.Scheme {
+	case "http", "https", "ssh":
+	default:
+		return nil, fmt.Errorf("URL scheme %q is not supported, use http, https or ssh", u.Scheme)
+	}
+	if u.Hostname() == "" {
+		return nil, errors.New("URL has no host")
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		return nil, errors.New("URL has no path")
+	}
+	if strings.ContainsAny(u.Path, "\x00\r\n") {
+		return nil, errors.New("URL path holds control characters")
+	}
+	return u, nil
+}
+
+// hideURL drops the URL from an error of net/url, which may hold a password.
+func hideURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		return e.Err
+	}
+	return err
+}
+
+// clean removes the remote's credentials from an error's text: those it knows
+// by value, and any that look like one.
+func (r Remote) clean(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := err.Error()
+	for _, secret := range r.secrets() {
+		text = strings.ReplaceAll(text, secret, "***")
+	}
+	if text = serve.Redact(text); text == err.Error() {
+		return err
+	}
+	return &cleanError{text: text, err: err}
+}
+
+func (r Remote) secrets() []string {
+	secrets := []string{r.Auth.Password, r.Auth.BearerToken, r.Auth.Passphrase}
+	if u, err := url.Parse(r.URL); err == nil && u.User != nil {
+		if password, ok := u.User.Password(); ok {
+			secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
+		}
+	}
+	kept := secrets[:0]
+	for _, s := range secrets {
+		if len(s) >= 4 { // shorter ones would eat ordinary text
+			kept = append(kept, s)
+		}
+	}
+	return kept
+}
+
+type cleanError struct {
+	text string
+	err  error
+}
+
+// Error returns the text without credentials.
+func (e *cleanError) Error() string { return e.text }
+
+// Unwrap returns the original, for its identity, not for its text.
+func (e *cleanError) Unwrap() error { return e.err }

@@ -1,0 +1,87 @@
+package pack
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/fluxcd/pkg/sourceignore"
+	"github.com/fluxcd/pkg/sourceignore/gitignore"
+)
+
+// maxIgnoreFile bounds one ignore file.
+const maxIgnoreFile = 1 << 20
+
+// Ignore says which entries an archive leaves out. A nil *Ignore leaves out nothing.
+type Ignore struct {
+	matcher gitignore.Matcher
+}
+
+// ReadIgnore collects the rules for files: the .sourceignore of every folder, for
+// that folder, and then extra, for the root; the last match wins. Without any
+// such rule the default ones hold: files of version control and of CI services,
+// pictures and archives. With one, only those of version control do.
+func ReadIgnore(files []File, extra *string) (*Ignore, error) {
+	var patterns []gitignore.Pattern
+	for _, f := range ruleFiles(files) {
+		found, err := readRules(f)
+		if err != nil {
+			return nil, err
+		}
+		patterns = append(patterns, found...)
+	}
+	if extra != nil {
+		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(*extra), nil)...)
+	}
+	if len(patterns) == 0 {
+		return &Ignore{matcher: sourceignore.NewDefaultMatcher(nil, nil)}, nil
+	}
+	return &Ignore{matcher: sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), patterns...))}, nil
+}
+
+// ruleFiles returns the ignore files, those of a folder before those below it, so
+// that the deeper one has the last word.
+func ruleFiles(files []File) []File {
+	var found []File
+	for _, f := range files {
+		if !f.Dir && path.Base(f.Path) == sourceignore.IgnoreFile {
+			found = append(found, f)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b File) int { return slices.Compare(domainOf(a), domainOf(b)) })
+	return found
+}
+
+// domainOf returns the folders that lead to a file, none for the root.
+func domainOf(f File) []string {
+	dir := path.Dir(f.Path)
+	if dir == "." {
+		return nil
+	}
+	return strings.Split(dir, "/")
+}
+
+func readRules(f File) ([]gitignore.Pattern, error) {
+	size, content, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer content.Close()
+	if size > maxIgnoreFile {
+		return nil, fmt.Errorf("%s has more than %d bytes: %w", f.Path, maxIgnoreFile, ErrLimit)
+	}
+	body, err := io.ReadAll(content)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.Path, err)
+	}
+	return sourceignore.ReadPatterns(bytes.NewReader(body), domainOf(f)), nil
+}
+
+// Match says that an entry is left out. Every entry is judged by itself: a rule
+// may take back a file whose folder is left out.
+func (i *Ignore) Match(name string, dir bool) bool {
+	return i != nil && i.matcher.Match(strings.Split(name, "/"), dir)
+}
