@@ -1,0 +1,13 @@
+// Command sluice-webhook takes pushes of Git providers and puts them on the bus.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/sluice-gitops/sluice/services/webhook"
+)
+
+func main() {
+	os.Exit(webhook.Service(&webhook.Settings{}).Main(context.Background(), os.Args[1:]))
+}

@@ -1,0 +1,2 @@
+// Package publish writes authenticated deliveries to the bus.
+package publish

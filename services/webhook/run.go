@@ -1,0 +1,109 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	notificationv1 "github.com/fluxcd/notification-controller/api/v1"
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/webhook/internal/index"
+	"github.com/sluice-gitops/sluice/services/webhook/internal/plan"
+	"github.com/sluice-gitops/sluice/services/webhook/internal/publish"
+	"github.com/sluice-gitops/sluice/services/webhook/internal/receive"
+	"github.com/sluice-gitops/sluice/services/webhook/internal/resolve"
+)
+
+// Run serves until ctx ends. It takes deliveries as soon as the Receivers are known.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	metrics, err := receive.NewMetrics(cfg.Registerer)
+	if err != nil {
+		return err
+	}
+	m, err := newManager(cfg)
+	if err != nil {
+		return err
+	}
+	routes := &index.Index{}
+	resources := &resolve.Resolver{Cache: m.GetCache(), SameNamespace: cfg.NoCrossNamespaceRefs}
+	loader := &index.Loader{Cached: m.GetClient(), Live: m.GetAPIReader(), Resources: resources, Index: routes}
+	planner := &plan.Planner{Client: m.GetClient(), Live: m.GetAPIReader()}
+	if err := errors.Join(loader.Setup(m), planner.Setup(m, cfg.Concurrency)); err != nil {
+		return err
+	}
+	listener := cfg.Listener
+	if listener == nil {
+		var lc net.ListenConfig
+		if listener, err = lc.Listen(ctx, "tcp", cfg.Addr); err != nil {
+			return fmt.Errorf("listen for webhooks: %w", err)
+		}
+	}
+	cfg.Ready.Add("webhook receivers", func(context.Context) error {
+		if !routes.Loaded() {
+			return errors.New("not loaded yet")
+		}
+		return nil
+	})
+	handler := &receive.Handler{
+		Routes: routes, Resources: resources, Bus: publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,
+	}
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.Start(groupCtx) })
+	group.Go(func() error { return load(groupCtx, m, loader, cfg.Logger) })
+	group.Go(func() error { return receive.Serve(groupCtx, listener, handler, cfg.Logger) })
+	return group.Wait()
+}
+
+// load fills the index before the first delivery may be told that nobody listens.
+func load(ctx context.Context, m ctrl.Manager, loader *index.Loader, log *slog.Logger) error {
+	// the cache serves Receivers once a controller has asked for them
+	if _, err := m.GetCache().GetInformer(ctx, &notificationv1.Receiver{}); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("watch receivers: %w", err)
+	}
+	if err := loader.Load(ctx); err != nil && ctx.Err() == nil {
+		log.ErrorContext(ctx, "some receivers are not loaded yet", "err", err)
+	}
+	return nil
+}
+
+func newManager(cfg Config) (ctrl.Manager, error) {
+	scheme, err := kube.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	m, err := ctrl.NewManager(cfg.REST, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		LeaderElection:                !cfg.Single,
+		LeaderElectionID:              "sluice-webhook",
+		LeaderElectionNamespace:       cfg.RuntimeNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ReaderFailOnMissingInformer: true,
+		},
+		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare webhook manager: %w", err)
+	}
+	return m, nil
+}
