@@ -12,7 +12,6 @@ const (
 	controlNamespace = "sluice-bench-control"
 	sluiceNamespace  = "sluice-bench"
 	bareNamespace    = "sluice-bench-bare"
-	branch           = "main"
 )
 
 // app is the five objects of one application, as text; value is what a commit changes.
@@ -156,7 +155,7 @@ spec:
     - apiVersion: source.toolkit.fluxcd.io/v1
       kind: GitRepository
       name: bench
-`, repository, branch)
+`, repository, harness.Branch)
 	for i := range n {
 		fmt.Fprintf(&b, `---
 apiVersion: kustomize.toolkit.fluxcd.io/v1

@@ -130,7 +130,11 @@ func (w *World) connect(context.Context, WorldOptions) error {
 }
 
 func (w *World) installCRDs(ctx context.Context, _ WorldOptions) error {
-	for _, manifest := range crds.All() {
+	manifests, err := crds.All()
+	if err != nil {
+		return err
+	}
+	for _, manifest := range manifests {
 		objects, err := Objects(manifest)
 		if err != nil {
 			return err

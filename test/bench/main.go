@@ -1,0 +1,108 @@
+// Command bench measures Sluice against a bare client that server-side applies the
+// same objects in parallel, in the same run on the same control plane. It prints a
+// table, and with -write keeps it in docs/benchmarks.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+func main() {
+	n := flag.Int("n", 100, "number of Kustomizations, five objects each")
+	rounds := flag.Int("rounds", 50, "rounds of push and of drift")
+	quiet := flag.Duration("idle", 2*time.Minute, "how long to watch it do nothing")
+	limit := flag.Duration("limit", 30*time.Minute, "bound on the whole run")
+	write := flag.Bool("write", false, "keep the table in docs/benchmarks.md")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+	if err := run(ctx, *n, *rounds, *quiet, *write); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// results are what one run measured.
+type results struct {
+	n, rounds         int
+	install, all, one pair
+	oneAll            time.Duration
+	oneRequests       map[string]int
+	push, drift       latencies
+	idle              idle
+	took              time.Duration
+}
+
+func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (err error) {
+	if n < 1 || rounds < 1 {
+		return errors.New("n and rounds must be at least 1")
+	}
+	p := newProgress(os.Stderr)
+	w, err := setUp(ctx, n, p)
+	if w != nil {
+		defer func() { err = errors.Join(err, w.Close()) }()
+	}
+	if err != nil {
+		return err
+	}
+	r := results{n: n, rounds: rounds}
+	if err := w.measure(ctx, &r, quiet, p); err != nil {
+		return errors.Join(err, fmt.Errorf("the end of sluice's log:\n%s", w.Sluice.Tail()))
+	}
+	text := r.markdown()
+	fmt.Print(text)
+	if !write {
+		return nil
+	}
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(root, "docs", "benchmarks.md"), []byte(preface+text+epilogue), 0o644)
+}
+
+func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p *progress) (err error) {
+	start := time.Now()
+	p.say("install %d Kustomizations of %d objects", w.n, 5*w.n)
+	if r.install, err = w.install(ctx); err != nil {
+		return err
+	}
+	p.say("bare %.2fs, sluice %.2fs; one commit changes all", r.install.bare.Seconds(), r.install.sluice.Seconds())
+	if r.all, err = w.changeAll(ctx); err != nil {
+		return err
+	}
+	p.say("bare %.2fs, sluice %.2fs; one commit changes one", r.all.bare.Seconds(), r.all.sluice.Seconds())
+	from := time.Now()
+	if r.one, r.oneAll, err = w.changeOne(ctx); err != nil {
+		return err
+	}
+	if r.oneRequests, err = w.requests(from, time.Now()); err != nil {
+		return err
+	}
+	p.say("live after %s, all after %s; %d pushes", r.one.sluice, r.oneAll, r.rounds)
+	if r.push, err = w.pushes(ctx, r.rounds); err != nil {
+		return err
+	}
+	p.say("median %s, p99 %s; %d hand edits", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds)
+	if r.drift, err = w.drifts(ctx, r.rounds); err != nil {
+		return err
+	}
+	p.say("median %s, p99 %s; idle for %s", r.drift.quantile(0.5), r.drift.quantile(0.99), quiet)
+	if r.idle, err = w.rest(ctx, quiet); err != nil {
+		return err
+	}
+	r.took = time.Since(start)
+	return nil
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"runtime"
+	"strings"
+	"time"
+)
+
+const preface = `# Benchmarks
+
+` + "`make bench`" + ` (` + "`N=300`" + ` sets the number of Kustomizations) starts a control plane, measures the
+time a bare client needs to server-side apply the same objects over 32 connections, and the time Sluice needs from Git, in one
+run on one machine. Machines differ and are noisy: read the ratios. This table is the output of ` + "`make bench WRITE=1`" + `.
+
+`
+
+const epilogue = `
+What the rows mean:
+
+- **install**: from creating the source and all Kustomizations (which the bare client does not have to do) to all of them Ready.
+- **one commit changes all**: one ConfigMap of every application, from the hook to all Ready at the new revision; the
+  bare client patches just those ConfigMaps.
+- **one commit changes one**: until the object is live; *all report* is until every other Kustomization shows the new
+  revision, which takes one status write each.
+- **push to live**: commit in the repository, signed webhook, object changed in the cluster; one push at a time.
+- **hand edit to reverted**: a ConfigMap edited by another field manager until it has its value of Git again.
+- **idle**: requests of all services to the API server, without watches; the processor time and memory are those of the whole process,
+  embedded NATS and S3 and the build processes included.
+`
+
+// markdown renders the results as a table with the conditions they were measured under.
+func (r results) markdown() string {
+	var b strings.Builder
+	row := func(cells ...any) {
+		b.WriteString("|")
+		for _, cell := range cells {
+			fmt.Fprintf(&b, " %v |", cell)
+		}
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%s, %d processors shared by everything, %s, N=%d Kustomizations of one repository, five objects each.\n\n",
+		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version(), r.n)
+	row("", "bare client", "Sluice", "ratio")
+	b.WriteString("|---|---|---|---|\n")
+	row("install", seconds(r.install.bare), seconds(r.install.sluice), ratio(r.install))
+	row("one commit changes all", seconds(r.all.bare), seconds(r.all.sluice), ratio(r.all))
+	row("one commit changes one: live", seconds(r.one.bare), seconds(r.one.sluice), ratio(r.one))
+	row("one commit changes one: all report", "", seconds(r.oneAll), "")
+	row("one commit changes one: requests", "1", fmt.Sprintf("%d (%s)", total(r.oneRequests), listing(r.oneRequests)), "")
+	row(fmt.Sprintf("push to live, %d rounds: median, p99", r.rounds), "", millis(r.push.quantile(0.5))+", "+millis(r.push.quantile(0.99)), "")
+	row(fmt.Sprintf("hand edit to reverted, %d rounds: median, p99", r.rounds), "", millis(r.drift.quantile(0.5))+", "+millis(r.drift.quantile(0.99)), "")
+	row(fmt.Sprintf("idle for %s: requests", r.idle.span.Round(time.Second)), "", fmt.Sprintf("%d (%s)", total(r.idle.requests), listing(r.idle.requests)), "")
+	row("idle: processor, memory", "", fmt.Sprintf("%.1f millicores, %d MiB",
+		1000*r.idle.cpu.Seconds()/r.idle.span.Seconds(), r.idle.memory>>20), "")
+	return b.String()
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
+func millis(d time.Duration) string  { return fmt.Sprintf("%d ms", d.Milliseconds()) }
+func ratio(p pair) string            { return fmt.Sprintf("%.1fx", p.ratio()) }
+
+// progress says on a terminal what is being measured, with the time since the start.
+type progress struct {
+	out   io.Writer
+	start time.Time
+}
+
+func newProgress(out io.Writer) *progress { return &progress{out: out, start: time.Now()} }
+
+func (p *progress) say(format string, args ...any) {
+	// losing progress is no reason to lose a measurement
+	_, _ = fmt.Fprintf(p.out, "[%5.1fs] %s\n", time.Since(p.start).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// Write lets tools report progress line by line.
+func (p *progress) Write(text []byte) (int, error) {
+	for _, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
+		p.say("%s", line)
+	}
+	return len(text), nil
+}
