@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -12,14 +14,18 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 )
 
-// Entry is one event of the log with its place in it.
+// Entry is one message of the log with its place in it.
 type Entry struct {
+	// Sequence in stream EVENTS.
 	Sequence uint64
 	Subject  string
 	Event    event.Event
+	// Err says why a message is no event; Event is not to be used then.
+	Err error
 }
 
-// Log reads the EVENTS stream as an outside subscriber does.
+// Log reads what happened as an outside subscriber does: from stream AUDIT, which
+// keeps every message of EVENTS, also those that EVENTS itself has let go.
 type Log struct {
 	connection *nats.Conn
 	stream     jetstream.JetStream
@@ -42,16 +48,16 @@ func OpenLog(url string, options ...nats.Option) (*Log, error) {
 // Close ends the connection.
 func (l *Log) Close() { l.connection.Close() }
 
-// Read returns what EVENTS holds now, in order.
+// Read returns everything that EVENTS has taken until now, in order.
 func (l *Log) Read(ctx context.Context) ([]Entry, error) {
 	stream, err := l.stream.Stream(ctx, events.StreamEvents)
 	if err != nil {
 		return nil, fmt.Errorf("open stream %s: %w", events.StreamEvents, err)
 	}
-	last := stream.CachedInfo().State.LastSeq
 	if stream.CachedInfo().State.Msgs == 0 {
 		return nil, nil
 	}
+	last := stream.CachedInfo().State.LastSeq
 	var entries []Entry
 	err = l.Follow(ctx, func(e Entry) bool {
 		entries = append(entries, e)
@@ -60,16 +66,30 @@ func (l *Log) Read(ctx context.Context) ([]Entry, error) {
 	return entries, err
 }
 
-// Follow calls see with every event from the start of the log on, in order, until
-// see returns false or ctx ends.
+// Follow calls see with every message from the start of the log on, in order,
+// until see returns false or ctx ends.
 func (l *Log) Follow(ctx context.Context, see func(Entry) bool) error {
-	consumer, err := l.stream.OrderedConsumer(ctx, events.StreamEvents, jetstream.OrderedConsumerConfig{})
+	return follow(ctx, l.stream, events.StreamAudit, see)
+}
+
+// FollowEvents calls see with every message of stream EVENTS itself, in order,
+// until see returns false or ctx ends. It needs a user who may consume that stream.
+func FollowEvents(ctx context.Context, connection *nats.Conn, see func(Entry) bool) error {
+	js, err := jetstream.New(connection)
 	if err != nil {
-		return fmt.Errorf("follow stream %s: %w", events.StreamEvents, err)
+		return fmt.Errorf("open JetStream: %w", err)
+	}
+	return follow(ctx, js, events.StreamEvents, see)
+}
+
+func follow(ctx context.Context, js jetstream.JetStream, stream string, see func(Entry) bool) error {
+	consumer, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return fmt.Errorf("follow stream %s: %w", stream, err)
 	}
 	messages, err := consumer.Messages()
 	if err != nil {
-		return fmt.Errorf("follow stream %s: %w", events.StreamEvents, err)
+		return fmt.Errorf("follow stream %s: %w", stream, err)
 	}
 	defer messages.Stop()
 	stop := context.AfterFunc(ctx, messages.Stop)
@@ -80,18 +100,34 @@ func (l *Log) Follow(ctx context.Context, see func(Entry) bool) error {
 			return ctx.Err()
 		}
 		if err != nil {
-			return fmt.Errorf("follow stream %s: %w", events.StreamEvents, err)
+			return fmt.Errorf("follow stream %s: %w", stream, err)
 		}
-		meta, err := message.Metadata()
-		if err != nil {
-			return fmt.Errorf("follow stream %s: %w", events.StreamEvents, err)
+		entry := Entry{Subject: message.Subject()}
+		if entry.Sequence, err = sequenceOf(message); err != nil {
+			return fmt.Errorf("follow stream %s: %w", stream, err)
 		}
-		e, err := events.FromHeaders(message.Headers(), message.Data())
-		if err != nil {
-			return fmt.Errorf("read event %d on %s: %w", meta.Sequence.Stream, message.Subject(), err)
-		}
-		if !see(Entry{Sequence: meta.Sequence.Stream, Subject: message.Subject(), Event: e}) {
+		entry.Event, entry.Err = events.FromHeaders(message.Headers(), message.Data())
+		if !see(entry) {
 			return nil
 		}
 	}
+}
+
+// sourceHeader is where a message that was sourced from another stream says from
+// which one and with which sequence there.
+const sourceHeader = "Nats-Stream-Source"
+
+func sequenceOf(message jetstream.Msg) (uint64, error) {
+	if fields := strings.Fields(message.Headers().Get(sourceHeader)); len(fields) > 1 && fields[0] == events.StreamEvents {
+		sequence, err := strconv.ParseUint(fields[1], 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read header %s: %w", sourceHeader, err)
+		}
+		return sequence, nil
+	}
+	meta, err := message.Metadata()
+	if err != nil {
+		return 0, fmt.Errorf("read place of a message: %w", err)
+	}
+	return meta.Sequence.Stream, nil
 }

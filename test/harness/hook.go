@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 )
 
 // HookPath returns the path a Receiver listens on: the hash of its token, name and namespace.
@@ -45,7 +46,18 @@ func PushHook(ctx context.Context, url, token, branch, commit string) error {
 		return fmt.Errorf("push hook: %w", err)
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("push hook: %s: %s", response.Status, text)
+		return &HookError{Status: response.StatusCode, Answer: strings.TrimSpace(string(text))}
 	}
 	return nil
+}
+
+// HookError is an answer to a hook other than 200.
+type HookError struct {
+	Status int
+	Answer string
+}
+
+// Error says what the answer was.
+func (e *HookError) Error() string {
+	return fmt.Sprintf("push hook: %d %s: %s", e.Status, http.StatusText(e.Status), e.Answer)
 }

@@ -215,13 +215,34 @@ func (w *World) startSluice(ctx context.Context, o WorldOptions) error {
 	return nil
 }
 
-// OpenLog connects to the bus of sluice run as one of its users.
+// OpenLog reads the log of sluice run as one of its NATS users.
 func (w *World) OpenLog(user string) (*Log, error) {
+	options, err := w.as(user)
+	if err != nil {
+		return nil, err
+	}
+	return OpenLog(w.Sluice.NATS, options...)
+}
+
+// Connect connects to NATS of sluice run as one of its users.
+func (w *World) Connect(user string) (*nats.Conn, error) {
+	options, err := w.as(user)
+	if err != nil {
+		return nil, err
+	}
+	c, err := nats.Connect(w.Sluice.NATS, append(options, nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS as %s: %w", user, err)
+	}
+	return c, nil
+}
+
+func (w *World) as(user string) ([]nats.Option, error) {
 	password, err := os.ReadFile(filepath.Join(w.Sluice.Data(), "nats-users", user))
 	if err != nil {
 		return nil, fmt.Errorf("read password of NATS user %s: %w", user, err)
 	}
-	return OpenLog(w.Sluice.NATS, nats.UserInfo(user, string(password)), nats.CustomInboxPrefix("_INBOX_"+user))
+	return []nats.Option{nats.UserInfo(user, string(password)), nats.CustomInboxPrefix("_INBOX_" + user)}, nil
 }
 
 // Namespace makes a namespace that Close removes again.
