@@ -28,6 +28,8 @@ type Records interface {
 	// Seen returns what the watch last saw of an object; ok is false when there is
 	// no such object or its kind is not watched.
 	Seen(r cluster.Ref) (s livestate.Slim, ok bool)
+	// Reduce returns what Seen would say of an object with this metadata.
+	Reduce(m *metav1.PartialObjectMetadata) livestate.Slim
 	// Begin announces a write, so that its event is not taken for a foreign one
 	// before Applied, Abort or Forget follows.
 	Begin(r cluster.Ref)

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
+	"unique"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -82,7 +83,8 @@ type Slim struct {
 	Absorb bool
 }
 
-// seed makes hashes comparable inside this process only; no hash leaves it.
+// hasher reduces metadata. Its seed makes hashes comparable inside this process
+// only; no hash leaves it.
 type hasher struct {
 	seed      maphash.Seed
 	overrides []string
@@ -95,7 +97,7 @@ func newHasher(overrides []string) hasher {
 // reduce returns the slim record of an object's metadata.
 func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 	s := Slim{
-		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: cluster.OwnerOf(m.Labels),
+		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: unique.Make(cluster.OwnerOf(m.Labels)).Value(),
 		OptOut: OptOuts(m.Annotations, m.Labels), Terminating: m.DeletionTimestamp != nil,
 	}
 	var rest []metav1.ManagedFieldsEntry

@@ -1,0 +1,210 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// batch is how many objects are written between two calls of the guard.
+const batch = 128
+
+// Engine applies to one cluster. Its methods may be called concurrently.
+type Engine struct {
+	records Records
+	opts    Options
+	lane    chan struct{}
+}
+
+// New returns an engine that keeps records of what it does.
+func New(records Records, opts Options) *Engine {
+	if opts.Parallel <= 0 {
+		opts.Parallel = 16
+	}
+	if opts.ServiceLane <= 0 {
+		opts.ServiceLane = 3
+	}
+	if opts.StageTimeout <= 0 {
+		opts.StageTimeout = time.Minute
+	}
+	return &Engine{records: records, opts: opts, lane: make(chan struct{}, opts.ServiceLane)}
+}
+
+// call is one Apply under way.
+type call struct {
+	*Engine
+	req             Request
+	writes, dryRuns atomic.Int64
+	defined         map[schema.GroupKind]bool
+}
+
+// Apply makes the cluster equal to the request's objects and returns what it did,
+// also when it fails. An object that cannot be applied is an *ObjectError; several
+// are joined. Objects of a stage are untouched when the dry run of one of them fails.
+func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
+	items, err := prepare(req.Objects, req.Owner)
+	if err != nil {
+		return Result{}, err
+	}
+	c := &call{Engine: e, req: req, defined: map[schema.GroupKind]bool{}}
+	if c.req.Guard == nil {
+		c.req.Guard = func(context.Context) error { return nil }
+	}
+	for n, stage := range e.split(items) {
+		if err = c.stage(ctx, stage, n < stages-1); err != nil {
+			break
+		}
+	}
+	return c.result(items), err
+}
+
+func (c *call) result(items []*item) Result {
+	r := Result{Writes: int(c.writes.Load()), DryRuns: int(c.dryRuns.Load())}
+	refs := make([]cluster.Ref, 0, len(items))
+	for _, i := range items {
+		refs = append(refs, i.ref)
+		if i.done {
+			r.Outcomes = append(r.Outcomes, i.outcome)
+		}
+		live := i.exists && i.before.OptOut.Any(livestate.NoReconcile|livestate.Ignore)
+		if !live && !i.optOut.Any(livestate.NoReconcile|livestate.Ignore) {
+			r.Await = append(r.Await, i.ref)
+		}
+	}
+	r.Inventory = inventory.OfRefs(refs)
+	return r
+}
+
+// stage brings the objects of one stage up to date: what is known to be unchanged
+// is left out, the rest is dry-run, then what differs is written.
+func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
+	if len(items) == 0 {
+		return nil
+	}
+	c.manage(items)
+	var todo []*item
+	for _, i := range items {
+		if c.look(i); !i.done {
+			todo = append(todo, i)
+		}
+	}
+	if len(todo) != 1 || !c.sure(todo[0]) {
+		if err := c.each(ctx, todo, c.dryRun); err != nil {
+			return err
+		}
+	}
+	c.manageFresh(todo)
+	var writes []*item
+	for _, i := range todo {
+		if !i.done {
+			writes = append(writes, i)
+		}
+	}
+	for len(writes) > 0 {
+		n := min(batch, len(writes))
+		if err := c.req.Guard(ctx); err != nil {
+			return err
+		}
+		if err := c.each(ctx, writes[:n], c.write); err != nil {
+			return err
+		}
+		writes = writes[n:]
+	}
+	if !wait {
+		return nil
+	}
+	c.define(todo)
+	return c.await(ctx, todo)
+}
+
+// manage starts the watches of a stage's kinds.
+func (c *call) manage(items []*item) {
+	seen := map[schema.GroupKind]bool{}
+	for _, i := range items {
+		i.fresh = c.defined[i.ref.GroupKind()]
+		if seen[i.ref.GroupKind()] {
+			continue
+		}
+		seen[i.ref.GroupKind()] = true
+		if !i.fresh {
+			c.records.Manage(i.ref.GVK())
+		}
+	}
+}
+
+// manageFresh starts the watches of kinds that answered a dry run, and so are served now.
+func (c *call) manageFresh(items []*item) {
+	for _, i := range items {
+		if i.fresh {
+			c.records.Manage(i.ref.GVK())
+		}
+	}
+}
+
+// look settles what the live table knows without a request.
+func (c *call) look(i *item) {
+	i.before, i.exists = c.records.Seen(i.ref)
+	if i.optOut.Any(livestate.NoReconcile | livestate.Ignore) {
+		i.settle(Skipped, "the manifest opts out")
+		return
+	}
+	if i.exists && i.optOut.Has(livestate.IfNotPresent) {
+		i.settle(Skipped, "the object exists")
+		return
+	}
+	switch c.records.Standing(i.ref, c.req.Owner, i.digest) {
+	case livestate.OptedOut:
+		i.settle(Skipped, "the live object opts out")
+	case livestate.Lost:
+		i.settle(Skipped, fmt.Sprintf("taken over by %s", i.before.Owner))
+	case livestate.Clean:
+		if !c.req.Verify {
+			i.settle(Unchanged, "")
+		}
+	}
+}
+
+// sure reports whether an object is known well enough to write it without a dry run.
+func (c *call) sure(i *item) bool {
+	return i.exists && c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
+}
+
+// each works on items in parallel and joins their errors. Services that need an
+// address start first, in a lane of their own, so that nothing waits behind them.
+func (c *call) each(ctx context.Context, items []*item, work func(context.Context, *item) error) error {
+	errs := make([]error, len(items))
+	var services, others errgroup.Group
+	services.SetLimit(c.opts.ServiceLane)
+	others.SetLimit(c.opts.Parallel)
+	run := func(g *errgroup.Group, n int) {
+		g.Go(func() error {
+			if errs[n] = ctx.Err(); errs[n] == nil {
+				errs[n] = work(ctx, items[n])
+			}
+			return nil
+		})
+	}
+	var starters errgroup.Group
+	starters.Go(func() error {
+		for n, i := range items {
+			if needsAddress(i.desired) {
+				run(&services, n)
+			}
+		}
+		return services.Wait()
+	})
+	for n, i := range items {
+		if !needsAddress(i.desired) {
+			run(&others, n)
+		}
+	}
+	return errors.Join(append(errs, others.Wait(), starters.Wait())...)
+}

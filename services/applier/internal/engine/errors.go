@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// errNoNamespace is what the API server says to an object of a namespaced kind
+// that is sent to no namespace.
+var errNoNamespace = errors.New("the server could not find the requested resource")
+
+// classify turns the refusal of a uid into ErrConflict.
+func classify(i *item, err error) error {
+	if apierrors.IsConflict(err) && i.exists && i.before.UID != "" && strings.Contains(strings.ToLower(err.Error()), "uid") {
+		return fmt.Errorf("%w: %w", ErrConflict, err)
+	}
+	return err
+}
+
+// dryRunError words a dry run's failure as Flux does, so that alerts and people
+// find what they look for.
+func dryRunError(i *item, err error) error {
+	err = classify(i, err)
+	switch {
+	case errors.Is(err, errNoNamespace):
+		return objectError(i, "%s namespace not specified: %s", err)
+	case apierrors.IsNotFound(err):
+		return objectError(i, "%s not found: %s", err)
+	}
+	reason := apierrors.ReasonForError(err)
+	if reason == metav1.StatusReasonUnknown {
+		return objectError(i, "%s dry-run failed: %s", err)
+	}
+	return objectError(i, "%s dry-run failed ("+string(reason)+"): %s", err)
+}
+
+func applyError(i *item, err error) error {
+	return objectError(i, "%s apply failed: %s", classify(i, err))
+}
+
+func objectError(i *item, format string, err error) error {
+	return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, mask(err.Error(), i.desired))}
+}
+
+// immutable reports whether an error may mean that a field cannot be changed.
+func immutable(err error) bool {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		code := status.Status().Code
+		if code == http.StatusConflict || code == http.StatusUnprocessableEntity {
+			return true
+		}
+	}
+	return err != nil && (strings.Contains(err.Error(), "is immutable") || strings.Contains(err.Error(), "immutable field"))
+}
+
+// notServed reports whether an error says that a kind is not served (yet).
+func notServed(err error) bool {
+	return meta.IsNoMatchError(err) ||
+		apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource")
+}
+
+// masked stands for a value of a Secret.
+const masked = "*****"
+
+// mask hides the values of a Secret in a text, as written and as encoded.
+func mask(text string, o *unstructured.Unstructured) string {
+	if o == nil || o.GetKind() != "Secret" || o.GroupVersionKind().Group != "" {
+		return text
+	}
+	var values []string
+	for _, field := range []string{"data", "stringData"} {
+		data, _, _ := unstructured.NestedFieldNoCopy(o.Object, field)
+		entries, ok := data.(map[string]any)
+		if !ok {
+			continue
+		}
+		for _, v := range entries {
+			value := fmt.Sprint(v)
+			values = append(values, value)
+			if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
+				values = append(values, string(plain))
+			}
+		}
+	}
+	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
+	for _, v := range values {
+		if len(strings.TrimSpace(v)) > 2 {
+			text = strings.ReplaceAll(text, v, masked)
+		}
+	}
+	return text
+}

@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// item is one object on its way through a call.
+type item struct {
+	index   int
+	ref     cluster.Ref
+	desired *unstructured.Unstructured
+	digest  string
+	optOut  livestate.OptOut
+	// fresh is true when the kind's definition was written in the same call, so that
+	// the API server may need a moment to serve it.
+	fresh bool
+
+	// before is the live object as it was when the call looked; exists tells whether
+	// there was one. A write carries before's uid.
+	before livestate.Slim
+	exists bool
+	// takeover and recreate say what the write needs besides an apply.
+	takeover, recreate bool
+	outcome            Outcome
+	done               bool
+}
+
+// prepare copies the objects, adds owner labels and brings each into the form that
+// is applied.
+func prepare(objects []*unstructured.Unstructured, owner cluster.Owner) ([]*item, error) {
+	items := make([]*item, 0, len(objects))
+	for i, o := range objects {
+		desired := o.DeepCopy()
+		clean(desired)
+		labels := desired.GetLabels()
+		if labels == nil {
+			labels = map[string]string{}
+		}
+		for k, v := range owner.Labels() {
+			labels[k] = v
+		}
+		desired.SetLabels(labels)
+		if err := convertStringData(desired); err != nil {
+			return nil, err
+		}
+		dropInvalidBundle(desired)
+		digest, err := digestOf(desired)
+		if err != nil {
+			return nil, err
+		}
+		ref := cluster.RefOf(desired)
+		items = append(items, &item{
+			index: i, ref: ref, desired: desired, digest: digest,
+			optOut:  livestate.OptOuts(desired.GetAnnotations(), desired.GetLabels()),
+			outcome: Outcome{Object: ref},
+		})
+	}
+	return items, nil
+}
+
+// clean removes what only the API server may write.
+func clean(o *unstructured.Unstructured) {
+	for _, field := range []string{"managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink"} {
+		unstructured.RemoveNestedField(o.Object, "metadata", field)
+	}
+}
+
+// convertStringData moves a Secret's stringData to data, because a foreign change
+// of data would otherwise go unseen: we would own stringData, which is never stored.
+func convertStringData(o *unstructured.Unstructured) error {
+	if o.GetAPIVersion() != "v1" || o.GetKind() != "Secret" {
+		return nil
+	}
+	plain, found, err := unstructured.NestedMap(o.Object, "stringData")
+	if err != nil {
+		return fmt.Errorf("read stringData of %s: it must be a map", cluster.RefOf(o))
+	}
+	if !found {
+		return nil
+	}
+	data, _, err := unstructured.NestedMap(o.Object, "data")
+	if err != nil {
+		return fmt.Errorf("read data of %s: it must be a map", cluster.RefOf(o))
+	}
+	if data == nil {
+		data = map[string]any{}
+	}
+	for k, v := range plain {
+		text, ok := v.(string)
+		if !ok {
+			return fmt.Errorf("read stringData of %s: the value of %q must be a string", cluster.RefOf(o), k)
+		}
+		data[k] = base64.StdEncoding.EncodeToString([]byte(text))
+	}
+	unstructured.RemoveNestedField(o.Object, "stringData")
+	return unstructured.SetNestedMap(o.Object, data, "data")
+}
+
+// dropInvalidBundle removes a conversion webhook's caBundle that is no certificate:
+// manifests carry placeholders that a controller fills in later.
+func dropInvalidBundle(o *unstructured.Unstructured) {
+	if o.GroupVersionKind().GroupKind() != customResourceDefinition {
+		return
+	}
+	path := []string{"spec", "conversion", "webhook", "clientConfig", "caBundle"}
+	bundle, found, err := unstructured.NestedString(o.Object, path...)
+	if err == nil && found && !validBundle(bundle) {
+		unstructured.RemoveNestedField(o.Object, path...)
+	}
+}
+
+func validBundle(bundle string) bool {
+	raw, err := base64.StdEncoding.DecodeString(bundle)
+	if err != nil {
+		return false
+	}
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return false
+	}
+	_, err = x509.ParseCertificate(block.Bytes)
+	return err == nil
+}
+
+// digestOf returns a digest of everything that is applied.
+func digestOf(o *unstructured.Unstructured) (string, error) {
+	body, err := o.MarshalJSON()
+	if err != nil {
+		return "", fmt.Errorf("encode %s: %w", cluster.RefOf(o), err)
+	}
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// body returns what is sent: the object, with the uid of the one that is there.
+func (i *item) body() *unstructured.Unstructured {
+	if !i.exists || i.before.UID == "" {
+		return i.desired
+	}
+	o := &unstructured.Unstructured{Object: make(map[string]any, len(i.desired.Object))}
+	for k, v := range i.desired.Object {
+		o.Object[k] = v
+	}
+	metadata := map[string]any{}
+	if m, ok := i.desired.Object["metadata"].(map[string]any); ok {
+		for k, v := range m {
+			metadata[k] = v
+		}
+	}
+	metadata["uid"] = string(i.before.UID)
+	o.Object["metadata"] = metadata
+	return o
+}
+
+// settle ends the item's way.
+func (i *item) settle(action Action, note string) {
+	i.outcome.Action, i.outcome.Note, i.done = action, note, true
+	i.outcome.UID, i.outcome.ResourceVersion = i.before.UID, i.before.ResourceVersion
+}

@@ -1,0 +1,148 @@
+package livestate
+
+import (
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+)
+
+// sameSecond is how close to our own write an event must be for the entry's time,
+// which has whole seconds, to tell nothing. It allows for clocks that differ a little.
+const sameSecond = 2 * time.Second
+
+// observe takes what the watch showed of an object.
+func (t *Table) observe(r cluster.Ref, rec *record, live Slim) {
+	if rec.present && rec.seen.UID == live.UID && !newer(live.ResourceVersion, rec.seen.ResourceVersion) {
+		return
+	}
+	rec.seen, rec.present = live, true
+	t.changed(objectOf(r))
+	if rec.applied != nil && rec.busy == 0 {
+		t.judge(r, rec)
+	}
+}
+
+// judge decides what a live object that differs from our last answer means. The
+// order matters: opt-outs come first, because `kubectl annotate` leaves an entry
+// of its own that would otherwise be taken over at once.
+func (t *Table) judge(r cluster.Ref, rec *record) {
+	a, live := rec.applied, rec.seen
+	switch {
+	case live.ResourceVersion == a.slim.ResourceVersion:
+		rec.state = Clean
+	case live.UID == a.slim.UID && !newer(live.ResourceVersion, a.slim.ResourceVersion):
+		// An event from before our write came late.
+	case live.OptOut.Any(NoReconcile | Ignore):
+		// Marked dirty, so that the end of the opt-out is acted on; reported to no one.
+		rec.state = Dirty
+	case live.Owner != a.owner && live.Owner.Name != "" && live.Owner.Namespace != "":
+		t.lose(r, rec, live.Owner)
+	case live.OptOut.Has(IfNotPresent):
+		rec.state = Clean
+	case live.Terminating:
+		// A finalizer holds the deletion. What matters is the moment it is gone.
+	case live.Absorb && !live.OptOut.Has(Merge) && !a.slim.Absorb:
+		t.dirty(r, rec, Absorb)
+	case live.UID != a.slim.UID, live.Own != a.slim.Own, live.OwnTime != a.slim.OwnTime:
+		t.dirty(r, rec, Changed)
+	case live.Rest != a.slim.Rest, t.now().Sub(a.at) < sameSecond:
+		t.doubt(r, rec)
+	}
+}
+
+// dirty marks an object and reports it, within what the object has earned. What was
+// reported once is not reported again when the object changes otherwise.
+func (t *Table) dirty(r cluster.Ref, rec *record, why Why) {
+	mark := markOf(rec.seen, why)
+	if rec.state == Dirty && rec.reported == mark {
+		return
+	}
+	rec.state, rec.reported = Dirty, mark
+	now := t.now()
+	wait, repeated := rec.bucket.take(now, t.opts.Corrections, t.opts.CorrectionInterval)
+	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, At: now, Repeated: repeated}, now.Add(max(wait, t.opts.Gather)))
+}
+
+// mark is what a report was about.
+type mark struct {
+	why       Why
+	uid       types.UID
+	own, rest uint64
+	ownTime   int64
+}
+
+func markOf(s Slim, why Why) mark {
+	return mark{why: why, uid: s.UID, own: s.Own, rest: s.Rest, ownTime: s.OwnTime}
+}
+
+// doubt asks for a dry run. Each one that found nothing doubles the wait for the next.
+func (t *Table) doubt(r cluster.Ref, rec *record) {
+	if rec.state != Dirty {
+		rec.state = Doubtful
+	}
+	wait := t.opts.VerifyDelay << min(rec.futile, 9)
+	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: Verify, At: t.now()}, t.now().Add(wait))
+}
+
+// gone takes the fact that an object does not exist.
+func (t *Table) gone(r cluster.Ref, k *kind, rec *record) {
+	rec.present, rec.seen = false, Slim{}
+	t.changed(objectOf(r))
+	if rec.applied != nil && rec.busy == 0 {
+		t.dirty(r, rec, Deleted)
+	}
+	k.tidy(r.Key(), rec)
+}
+
+// unlabelled takes the fact that an object lives without owner labels.
+func (t *Table) unlabelled(r cluster.Ref, rec *record, live Slim) {
+	rec.seen, rec.present = live, true
+	t.changed(objectOf(r))
+	if rec.applied != nil && rec.busy == 0 && !live.OptOut.Any(NoReconcile|Ignore) {
+		t.dirty(r, rec, Unlabelled)
+	}
+}
+
+// changed tells owners that await the object.
+func (t *Table) changed(o object) {
+	for owner, set := range t.awaited {
+		if set[o] {
+			t.outbox.touch(owner, t.now().Add(t.opts.Gather))
+		}
+	}
+}
+
+// newer reports whether resource version a comes after b. Versions of a server that
+// does not number them count as newer whenever they differ.
+func newer(a, b string) bool {
+	order, err := resourceversion.CompareResourceVersion(a, b)
+	if err != nil {
+		return a != b
+	}
+	return order > 0
+}
+
+// bucket lets a number of corrections pass and then one each interval.
+type bucket struct {
+	used int
+	last time.Time
+}
+
+// take returns how long a correction has to wait, and whether the bucket is empty.
+func (b *bucket) take(now time.Time, size int, every time.Duration) (time.Duration, bool) {
+	if !b.last.IsZero() {
+		earned := int(now.Sub(b.last) / every)
+		b.used = max(b.used-earned, 0)
+		b.last = b.last.Add(time.Duration(earned) * every)
+	}
+	if b.used == 0 {
+		b.last = now
+	}
+	if b.used < size {
+		b.used++
+		return 0, false
+	}
+	return max(b.last.Add(every).Sub(now), 0), true
+}

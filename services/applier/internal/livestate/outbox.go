@@ -1,0 +1,149 @@
+package livestate
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+)
+
+// outbox gathers notices by owner and due time. The table's lock guards it.
+type outbox struct {
+	notices map[cluster.Owner]map[object]pending
+	touched map[cluster.Owner]time.Time
+	wake    chan struct{}
+}
+
+type pending struct {
+	notice Notice
+	due    time.Time
+}
+
+func newOutbox() outbox {
+	return outbox{
+		notices: map[cluster.Owner]map[object]pending{},
+		touched: map[cluster.Owner]time.Time{},
+		wake:    make(chan struct{}, 1),
+	}
+}
+
+// add queues a notice. One notice is kept for each object: of a known change and a
+// doubt the change, else the first, at the earlier time.
+func (o *outbox) add(owner cluster.Owner, n Notice, due time.Time) {
+	byObject := o.notices[owner]
+	if byObject == nil {
+		byObject = map[object]pending{}
+		o.notices[owner] = byObject
+	}
+	key := objectOf(n.Object)
+	if old, ok := byObject[key]; ok {
+		if old.notice.Why != Verify || n.Why == Verify {
+			n = old.notice
+		}
+		if old.due.Before(due) {
+			due = old.due
+		}
+	}
+	byObject[key] = pending{notice: n, due: due}
+	o.signal()
+}
+
+func (o *outbox) touch(owner cluster.Owner, due time.Time) {
+	if _, ok := o.touched[owner]; !ok {
+		o.touched[owner] = due
+		o.signal()
+	}
+}
+
+func (o *outbox) drop(owner cluster.Owner) {
+	delete(o.notices, owner)
+	delete(o.touched, owner)
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// due takes what is to be delivered now and says when the next falls due.
+func (o *outbox) due(now time.Time) (notices map[cluster.Owner][]Notice, touched []cluster.Owner, next time.Time) {
+	later := func(at time.Time) {
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	notices = map[cluster.Owner][]Notice{}
+	for owner, byObject := range o.notices {
+		for key, p := range byObject {
+			if p.due.After(now) {
+				later(p.due)
+				continue
+			}
+			notices[owner] = append(notices[owner], p.notice)
+			delete(byObject, key)
+		}
+		if len(byObject) == 0 {
+			delete(o.notices, owner)
+		}
+	}
+	for owner, at := range o.touched {
+		if at.After(now) {
+			later(at)
+			continue
+		}
+		touched = append(touched, owner)
+		delete(o.touched, owner)
+	}
+	return notices, touched, next
+}
+
+// deliver calls back until the context ends.
+func (t *Table) deliver(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		t.mu.Lock()
+		notices, touched, next := t.outbox.due(t.now())
+		t.settle(notices)
+		t.mu.Unlock()
+		for owner, list := range notices {
+			if len(list) > 0 && t.opts.OnDrift != nil {
+				t.opts.OnDrift(owner, list)
+			}
+		}
+		for _, owner := range touched {
+			if t.opts.OnChange != nil {
+				t.opts.OnChange(owner)
+			}
+		}
+		wait := time.Hour
+		if !next.IsZero() {
+			wait = max(next.Sub(t.now()), 0)
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.outbox.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// settle drops notices about objects that were put right, or opted out, meanwhile.
+func (t *Table) settle(notices map[cluster.Owner][]Notice) {
+	for owner, list := range notices {
+		kept := list[:0]
+		for _, n := range list {
+			_, rec := t.find(n.Object)
+			if n.Why != Conflict && (rec == nil || rec.applied == nil || rec.applied.owner != owner || rec.state == Clean ||
+				(rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore))) {
+				continue
+			}
+			kept = append(kept, n)
+		}
+		notices[owner] = kept
+	}
+}

@@ -1,0 +1,284 @@
+package livestate
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Table is the live state of every object that carries an owner label. Its methods
+// may be called concurrently and, except Run and Synced, never wait for the network.
+type Table struct {
+	client *cluster.Client
+	opts   Options
+	hash   hasher
+	now    func() time.Time
+
+	mu      sync.Mutex
+	kinds   map[schema.GroupKind]*kind
+	awaited map[cluster.Owner]map[object]bool
+	outbox  outbox
+	start   func(*kind) // set while Run runs
+}
+
+// object names an object without the version it was asked for in.
+type object struct {
+	kind schema.GroupKind
+	key  types.NamespacedName
+}
+
+func objectOf(r cluster.Ref) object { return object{kind: r.GroupKind(), key: r.Key()} }
+
+// kind is a watched kind and the records of its objects.
+type kind struct {
+	gvk     schema.GroupVersionKind
+	records map[types.NamespacedName]*record
+	synced  chan struct{} // closed after the first list
+	watched bool          // listed, and the watch works as far as is known
+	running bool
+}
+
+// record is what is known of one object.
+type record struct {
+	seen    Slim // what the watch, or an answer to us, showed last
+	present bool // seen describes an object that exists
+	busy    int  // writes of ours in flight
+	applied *applied
+	lost    []claim
+	state   Standing // Clean, Dirty or Doubtful; meaningful with applied
+	futile  int      // verifications in a row that found nothing
+	bucket  bucket
+
+	reported mark // what the last notice was about
+}
+
+// applied is what we last wrote.
+type applied struct {
+	claim
+	slim Slim
+	at   time.Time
+}
+
+// claim is an owner's wish for an object.
+type claim struct {
+	owner  cluster.Owner
+	digest string
+}
+
+// New returns a table that reads with the rights of client.
+func New(client *cluster.Client, opts Options) *Table {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	orDefault(&opts.Gather, 20*time.Millisecond)
+	orDefault(&opts.VerifyDelay, time.Second)
+	orDefault(&opts.CorrectionInterval, 10*time.Second)
+	if opts.Corrections == 0 {
+		opts.Corrections = 60
+	}
+	return &Table{
+		client: client, opts: opts, hash: newHasher(client.Cluster().OverrideManagers()), now: time.Now,
+		kinds:   map[schema.GroupKind]*kind{},
+		awaited: map[cluster.Owner]map[object]bool{},
+		outbox:  newOutbox(),
+	}
+}
+
+func orDefault(d *time.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = value
+	}
+}
+
+// Run watches and reports until the context ends. Kinds may be managed before and
+// while it runs.
+func (t *Table) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	t.mu.Lock()
+	t.start = func(k *kind) {
+		k.running = true
+		group.Go(func() error { t.watch(ctx, k); return nil })
+	}
+	for _, k := range t.kinds {
+		t.start(k)
+	}
+	t.mu.Unlock()
+	group.Go(func() error { t.deliver(ctx); return nil })
+	group.Go(func() error {
+		<-ctx.Done()
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.start = nil
+		return nil
+	})
+	return group.Wait()
+}
+
+// Manage starts the watch of kinds that have none.
+func (t *Table) Manage(kinds ...schema.GroupVersionKind) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, gvk := range kinds {
+		k := t.kinds[gvk.GroupKind()]
+		if k == nil {
+			k = &kind{gvk: gvk, records: map[types.NamespacedName]*record{}, synced: make(chan struct{})}
+			t.kinds[gvk.GroupKind()] = k
+		}
+		if !k.running {
+			k.gvk = gvk
+		}
+		if !k.running && t.start != nil {
+			t.start(k)
+		}
+	}
+}
+
+// Synced waits until every kind managed so far was listed once. A kind that cannot
+// be listed (no rights, not served) counts as listed: its objects stay Unknown.
+func (t *Table) Synced(ctx context.Context) error {
+	t.mu.Lock()
+	var waits []chan struct{}
+	for _, k := range t.kinds {
+		waits = append(waits, k.synced)
+	}
+	t.mu.Unlock()
+	for _, w := range waits {
+		select {
+		case <-w:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Standing compares an object to what was last applied for owner.
+func (t *Table) Standing(r cluster.Ref, owner cluster.Owner, digest string) Standing {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, rec := t.find(r)
+	if rec == nil || !k.watched {
+		return Unknown
+	}
+	want := claim{owner: owner, digest: digest}
+	for _, c := range rec.lost {
+		if c == want && rec.present && rec.seen.Owner != owner {
+			return Lost
+		}
+	}
+	if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
+		return OptedOut
+	}
+	if rec.applied == nil || rec.applied.owner != owner {
+		return Unknown
+	}
+	if rec.busy > 0 || rec.applied.digest != digest {
+		return Dirty
+	}
+	return rec.state
+}
+
+// Seen returns what was last seen of an object; ok is false when there is no such
+// object with an owner label, or its kind is not watched.
+func (t *Table) Seen(r cluster.Ref) (s Slim, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, rec := t.find(r)
+	if rec == nil || !k.watched {
+		return Slim{}, false
+	}
+	return rec.seen, rec.present
+}
+
+// Reduce returns what Seen would say of an object with this metadata.
+func (t *Table) Reduce(m *metav1.PartialObjectMetadata) Slim { return t.hash.reduce(m) }
+
+// Dirty lists the objects of an owner that are known or suspected to differ from
+// what was applied.
+func (t *Table) Dirty(owner cluster.Owner) []cluster.Ref {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var refs []cluster.Ref
+	for _, k := range t.kinds {
+		for key, rec := range k.records {
+			if rec.applied == nil || rec.applied.owner != owner || (rec.state != Dirty && rec.state != Doubtful) {
+				continue
+			}
+			if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
+				continue
+			}
+			refs = append(refs, cluster.NewRef(k.gvk, key.Namespace, key.Name))
+		}
+	}
+	return refs
+}
+
+// Await asks for OnChange when one of refs changes, in place of what the owner
+// awaited before; no refs end it. It returns the objects whose changes cannot be
+// seen, because they carry no owner label or their kind is not watched.
+func (t *Table) Await(owner cluster.Owner, refs []cluster.Ref) (uncovered []cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.awaited, owner)
+	if len(refs) == 0 {
+		return nil
+	}
+	set := make(map[object]bool, len(refs))
+	for _, r := range refs {
+		set[objectOf(r)] = true
+		if k, rec := t.find(r); rec == nil || !rec.present || !k.watched {
+			uncovered = append(uncovered, r)
+		}
+	}
+	t.awaited[owner] = set
+	return uncovered
+}
+
+// Release forgets what an owner claimed and awaited, as after its deletion.
+func (t *Table) Release(owner cluster.Owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.awaited, owner)
+	t.outbox.drop(owner)
+	for _, k := range t.kinds {
+		for key, rec := range k.records {
+			if rec.applied != nil && rec.applied.owner == owner {
+				rec.applied = nil
+			}
+			rec.lost = without(rec.lost, owner)
+			k.tidy(key, rec)
+		}
+	}
+}
+
+func (t *Table) find(r cluster.Ref) (*kind, *record) {
+	k := t.kinds[r.GroupKind()]
+	if k == nil {
+		return nil, nil
+	}
+	return k, k.records[r.Key()]
+}
+
+// tidy removes a record that says nothing any more.
+func (k *kind) tidy(key types.NamespacedName, rec *record) {
+	if !rec.present && rec.applied == nil && rec.busy == 0 && len(rec.lost) == 0 {
+		delete(k.records, key)
+	}
+}
+
+func without(claims []claim, owner cluster.Owner) []claim {
+	var kept []claim
+	for _, c := range claims {
+		if c.owner != owner {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,183 @@
+package livestate
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// watch lists and watches one kind until the context ends or the kind is not
+// served any more. A lost connection lists again.
+func (t *Table) watch(ctx context.Context, k *kind) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	f := &feed{table: t, kind: k, ctx: ctx, stop: stop}
+	ref := cluster.NewRef(k.gvk, "", "")
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			opts.LabelSelector = cluster.OwnerNameLabel
+			list, err := t.client.ListMetadata(ctx, ref, opts)
+			f.failed(err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			opts.LabelSelector = cluster.OwnerNameLabel
+			w, err := t.client.WatchMetadata(ctx, ref, opts)
+			f.failed(err)
+			return w, err
+		},
+	}
+	logger := logr.FromSlogHandler(t.opts.Logger.With("kind", k.gvk.Kind).Handler())
+	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, f, cache.ReflectorOptions{
+		Name: "livestate", TypeDescription: k.gvk.String(), Logger: &logger,
+		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Cap: 10 * time.Second, Steps: 20, Factor: 2, Jitter: 0.3},
+	}).RunWithContext(ctx)
+}
+
+// feed is where a reflector puts what it hears; it keeps slim records only.
+type feed struct {
+	table *Table
+	kind  *kind
+	ctx   context.Context // of the watch; bounds the reads that follow a deletion
+	stop  context.CancelFunc
+}
+
+// failed notes why a list or watch did not work. A kind that is not served ends
+// its watch; Manage starts it again.
+func (f *feed) failed(err error) {
+	if err == nil {
+		return
+	}
+	notServed := meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err)
+	if !notServed && !apierrors.IsForbidden(err) {
+		return
+	}
+	t := f.table
+	if apierrors.IsNotFound(err) {
+		if err := t.client.Cluster().ForgetKinds(); err != nil {
+			t.opts.Logger.Error("discovery could not be reset", slog.Any("error", err))
+		}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f.listed(false)
+	if notServed {
+		for key, rec := range f.kind.records {
+			t.gone(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), f.kind, rec)
+		}
+		f.kind.running = false
+		f.stop()
+	}
+}
+
+// listed marks the first list as done; the lock is held.
+func (f *feed) listed(watched bool) {
+	f.kind.watched = watched
+	select {
+	case <-f.kind.synced:
+	default:
+		close(f.kind.synced)
+	}
+}
+
+// Add implements cache.ReflectorStore.
+func (f *feed) Add(o any) error { return f.Update(o) }
+
+// Update implements cache.ReflectorStore.
+func (f *feed) Update(o any) error {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil
+	}
+	live := f.table.hash.reduce(m)
+	f.table.mu.Lock()
+	defer f.table.mu.Unlock()
+	f.put(m, live)
+	return nil
+}
+
+func (f *feed) put(m *metav1.PartialObjectMetadata, live Slim) {
+	key := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}
+	f.table.observe(cluster.NewRef(f.kind.gvk, m.Namespace, m.Name), f.kind.record(key), live)
+}
+
+// Delete implements cache.ReflectorStore. A selector watch says so too when only
+// the label went away, so the object itself is asked.
+func (f *feed) Delete(o any) error {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return nil
+	}
+	f.vanished(cluster.NewRef(f.kind.gvk, m.Namespace, m.Name))
+	return nil
+}
+
+// vanished finds out what became of an object that left the selection.
+func (f *feed) vanished(r cluster.Ref) {
+	t := f.table
+	t.mu.Lock()
+	rec := f.kind.records[r.Key()]
+	if rec == nil || rec.applied == nil {
+		if rec != nil {
+			t.gone(r, f.kind, rec)
+		}
+		t.mu.Unlock()
+		return
+	}
+	t.mu.Unlock()
+	m, err := t.client.GetMetadata(f.ctx, r)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rec = f.kind.records[r.Key()]
+	switch {
+	case rec == nil:
+	case cluster.IsGone(err):
+		t.gone(r, f.kind, rec)
+	case err != nil:
+		if rec.applied != nil {
+			t.doubt(r, rec)
+		}
+	case m.Labels[cluster.OwnerNameLabel] == "":
+		t.unlabelled(r, rec, t.hash.reduce(m))
+	default:
+		t.observe(r, rec, t.hash.reduce(m))
+	}
+}
+
+// Replace implements cache.ReflectorStore: it takes a whole list.
+func (f *feed) Replace(list []any, _ string) error {
+	t := f.table
+	t.mu.Lock()
+	missing := make(map[types.NamespacedName]bool, len(f.kind.records))
+	for key, rec := range f.kind.records {
+		missing[key] = rec.present && rec.busy == 0
+	}
+	for _, o := range list {
+		if m, ok := o.(*metav1.PartialObjectMetadata); ok {
+			delete(missing, types.NamespacedName{Namespace: m.Namespace, Name: m.Name})
+			f.put(m, t.hash.reduce(m))
+		}
+	}
+	f.listed(true)
+	t.mu.Unlock()
+	for key, present := range missing {
+		if present {
+			f.vanished(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name))
+		}
+	}
+	return nil
+}
+
+// Resync implements cache.ReflectorStore; there is nothing to repeat.
+func (f *feed) Resync() error { return nil }

@@ -1,0 +1,102 @@
+package livestate
+
+import (
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Begin announces a write of ours. Events about the object are kept but not judged
+// until Applied, Abort or Forget follows.
+func (t *Table) Begin(r cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if rec := t.ensure(r); rec != nil {
+		rec.busy++
+	}
+}
+
+// Applied records what the API server answered to an apply for owner, or to a dry
+// run that would change nothing.
+func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answer *metav1.PartialObjectMetadata) {
+	slim := t.hash.reduce(answer)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rec := t.ensure(r)
+	if rec == nil {
+		return
+	}
+	rec.busy = max(rec.busy-1, 0)
+	if a := rec.applied; a != nil && a.owner != owner {
+		t.lose(r, rec, owner)
+	}
+	rec.lost = without(rec.lost, owner)
+	rec.futile = futile(rec, slim)
+	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, slim: slim, at: t.now()}
+	rec.state, rec.reported = Clean, mark{}
+	if !rec.present || !newer(rec.seen.ResourceVersion, slim.ResourceVersion) {
+		rec.seen, rec.present = slim, true
+		return
+	}
+	t.judge(r, rec)
+}
+
+// futile counts verifications in a row that changed nothing.
+func futile(rec *record, answer Slim) int {
+	if rec.applied == nil || rec.state != Doubtful || rec.seen.ResourceVersion != answer.ResourceVersion {
+		return 0
+	}
+	return rec.futile + 1
+}
+
+// lose moves a claim aside that another owner took over, and reports it.
+func (t *Table) lose(r cluster.Ref, rec *record, rival cluster.Owner) {
+	loser := rec.applied.claim
+	rec.lost = append(without(rec.lost, loser.owner), loser)
+	rec.applied = nil
+	t.outbox.add(loser.owner, Notice{Object: r, Why: Conflict, At: t.now(), Rival: rival}, t.now().Add(t.opts.Gather))
+}
+
+// Abort says that the outcome of a write is not known; the object counts as dirty
+// until it is applied.
+func (t *Table) Abort(r cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, rec := t.find(r)
+	if rec == nil {
+		return
+	}
+	rec.busy = max(rec.busy-1, 0)
+	rec.state = Dirty
+	k.tidy(r.Key(), rec)
+}
+
+// Forget drops what was applied to an object, because it is being deleted or given up.
+func (t *Table) Forget(r cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, rec := t.find(r)
+	if rec == nil {
+		return
+	}
+	rec.busy, rec.applied, rec.lost = 0, nil, nil
+	k.tidy(r.Key(), rec)
+}
+
+// ensure returns the record of an object of a managed kind.
+func (t *Table) ensure(r cluster.Ref) *record {
+	k := t.kinds[r.GroupKind()]
+	if k == nil {
+		return nil
+	}
+	return k.record(r.Key())
+}
+
+func (k *kind) record(key types.NamespacedName) *record {
+	rec := k.records[key]
+	if rec == nil {
+		rec = &record{}
+		k.records[key] = rec
+	}
+	return rec
+}
