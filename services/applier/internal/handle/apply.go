@@ -96,7 +96,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 	})
 	try.changes, try.awaited = applied.Changes, applied.Awaited
 	if err == nil {
-		setInventory(try.next, inventory.OfRefs(applied.Refs))
+		setInventory(try.next, applied.Inventory)
 		return nil
 	}
 	message := err.Error()
@@ -113,17 +113,13 @@ func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
 	if len(stale) == 0 || !p.ks.Spec.Prune {
 		return nil
 	}
-	refs, err := inventory.ParseAll(stale)
-	if err != nil {
-		return &status.Failure{Reason: status.ReasonPruneFailed, Message: err.Error(), Cause: err}
-	}
-	deleted, left, err := p.Target.Prune(ctx, try.claim.Object(), refs)
+	deleted, left, err := p.Target.Prune(ctx, try.claim.Object(), stale, try.claim.Hold)
 	for _, ref := range deleted {
 		try.pruned = append(try.pruned, eventRef(ref))
 		try.changes = append(try.changes, events.Change{Object: eventRef(ref), Action: "deleted"})
 	}
 	if len(left) > 0 {
-		setInventory(try.next, inventory.Merge(entries(try.next), inventory.OfRefs(left)))
+		setInventory(try.next, inventory.Merge(entries(try.next), left))
 	}
 	if err != nil {
 		return &status.Failure{Reason: status.ReasonPruneFailed, Message: err.Error(), Cause: err}
@@ -137,6 +133,7 @@ func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.
 		return bus.Result{}, fmt.Errorf("attempt stopped: %w", f.Cause)
 	}
 	f.Message = strings.TrimSpace(f.Message)
+	p.Target.Await(try.next, nil)
 	status.Fail(try.next, try.Attempt, f, time.Now())
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
@@ -158,6 +155,7 @@ func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.
 func (p *pass) succeeded(ctx context.Context, try *attempt, healthMessage string) (bus.Result, error) {
 	now := time.Now()
 	status.Succeed(try.next, try.Attempt, healthMessage, now)
+	p.Target.Await(try.next, nil)
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
 	}

@@ -17,7 +17,9 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
-func nameOf(ks *kustomizev1.Kustomization) types.NamespacedName { return client.ObjectKeyFromObject(ks) }
+func nameOf(ks *kustomizev1.Kustomization) types.NamespacedName {
+	return client.ObjectKeyFromObject(ks)
+}
 
 // refuse returns why an object can never be applied as it is written.
 func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
@@ -204,4 +206,3 @@ func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a
 		Reason:  f.Reason, Message: f.Message, Stalled: f.Stalled, Changes: changes,
 	})
 }
-

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -15,6 +14,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
@@ -40,7 +40,7 @@ func (p *pass) checkHealth(bounded, ctx context.Context, try *attempt) (bus.Resu
 }
 
 // beginWait writes what was applied, and that it is waited for.
-func (p *pass) beginWait(ctx context.Context, try *attempt, h Health) (bus.Result, error) {
+func (p *pass) beginWait(ctx context.Context, try *attempt, h health.Report) (bus.Result, error) {
 	status.Wait(try.next, try.Attempt)
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
@@ -54,10 +54,11 @@ func (p *pass) beginWait(ctx context.Context, try *attempt, h Health) (bus.Resul
 	if err := p.tellPruned(ctx, try); err != nil {
 		return bus.Result{}, err
 	}
+	p.Target.Await(try.next, h.Waiting())
 	p.changed.put(p.check.Key, try.RenderID, try.changes)
-	waiting := make([]events.ObjectRef, 0, len(h.Waiting))
-	for _, w := range h.Waiting {
-		waiting = append(waiting, eventRef(w.Ref))
+	waiting := make([]events.ObjectRef, 0, len(h.InProgress))
+	for _, ref := range h.Waiting() {
+		waiting = append(waiting, eventRef(ref))
 	}
 	return bus.Result{Next: time.Second}, p.journal.Write(ctx, events.Health{
 		Applied: p.journal.Applied(try.Revision, try.RenderID), Message: status.Message(try.next), Waiting: waiting,
@@ -90,7 +91,7 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	return p.judgeWait(ctx, try, h, time.Since(since))
 }
 
-func (p *pass) judgeWait(ctx context.Context, try *attempt, h Health, waited time.Duration) (bus.Result, error) {
+func (p *pass) judgeWait(ctx context.Context, try *attempt, h health.Report, waited time.Duration) (bus.Result, error) {
 	switch {
 	case h.Healthy():
 		message := passed(waited)
@@ -102,6 +103,7 @@ func (p *pass) judgeWait(ctx context.Context, try *attempt, h Health, waited tim
 	case len(h.Failed) > 0, waited >= p.ks.GetTimeout():
 		return p.failed(ctx, try, unhealthy(waited, h))
 	}
+	p.Target.Await(p.ks, h.Waiting())
 	return bus.Result{Next: pollAfter(waited, p.ks.GetTimeout()-waited)}, nil
 }
 
@@ -115,19 +117,14 @@ func passed(took time.Duration) string {
 	return "Health check passed in " + took.Round(time.Millisecond).String()
 }
 
-func unhealthy(took time.Duration, h Health) status.Failure {
-	why, list := "timeout waiting for", h.Waiting
+func unhealthy(took time.Duration, h health.Report) status.Failure {
+	why, list := "timeout waiting for", h.InProgress
 	if len(h.Failed) > 0 {
 		why, list = "failed early due to stalled resources", h.Failed
 	}
-	parts := make([]string, 0, len(list))
-	for _, a := range list {
-		parts = append(parts, fmt.Sprintf("%s status: '%s'", a.Ref, a.Status))
-	}
 	return status.Failure{
-		Reason: status.ReasonHealthFailed,
-		Message: fmt.Sprintf("health check failed after %s: %s: [%s]",
-			took.Round(time.Millisecond), why, strings.Join(parts, ", ")),
+		Reason:  status.ReasonHealthFailed,
+		Message: fmt.Sprintf("health check failed after %s: %s: %s", took.Round(time.Millisecond), why, health.List(list)),
 	}
 }
 

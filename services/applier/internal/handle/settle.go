@@ -18,10 +18,7 @@ import (
 // settle finds the least that makes the object be at its newest build.
 func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	a := p.attempt()
-	dirty, err := p.Target.Dirty(ctx, p.ks, a.RenderID)
-	if err != nil {
-		return bus.Result{}, fmt.Errorf("look for drift: %w", err)
-	}
+	dirty := p.Target.Dirty(p.ks)
 	since, waiting := status.Waiting(p.ks, a.Revision)
 	waiting = waiting && p.journal.Waiting(a.Revision, a.RenderID)
 	switch {
@@ -79,11 +76,7 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" {
 		return nil
 	}
-	dirty, err := p.Target.Dirty(ctx, p.ks, id)
-	if err != nil {
-		return fmt.Errorf("look for drift: %w", err)
-	}
-	err = p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, dirty)
+	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, p.Target.Dirty(p.ks))
 	if err == nil || stopped(ctx, err) {
 		return err
 	}
@@ -91,8 +84,9 @@ func (p *pass) hold(ctx context.Context) error {
 	return nil
 }
 
-// correct applies the objects that differ from a render again. The status stays
-// as it is: the object is still at its revision.
+// correct applies a render again when some of its objects differ from it; about
+// the others nothing is sent. The status stays as it is: the object is still at
+// its revision.
 func (p *pass) correct(ctx context.Context, a status.Attempt, dirty []cluster.Ref) error {
 	if len(dirty) == 0 {
 		return nil
@@ -103,7 +97,7 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, dirty []cluster.Re
 		return err
 	}
 	applied, err := p.Target.Apply(ctx, Work{
-		Object: p.ks, Render: a.RenderID, Objects: objects, Only: dirty, Guard: p.Writer.Watch(p.ks).Hold,
+		Object: p.ks, Render: a.RenderID, Objects: objects, Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)

@@ -8,6 +8,8 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 )
 
 // Work is what a target is asked to make true.
@@ -15,8 +17,6 @@ type Work struct {
 	Object  *kustomizev1.Kustomization
 	Render  string
 	Objects []render.Object
-	// Only limits the work to these objects; empty means all.
-	Only []cluster.Ref
 	// Verify compares every object with the API server, also those that the
 	// watches call unchanged.
 	Verify bool
@@ -28,26 +28,11 @@ type Work struct {
 // was done before the error.
 type Applied struct {
 	Changes []events.Change
-	// Refs are all objects of the render, skipped ones included.
-	Refs []cluster.Ref
+	// Inventory lists all objects of the render, skipped ones included.
+	Inventory []inventory.Entry
 	// Awaited are those whose health counts when the object asks for wait.
 	Awaited []cluster.Ref
 }
-
-// Health is the health of some objects.
-type Health struct {
-	// Waiting are not ready yet, Failed will not become ready by waiting.
-	Waiting, Failed []Ailing
-}
-
-// Ailing is an object that is not healthy.
-type Ailing struct {
-	Ref    cluster.Ref
-	Status string
-}
-
-// Healthy says whether nothing is missing.
-func (h Health) Healthy() bool { return len(h.Waiting) == 0 && len(h.Failed) == 0 }
 
 // Target is the cluster a Kustomization is applied to.
 type Target interface {
@@ -55,12 +40,15 @@ type Target interface {
 	Apply(ctx context.Context, w Work) (Applied, error)
 	// Prune deletes objects that left the render, as far as they are the owner's.
 	// It returns what it deleted and what it failed to delete.
-	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []cluster.Ref) (deleted, failed []cluster.Ref, err error)
+	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (deleted []cluster.Ref, failed []inventory.Entry, err error)
 	// Health looks at objects once; it does not wait.
-	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (Health, error)
-	// Dirty returns the objects of the owner that may differ from the render,
-	// without a request.
-	Dirty(ctx context.Context, ks *kustomizev1.Kustomization, render string) ([]cluster.Ref, error)
+	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (health.Report, error)
+	// Dirty returns the objects of the owner that may differ from what was applied
+	// last, without a request.
+	Dirty(ks *kustomizev1.Kustomization) []cluster.Ref
+	// Await asks for a check whenever one of these objects changes, until it is
+	// called with none.
+	Await(ks *kustomizev1.Kustomization, refs []cluster.Ref)
 	// Forget drops what is remembered of an owner that is gone.
 	Forget(owner cluster.Owner)
 }

@@ -1,0 +1,135 @@
+package applier
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/internal/serve"
+)
+
+// Settings are the ones that only this service has.
+type Settings struct {
+	// NoCrossNamespaceRefs refuses sources in other namespaces.
+	NoCrossNamespaceRefs bool
+	// DefaultServiceAccount is who Kustomizations act as that name no service
+	// account; empty means the applier's own rights.
+	DefaultServiceAccount string
+	// CreateRuntimeNamespace creates the runtime namespace when it is missing.
+	CreateRuntimeNamespace bool
+	// IntervalJitter is the share of an interval by which it is spread, in percent.
+	IntervalJitter int
+	// Parallel is how many objects of one Kustomization are applied at once.
+	Parallel int
+	// OverrideManagers are prefixes of field managers whose fields are taken over.
+	OverrideManagers []string
+	// StageKinds are kinds, as group/Kind, applied before the rest.
+	StageKinds []string
+
+	// shared is the flag that another service of the process declared first.
+	shared *pflag.Flag
+}
+
+// Bind declares the settings as flags of fs.
+func (s *Settings) Bind(fs *pflag.FlagSet) {
+	if s.shared = fs.Lookup("no-cross-namespace-refs"); s.shared == nil {
+		fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
+	}
+	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
+	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
+	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread, in percent")
+	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
+	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
+	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
+}
+
+// resolved returns the settings with the values of shared flags.
+func (s *Settings) resolved() Settings {
+	out := *s
+	if s.shared != nil {
+		out.NoCrossNamespaceRefs = s.shared.Value.String() == "true"
+	}
+	return out
+}
+
+// Config is what Run needs. REST, Bus and Blobs are required.
+type Config struct {
+	Settings
+	// REST reaches the cluster that has the Kustomizations, and that they are
+	// applied to.
+	REST *rest.Config
+	// Bus has the events and the checks.
+	Bus *bus.Bus
+	// Blobs has the renders.
+	Blobs *blob.Store
+	// Keys are what renders are sealed with; nil means those of the Secret
+	// sluice-keys in the runtime namespace, which is created if missing.
+	Keys *seal.Keyring
+	// RuntimeNamespace has the Secret and the lease of the leader; sluice-system when empty.
+	RuntimeNamespace string
+	// ClusterName names the cluster on the bus and in seals; local when empty.
+	ClusterName string
+	// Single says that no other replica runs, so that no leader is elected.
+	Single bool
+	// Concurrency is how many Kustomizations are worked on at a time; 8 when zero.
+	Concurrency int
+	// Deadline bounds the work of one check; 10 minutes when zero.
+	Deadline time.Duration
+	// Logger is dropped into when nil.
+	Logger *slog.Logger
+	// Registerer of the metrics; they are not exported when nil.
+	Registerer prometheus.Registerer
+	// Ready gets the service's readiness checks.
+	Ready *serve.Readiness
+}
+
+// Validate reports the first setting that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case c.REST == nil:
+		return errors.New("configure applier: a cluster is missing")
+	case c.Bus == nil:
+		return errors.New("configure applier: a bus is missing")
+	case c.Blobs == nil:
+		return errors.New("configure applier: a bucket is missing")
+	case c.Concurrency < 0:
+		return fmt.Errorf("configure applier: concurrency is %d", c.Concurrency)
+	case c.IntervalJitter < 0 || c.IntervalJitter >= 100:
+		return fmt.Errorf("configure applier: interval-jitter-percentage is %d, want 0 to 99", c.IntervalJitter)
+	}
+	_, err := groupKinds(c.StageKinds)
+	return err
+}
+
+func (c Config) withDefaults() Config {
+	if c.RuntimeNamespace == "" {
+		c.RuntimeNamespace = "sluice-system"
+	}
+	if c.ClusterName == "" {
+		c.ClusterName = "local"
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = 8
+	}
+	if c.Deadline == 0 {
+		c.Deadline = 10 * time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Registerer == nil {
+		c.Registerer = prometheus.NewRegistry()
+	}
+	if c.Ready == nil {
+		c.Ready = &serve.Readiness{}
+	}
+	return c
+}

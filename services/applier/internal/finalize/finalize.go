@@ -1,0 +1,167 @@
+// Package finalize carries out the end of a Kustomization: what its objects'
+// deletion policy asks for, then the removal of the finalizer. It never waits:
+// what is still terminating is looked at again by a later check.
+package finalize
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// target is the cluster the objects are in.
+type target interface {
+	// Reachable returns why the target cannot be reached with the object's own
+	// rights any more, such as a service account that is gone; "" when it can.
+	Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error)
+	// Prune deletes objects as far as they are the owner's.
+	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (deleted []cluster.Ref, failed []inventory.Entry, err error)
+	// Remaining returns those of the owner's objects that still exist.
+	Remaining(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) ([]cluster.Ref, error)
+}
+
+// opener opens logs on the bus.
+type opener interface {
+	Open(ctx context.Context, subject string) (*bus.Log, error)
+}
+
+// Finalizer ends Kustomizations of one cluster.
+type Finalizer struct {
+	Bus      opener
+	Writer   *claim.Writer
+	Target   target
+	Recorder report.Recorder
+	Cluster  string
+}
+
+// pollTermination is how often objects that terminate are looked at.
+const pollTermination = 2 * time.Second
+
+// Finalize does what is left to do for a deleted object.
+func (f Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+	if !controllerutil.ContainsFinalizer(ks, kube.Finalizer) {
+		return bus.Result{Next: bus.Never}, nil // deleted before it ever got ours, or done
+	}
+	list := owned(ks)
+	if ks.Spec.Suspend || !deletes(ks) || len(list) == 0 {
+		return f.release(ctx, ks)
+	}
+	why, err := f.Target.Reachable(ctx, ks)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if why != "" {
+		f.leave(ks, list, why)
+		return f.release(ctx, ks)
+	}
+	deleted, _, err := f.Target.Prune(ctx, ks, list, f.Writer.Watch(ks).Hold)
+	if reportErr := f.tell(ctx, ks, deleted); reportErr != nil {
+		return bus.Result{}, reportErr
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return bus.Result{}, err
+		}
+		f.Recorder.Tell(ks, report.Note{Reason: status.ReasonPruneFailed, Message: err.Error(), Revision: ks.Status.LastAppliedRevision, Warning: true})
+		return bus.Result{Next: ks.GetRetryInterval()}, nil
+	}
+	if waiting, err := f.terminating(ctx, ks, list); err != nil || waiting {
+		return bus.Result{Next: pollTermination}, err
+	}
+	return f.release(ctx, ks)
+}
+
+// deletes says whether the policy asks for the objects' deletion.
+func deletes(ks *kustomizev1.Kustomization) bool {
+	switch ks.GetDeletionPolicy() {
+	case kustomizev1.DeletionPolicyDelete, kustomizev1.DeletionPolicyWaitForTermination:
+		return true
+	case kustomizev1.DeletionPolicyMirrorPrune:
+		return ks.Spec.Prune
+	}
+	return false
+}
+
+// terminating says whether to wait for objects that still exist. The timeout ends
+// the wait, not the deletion.
+func (f Finalizer) terminating(ctx context.Context, ks *kustomizev1.Kustomization, list []inventory.Entry) (bool, error) {
+	if ks.GetDeletionPolicy() != kustomizev1.DeletionPolicyWaitForTermination ||
+		time.Since(ks.DeletionTimestamp.Time) > ks.GetTimeout() {
+		return false, nil
+	}
+	refs, err := inventory.ParseAll(list)
+	if err != nil {
+		return false, err
+	}
+	left, err := f.Target.Remaining(ctx, ks, refs)
+	if err != nil {
+		return false, fmt.Errorf("wait for termination: %w", err)
+	}
+	return len(left) > 0, nil
+}
+
+func (f Finalizer) release(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+	return bus.Result{Next: bus.Never}, f.Writer.RemoveFinalizer(ctx, ks)
+}
+
+// leave says which objects stay behind, and why.
+func (f Finalizer) leave(ks *kustomizev1.Kustomization, list []inventory.Entry, why string) {
+	names := make([]string, 0, len(list))
+	for _, e := range list {
+		name := e.ID
+		if ref, err := inventory.Parse(e); err == nil {
+			name = ref.String()
+		}
+		names = append(names, name)
+	}
+	f.Recorder.Tell(ks, report.Note{
+		Reason: status.ReasonPruneFailed, Warning: true, Revision: ks.Status.LastAppliedRevision,
+		Message: fmt.Sprintf("unable to delete objects, they are left behind: %s: %s", why, strings.Join(names, ", ")),
+	})
+}
+
+func (f Finalizer) tell(ctx context.Context, ks *kustomizev1.Kustomization, deleted []cluster.Ref) error {
+	if len(deleted) == 0 {
+		return nil
+	}
+	journal, err := report.Open(ctx, f.Bus, f.Cluster, ks)
+	if err != nil {
+		return err
+	}
+	var refs []events.ObjectRef
+	var changes []events.Change
+	for _, r := range deleted {
+		ref := events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+		refs = append(refs, ref)
+		changes = append(changes, events.Change{Object: ref, Action: "deleted"})
+	}
+	f.Recorder.Tell(ks, report.Note{
+		Reason: status.ReasonSucceeded, Message: report.Changes(changes), Revision: ks.Status.LastAppliedRevision,
+	})
+	id, revision := status.LastGood(ks)
+	return journal.Write(ctx, events.Pruned{Applied: journal.Applied(revision, id), Objects: refs})
+}
+
+func owned(ks *kustomizev1.Kustomization) []inventory.Entry {
+	if ks.Status.Inventory == nil {
+		return nil
+	}
+	list := make([]inventory.Entry, 0, len(ks.Status.Inventory.Entries))
+	for _, e := range ks.Status.Inventory.Entries {
+		list = append(list, inventory.Entry{ID: e.ID, Version: e.Version})
+	}
+	return list
+}

@@ -1,0 +1,205 @@
+// Package target is the cluster that Kustomizations are applied to, as the work of
+// a check sees it: the engine, the live table and health behind one door, with the
+// rights of the Kustomization's own service account.
+package target
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+)
+
+// Target is one cluster.
+type Target struct {
+	cluster        *cluster.Cluster
+	engine         *engine.Engine
+	table          *livestate.Table
+	defaultAccount string
+
+	mu    sync.Mutex
+	known map[cluster.Owner]bool
+}
+
+// New returns a target. defaultAccount is the service account of Kustomizations
+// that name none; empty means the applier's own rights.
+func New(c *cluster.Cluster, e *engine.Engine, table *livestate.Table, defaultAccount string) *Target {
+	return &Target{cluster: c, engine: e, table: table, defaultAccount: defaultAccount, known: map[cluster.Owner]bool{}}
+}
+
+func ownerOf(ks *kustomizev1.Kustomization) cluster.Owner {
+	return cluster.Owner{Namespace: ks.Namespace, Name: ks.Name}
+}
+
+// account returns the service account a Kustomization acts as; "" is none.
+func (t *Target) account(ks *kustomizev1.Kustomization) string {
+	if ks.Spec.ServiceAccountName != "" {
+		return ks.Spec.ServiceAccountName
+	}
+	return t.defaultAccount
+}
+
+func (t *Target) client(ks *kustomizev1.Kustomization) (*cluster.Client, error) {
+	if account := t.account(ks); account != "" {
+		return t.cluster.As(ks.Namespace, account)
+	}
+	return t.cluster.Client()
+}
+
+// Apply makes the objects exist as rendered.
+func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, error) {
+	client, err := t.client(w.Object)
+	if err != nil {
+		return handle.Applied{}, err
+	}
+	objects := make([]*unstructured.Unstructured, 0, len(w.Objects))
+	for _, o := range w.Objects {
+		objects = append(objects, o.Unstructured)
+	}
+	result, err := t.engine.Apply(ctx, engine.Request{
+		Owner: ownerOf(w.Object), Client: client, Objects: objects,
+		Force: w.Object.Spec.Force, Verify: w.Verify, Guard: w.Guard,
+	})
+	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await}
+	if err == nil {
+		t.learn(ownerOf(w.Object), true)
+	}
+	return applied, err
+}
+
+// Prune deletes objects as far as they are the owner's.
+func (t *Target) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) ([]cluster.Ref, []inventory.Entry, error) {
+	client, err := t.client(ks)
+	if err != nil {
+		return nil, stale, err
+	}
+	result, err := t.engine.Prune(ctx, engine.PruneRequest{Owner: ownerOf(ks), Client: client, Stale: stale, Guard: guard})
+	var deleted []cluster.Ref
+	for _, o := range result.Outcomes {
+		if o.Action == engine.Deleted {
+			deleted = append(deleted, o.Object)
+		}
+	}
+	return deleted, result.Failed, err
+}
+
+// Health looks at objects once.
+func (t *Target) Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (health.Report, error) {
+	client, err := t.client(ks)
+	if err != nil {
+		return health.Report{}, err
+	}
+	return health.Check(ctx, client, refs)
+}
+
+// Reachable returns why the object's own rights are gone: its service account does
+// not exist any more.
+func (t *Target) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error) {
+	account := t.account(ks)
+	if account == "" {
+		return "", nil
+	}
+	own, err := t.cluster.Client()
+	if err != nil {
+		return "", err
+	}
+	_, err = own.GetMetadata(ctx, cluster.Ref{Version: "v1", Kind: "ServiceAccount", Namespace: ks.Namespace, Name: account})
+	if apierrors.IsNotFound(err) {
+		return err.Error(), nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for service account %s/%s: %w", ks.Namespace, account, err)
+	}
+	return "", nil
+}
+
+// Remaining returns those of the owner's objects that still exist.
+func (t *Target) Remaining(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) ([]cluster.Ref, error) {
+	client, err := t.client(ks)
+	if err != nil {
+		return nil, err
+	}
+	var left []cluster.Ref
+	for _, ref := range refs {
+		live, err := client.GetMetadata(ctx, ref)
+		if cluster.IsGone(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", ref, err)
+		}
+		if cluster.OwnerOf(live.Labels) == ownerOf(ks) && live.DeletionTimestamp != nil {
+			left = append(left, ref)
+		}
+	}
+	return left, nil
+}
+
+// Dirty returns the objects that may differ from what was applied last. An owner
+// that this process has not applied yet may differ in all of them.
+func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
+	owner := ownerOf(ks)
+	t.mu.Lock()
+	known := t.known[owner]
+	t.mu.Unlock()
+	if known {
+		return t.table.Dirty(owner)
+	}
+	if ks.Status.Inventory == nil {
+		return nil
+	}
+	var refs []cluster.Ref
+	for _, e := range ks.Status.Inventory.Entries {
+		if ref, err := inventory.Parse(inventory.Entry{ID: e.ID, Version: e.Version}); err == nil {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// Await asks for a check whenever one of these objects changes.
+func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) {
+	t.table.Await(ownerOf(ks), refs)
+}
+
+// Forget drops what is remembered of an owner that is gone.
+func (t *Target) Forget(owner cluster.Owner) {
+	t.learn(owner, false)
+	t.table.Release(owner)
+}
+
+func (t *Target) learn(owner cluster.Owner, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known {
+		t.known[owner] = true
+		return
+	}
+	delete(t.known, owner)
+}
+
+func changes(outcomes []engine.Outcome) []events.Change {
+	var out []events.Change
+	for _, o := range outcomes {
+		switch o.Action {
+		case engine.Created, engine.Configured, engine.Deleted:
+			r := o.Object
+			out = append(out, events.Change{
+				Object: events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name},
+				Action: string(o.Action),
+			})
+		}
+	}
+	return out
+}

@@ -1,0 +1,232 @@
+package applier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/finalize"
+	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
+	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/target"
+)
+
+// fanOutName is the durable consumer that the replicas share.
+const fanOutName = "applier"
+
+// Run serves until ctx ends. It takes checks once its caches are filled.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	m, err := newManager(cfg)
+	if err != nil {
+		return err
+	}
+	ring, err := loadKeys(ctx, cfg, m.GetScheme())
+	if err != nil {
+		return err
+	}
+	planner, err := plan.New(ctx, m, cfg.Bus)
+	if err != nil {
+		return err
+	}
+	tgt, table, err := newTarget(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	worker := newWorker(cfg, m, ring, tgt)
+	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
+		if !m.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("not filled yet")
+		}
+		return nil
+	})
+	cfg.Bus.OnRecovered(func() {
+		if err := planner.Resync(ctx); err != nil && ctx.Err() == nil {
+			cfg.Logger.Error("resync after streams were wiped", "error", err.Error())
+		}
+	})
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.Start(groupCtx) })
+	group.Go(func() error { return table.Run(groupCtx) })
+	group.Go(func() error {
+		if !watch(groupCtx, m.GetCache()) {
+			return nil
+		}
+		work, workCtx := errgroup.WithContext(groupCtx)
+		work.Go(func() error {
+			return cfg.Bus.FanOut(workCtx, bus.FanOutConfig{Name: fanOutName, Subjects: plan.Subjects()}, plan.FanOut(cfg.ClusterName))
+		})
+		work.Go(func() error {
+			return cfg.Bus.Work(workCtx, bus.WorkConfig{
+				Stage: events.StageApply, Workers: cfg.Concurrency, Deadline: cfg.Deadline,
+			}, worker.Handle)
+		})
+		return work.Wait()
+	})
+	return group.Wait()
+}
+
+// watch fills the caches that workers read, before they take a check.
+func watch(ctx context.Context, c cache.Cache) bool {
+	for _, o := range []client.Object{&kustomizev1.Kustomization{}, &sourcev1.GitRepository{}} {
+		if _, err := c.GetInformer(ctx, o); err != nil {
+			return false // the context ended, or the manager reports the same error
+		}
+	}
+	return c.WaitForCacheSync(ctx)
+}
+
+func newManager(cfg Config) (ctrl.Manager, error) {
+	scheme, err := kube.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	m, err := ctrl.NewManager(cfg.REST, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		LeaderElection:                !cfg.Single,
+		LeaderElectionID:              "sluice-applier",
+		LeaderElectionNamespace:       cfg.RuntimeNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ReaderFailOnMissingInformer: true,
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("prepare applier manager: %w", err)
+	}
+	return m, nil
+}
+
+// loadKeys returns the keyring, made when there is none.
+func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ring, error) {
+	if cfg.Keys != nil {
+		return keys.Fixed(cfg.Keys), nil
+	}
+	live, err := client.New(cfg.REST, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, fmt.Errorf("prepare client for keys: %w", err)
+	}
+	ring, err := keys.Load(ctx, live, cfg.RuntimeNamespace)
+	if !apierrors.IsNotFound(err) || !cfg.CreateRuntimeNamespace {
+		return ring, err
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: cfg.RuntimeNamespace}}
+	if err := live.Create(ctx, namespace); err != nil && !apierrors.IsAlreadyExists(err) {
+		return nil, fmt.Errorf("create runtime namespace %s: %w", cfg.RuntimeNamespace, err)
+	}
+	return keys.Load(ctx, live, cfg.RuntimeNamespace)
+}
+
+// newTarget connects to the cluster that is applied to. What its watches see
+// becomes checks.
+func newTarget(ctx context.Context, cfg Config) (*target.Target, *livestate.Table, error) {
+	c, err := cluster.New(cfg.REST, cluster.Options{OverrideManagers: cfg.OverrideManagers})
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to cluster: %w", err)
+	}
+	own, err := c.Client()
+	if err != nil {
+		return nil, nil, err
+	}
+	check := func(owner cluster.Owner, note bus.Note) {
+		name := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
+		if err := cfg.Bus.Check(ctx, plan.Target(name, note)); err != nil && ctx.Err() == nil {
+			cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
+		}
+	}
+	table := livestate.New(own, livestate.Options{
+		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) {
+			if note, ok := drifted(notices); ok {
+				check(owner, note)
+			}
+		},
+		OnChange: func(owner cluster.Owner) { check(owner, bus.Note{Reason: plan.ReasonHealth}) },
+		Logger:   cfg.Logger,
+	})
+	stages, err := groupKinds(cfg.StageKinds)
+	if err != nil {
+		return nil, nil, err
+	}
+	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
+	return target.New(c, e, table, cfg.DefaultServiceAccount), table, nil
+}
+
+// drifted names what drifted. An object that another Kustomization took over is
+// not ours to put back.
+func drifted(notices []livestate.Notice) (bus.Note, bool) {
+	note := bus.Note{Reason: plan.ReasonDrift}
+	for _, n := range notices {
+		if n.Why != livestate.Conflict {
+			note.Objects = append(note.Objects, n.Object.String())
+		}
+	}
+	return note, len(note.Objects) > 0
+}
+
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target) *handle.Worker {
+	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
+	writer := claim.NewWriter(m.GetClient(), reader)
+	recorder := report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
+	return &handle.Worker{
+		Bus: cfg.Bus, Reader: reader, Writer: writer,
+		Sources:   desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader()},
+		Depend:    depend.Checker{Cache: m.GetClient(), Live: m.GetAPIReader()},
+		Keys:      ring,
+		Renders:   desired.NewRenders(cfg.Blobs, ring),
+		Target:    tgt,
+		Finalizer: finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: tgt, Recorder: recorder, Cluster: cfg.ClusterName},
+		Recorder:  recorder,
+		Log:       cfg.Logger,
+		Options: handle.Options{
+			Cluster: cfg.ClusterName, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
+			Jitter: float64(cfg.IntervalJitter) / 100,
+		},
+	}
+}
+
+// groupKinds reads kinds written as group/Kind; core kinds have an empty group.
+func groupKinds(list []string) ([]schema.GroupKind, error) {
+	var kinds []schema.GroupKind
+	for _, s := range list {
+		group, kind, ok := strings.Cut(s, "/")
+		if !ok || kind == "" {
+			return nil, fmt.Errorf("configure applier: custom-apply-stage-kinds: %q is not group/Kind", s)
+		}
+		kinds = append(kinds, schema.GroupKind{Group: group, Kind: kind})
+	}
+	return kinds, nil
+}
