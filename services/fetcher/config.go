@@ -1,0 +1,100 @@
+package fetcher
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/serve"
+)
+
+// Config is what the fetcher runs on.
+type Config struct {
+	// REST reaches the hub cluster. Required.
+	REST *rest.Config
+	// Bus and Blob are connected. Required.
+	Bus  *bus.Bus
+	Blob *blob.Store
+	// DataDir holds mirrors and scratch files; it belongs to one process. Required.
+	DataDir string
+	// RuntimeNamespace holds the lease of the leader election.
+	RuntimeNamespace string
+	// Single says that no other replica runs, so no leader is elected.
+	Single bool
+	// Concurrency is how many sources are worked on at once; 8 when zero.
+	Concurrency int
+	// JitterPercent spreads intervals, both ways; 5 when zero, none when negative.
+	JitterPercent int
+
+	// ArtifactAddr is where artifacts are served; nowhere when empty.
+	ArtifactAddr string
+	// AdvertisedAddr is host[:port] of artifact URLs; ArtifactAddr when empty,
+	// which then needs a host.
+	AdvertisedAddr string
+
+	// MaxEntries and MaxBytes bound one artifact before compression; 200,000 and
+	// 1 GiB when zero.
+	MaxEntries int
+	MaxBytes   int64
+	// MaxPackBytes bounds what one fetch may transfer; 2 GiB when zero.
+	MaxPackBytes int64
+	// MirrorIdle is how long an unused mirror stays on disk; 24 hours when zero.
+	MirrorIdle time.Duration
+	// SweepEvery is how often storage is searched for artifacts of no source; an
+	// hour when zero.
+	SweepEvery time.Duration
+
+	// Logger is slog's default when nil.
+	Logger *slog.Logger
+	// Ready gets the fetcher's readiness check; may be nil.
+	Ready *serve.Readiness
+}
+
+// Validate reports the first setting that cannot work.
+func (c Config) Validate() error {
+	switch {
+	case c.REST == nil, c.Bus == nil, c.Blob == nil:
+		return errors.New("configure fetcher: cluster, bus and bucket are required")
+	case c.DataDir == "":
+		return errors.New("configure fetcher: data-dir is empty")
+	case c.JitterPercent >= 100:
+		return fmt.Errorf("configure fetcher: interval-jitter-percentage is %d and must be below 100", c.JitterPercent)
+	case !c.Single && c.RuntimeNamespace == "":
+		return errors.New("configure fetcher: runtime-namespace is empty")
+	}
+	if c.advertised() == "" {
+		return errors.New("configure fetcher: set artifact-adv-addr, because artifact-addr names no host")
+	}
+	return nil
+}
+
+// advertised is the host of artifact URLs.
+func (c Config) advertised() string {
+	if c.AdvertisedAddr != "" {
+		return c.AdvertisedAddr
+	}
+	host, _, err := net.SplitHostPort(c.ArtifactAddr)
+	if err != nil || host == "" {
+		return ""
+	}
+	return c.ArtifactAddr
+}
+
+func (c Config) withDefaults() Config {
+	if c.Concurrency == 0 {
+		c.Concurrency = 8
+	}
+	if c.SweepEvery == 0 {
+		c.SweepEvery = time.Hour
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}

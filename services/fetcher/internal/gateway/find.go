@@ -1,0 +1,72 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/fluxcd/pkg/apis/meta"
+
+	"github.com/sluice-gitops/sluice/events"
+)
+
+// Sources is what the gateway knows of sources.
+type Sources struct {
+	// Current returns the artifact in a source's status, from the API server if
+	// live; nil if there is none, or no such source.
+	Current func(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error)
+	// History returns the retained events of a subject, oldest first.
+	History func(ctx context.Context, subject string) ([]event.Event, error)
+	// Path is where a revision of a source is served.
+	Path func(key events.Key, revision string) string
+	// Blob is the name of an artifact with a digest.
+	Blob func(key events.Key, digest string) string
+}
+
+// Find looks for an artifact in the status of its source, then among its earlier
+// artifacts, and then in the status as the API server has it now.
+func (s Sources) Find(ctx context.Context, path string) (Artifact, error) {
+	parts := strings.Split(path, "/")
+	if len(parts) != 4 {
+		return Artifact{}, ErrNotFound
+	}
+	key := events.Key{Kind: parts[0], Namespace: parts[1], Name: parts[2]}
+	cached, err := s.Current(ctx, key, false)
+	if err != nil {
+		return Artifact{}, err
+	}
+	if cached != nil && cached.Path == path {
+		return Artifact{Blob: s.Blob(key, cached.Digest), Digest: cached.Digest}, nil
+	}
+	if cached == nil {
+		return Artifact{}, ErrNotFound
+	}
+	if found, err := s.earlier(ctx, key, path); err != nil || found.Blob != "" {
+		return found, err
+	}
+	now, err := s.Current(ctx, key, true)
+	if err != nil {
+		return Artifact{}, err
+	}
+	if now != nil && now.Path == path {
+		return Artifact{Blob: s.Blob(key, now.Digest), Digest: now.Digest}, nil
+	}
+	return Artifact{}, ErrNotFound
+}
+
+// earlier returns the newest artifact that was published for the path.
+func (s Sources) earlier(ctx context.Context, key events.Key, path string) (Artifact, error) {
+	history, err := s.History(ctx, events.SourceSubject(key))
+	if err != nil {
+		return Artifact{}, fmt.Errorf("read earlier artifacts of %s: %w", key, err)
+	}
+	var found Artifact
+	for _, e := range history {
+		changed, err := events.Decode[events.SourceChanged](e)
+		if err == nil && s.Path(key, changed.Revision) == path {
+			found = Artifact{Blob: s.Blob(key, changed.Digest), Digest: changed.Digest}
+		}
+	}
+	return found, nil
+}

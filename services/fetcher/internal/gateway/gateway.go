@@ -1,0 +1,135 @@
+// Package gateway serves artifacts over HTTP where the status of a source says
+// they are, for other tools of the ecosystem. It streams them from object storage.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+)
+
+// Artifact is where a path leads.
+type Artifact struct {
+	// Blob is its name in object storage.
+	Blob string
+	// Digest is what its bytes must be, sha256:<hex>.
+	Digest string
+}
+
+// ErrNotFound says that no source has such an artifact.
+var ErrNotFound = errors.New("no such artifact")
+
+// Find returns the artifact that is served at a path, or ErrNotFound.
+type Find func(ctx context.Context, path string) (Artifact, error)
+
+type store interface {
+	Stat(ctx context.Context, name string) (blob.Object, error)
+	Reader(ctx context.Context, name, wantDigest string) (io.ReadCloser, error)
+}
+
+// New returns the handler of the gateway. It answers GET and HEAD, with ranges
+// and entity tags.
+func New(find Find, blobs store) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		artifact, err := find(r.Context(), strings.TrimPrefix(r.URL.Path, "/"))
+		var object blob.Object
+		if err == nil {
+			object, err = blobs.Stat(r.Context(), artifact.Blob)
+		}
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, blob.ErrNotFound):
+			http.Error(w, "artifact not found", http.StatusNotFound)
+			return
+		case err != nil:
+			http.Error(w, "artifact cannot be read now", http.StatusServiceUnavailable)
+			return
+		}
+		content := &seeker{ctx: r.Context(), blobs: blobs, artifact: artifact, size: object.Size}
+		defer content.close()
+		header := w.Header()
+		header.Set("Content-Type", "application/gzip")
+		header.Set("ETag", `"`+artifact.Digest+`"`)
+		header.Set("X-Content-Type-Options", "nosniff")
+		http.ServeContent(w, r, "", object.Modified, content)
+		if content.failed != nil {
+			panic(http.ErrAbortHandler) // the client must not take a part for the whole
+		}
+	})
+}
+
+// seeker makes an object in storage seekable: a seek only notes the place, and
+// the next read starts there.
+type seeker struct {
+	ctx      context.Context // of the one request that it serves
+	blobs    store
+	artifact Artifact
+	size     int64
+
+	at     int64
+	body   io.ReadCloser
+	bodyAt int64
+	failed error
+}
+
+// Seek notes the offset.
+func (s *seeker) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.at
+	case io.SeekEnd:
+		offset += s.size
+	}
+	if offset < 0 {
+		return 0, errors.New("seek before the start")
+	}
+	s.at = offset
+	return offset, nil
+}
+
+// Read reads from the noted offset on.
+func (s *seeker) Read(p []byte) (int, error) {
+	if s.body == nil || s.bodyAt != s.at {
+		if err := s.open(); err != nil {
+			s.failed = err
+			return 0, err
+		}
+	}
+	n, err := s.body.Read(p)
+	s.at += int64(n)
+	s.bodyAt = s.at
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed = err
+	}
+	return n, err
+}
+
+func (s *seeker) open() error {
+	s.close()
+	body, err := s.blobs.Reader(s.ctx, s.artifact.Blob, s.artifact.Digest)
+	if err != nil {
+		return err
+	}
+	if _, err := io.CopyN(io.Discard, body, s.at); err != nil {
+		_ = body.Close() // the first error says why
+		return fmt.Errorf("skip to offset %d: %w", s.at, err)
+	}
+	s.body, s.bodyAt = body, s.at
+	return nil
+}
+
+func (s *seeker) close() {
+	if s.body != nil {
+		_ = s.body.Close() // only read from
+		s.body = nil
+	}
+}

@@ -1,0 +1,233 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+)
+
+// Kind is the kind of the keys that a Handler works on.
+const Kind = "gitrepository"
+
+// publisher reports what happened to a source.
+type publisher interface {
+	Open(ctx context.Context, subject string) (*bus.Log, error)
+	Forget(ctx context.Context, stage events.Stage, key events.Key) error
+}
+
+// store keeps artifacts.
+type store interface {
+	Stat(ctx context.Context, name string) (blob.Object, error)
+	Reader(ctx context.Context, name, wantDigest string) (io.ReadCloser, error)
+	PutStream(ctx context.Context, name string, body io.ReadSeeker, size int64, digest string) error
+	Delete(ctx context.Context, name string) error
+	List(ctx context.Context, prefix string) ([]blob.Object, error)
+}
+
+// remotes reads Git repositories.
+type remotes interface {
+	Connect(ctx context.Context, remote git.Remote) (*git.Listing, error)
+}
+
+// recorder writes Kubernetes Events.
+type recorder interface {
+	AnnotatedEventf(object runtime.Object, annotations map[string]string, eventType, reason, format string, args ...any)
+}
+
+// Cluster is the API server as a Handler sees it.
+type Cluster struct {
+	// Cached answers from watches, without a request; it may lag behind.
+	Cached client.Reader
+	// Live asks the API server.
+	Live client.Reader
+	// Writer writes objects and their status.
+	Writer client.Client
+	// Events records Kubernetes Events.
+	Events recorder
+}
+
+// Config of a Handler; what is zero gets a default.
+type Config struct {
+	// AdvertisedHost is host[:port] of artifact URLs. Required.
+	AdvertisedHost string
+	// Scratch is a folder for archives while they are made. Required.
+	Scratch string
+	// JitterPercent of the interval, both ways; 5 when zero, none when negative.
+	JitterPercent int
+	// Limits of one archive.
+	Limits pack.Limits
+	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
+	Keep int
+	// Logger is slog's default when nil.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.JitterPercent == 0 {
+		c.JitterPercent = 5
+	}
+	if c.Limits.Entries == 0 {
+		c.Limits.Entries = 200_000
+	}
+	if c.Limits.Bytes == 0 {
+		c.Limits.Bytes = 1 << 30
+	}
+	if c.Keep == 0 {
+		c.Keep = 2
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// Handler works on checks. It is safe for concurrent use.
+type Handler struct {
+	cluster Cluster
+	git     remotes
+	blobs   store
+	bus     publisher
+	config  Config
+}
+
+// New returns a handler.
+func New(cluster Cluster, remotes *git.Client, blobs *blob.Store, b *bus.Bus, config Config) *Handler {
+	return &Handler{cluster: cluster, git: remotes, blobs: blobs, bus: b, config: config.withDefaults()}
+}
+
+// tries is how often a pass is made anew when somebody else wrote the object
+// meanwhile, before the queue's own backoff takes over.
+const tries = 3
+
+// Handle makes one pass over the source of a check.
+func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
+	if check.Key.Kind != Kind {
+		return bus.Result{}, bus.Permanent(fmt.Errorf("check of kind %q, want %s", check.Key.Kind, Kind))
+	}
+	// A timer follows no change of the object, so the cache will do for it. Every
+	// other check may be younger than the cache.
+	live := check.Note.Reason != "timer"
+	var result bus.Result
+	var err error
+	for range tries {
+		if result, err = h.attempt(ctx, check, live); !apierrors.IsConflict(err) {
+			break
+		}
+		live = true
+	}
+	return result, err
+}
+
+func (h *Handler) attempt(ctx context.Context, check bus.Check, live bool) (bus.Result, error) {
+	obj, err := h.read(ctx, check.Key, live)
+	switch {
+	case err != nil:
+		return bus.Result{}, err
+	case obj == nil:
+		return bus.Result{Next: bus.Never}, h.remove(ctx, check.Key)
+	case !obj.DeletionTimestamp.IsZero():
+		return bus.Result{Next: bus.Never}, h.finalize(ctx, check.Key, obj)
+	case obj.Spec.Suspend:
+		return bus.Result{Next: bus.Never}, h.adopt(ctx, obj)
+	}
+	if err := h.adopt(ctx, obj); err != nil {
+		return bus.Result{}, err
+	}
+	p := &pass{Handler: h, key: check.Key, note: check.Note, old: obj, obj: obj.DeepCopy()}
+	return p.run(ctx)
+}
+
+// read returns the object, nil when it does not exist. What the cache lacks is
+// asked for.
+func (h *Handler) read(ctx context.Context, key events.Key, live bool) (*sourcev1.GitRepository, error) {
+	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
+	var obj sourcev1.GitRepository
+	if !live {
+		err := h.cluster.Cached.Get(ctx, name, &obj)
+		if err == nil {
+			return obj.DeepCopy(), nil
+		}
+		if !apierrors.IsNotFound(err) {
+			return nil, fmt.Errorf("read %s: %w", key, err)
+		}
+	}
+	if err := h.cluster.Live.Get(ctx, name, &obj); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return &obj, nil
+}
+
+// next is when a source is looked at again: its interval, give or take the jitter.
+func (h *Handler) next(interval time.Duration) time.Duration {
+	if interval <= 0 {
+		return bus.Never
+	}
+	spread := float64(max(h.config.JitterPercent, 0)) / 100
+	factor := 1 + spread*(2*rand.Float64()-1)
+	return max(time.Second, time.Duration(float64(interval)*factor))
+}
+
+// record writes a Kubernetes Event about the object.
+func (h *Handler) record(obj *sourcev1.GitRepository, annotations map[string]string, kind, reason, message string) {
+	h.cluster.Events.AnnotatedEventf(obj, annotations, kind, reason, "%s", message)
+}
+
+// lastEvent decodes the newest event of a subject as T.
+func lastEvent[T events.Data](log *bus.Log) (T, bool) {
+	var none T
+	e, ok := log.Last()
+	if !ok {
+		return none, false
+	}
+	data, err := events.Decode[T](e)
+	return data, err == nil
+}
+
+// append publishes data unless current says that the newest event tells it already.
+func (h *Handler) append(ctx context.Context, key events.Key, current func(*bus.Log) bool, data func(*bus.Log) events.Data) error {
+	subject := events.SourceSubject(key)
+	var err error
+	for range tries {
+		var log *bus.Log
+		if log, err = h.bus.Open(ctx, subject); err != nil {
+			return fmt.Errorf("read events of %s: %w", key, err)
+		}
+		if current(log) {
+			return nil
+		}
+		var e cloudevent.Event
+		if e, err = events.New("fetcher", key, data(log), time.Now()); err != nil {
+			return err
+		}
+		if err = log.Append(ctx, e); !errors.Is(err, bus.ErrConflict) {
+			return err
+		}
+	}
+	return err
+}
+
+const (
+	normal  = corev1.EventTypeNormal
+	warning = corev1.EventTypeWarning
+)

@@ -1,0 +1,190 @@
+package fetcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
+)
+
+// service holds the parts of a running fetcher.
+type service struct {
+	Config
+	manager ctrl.Manager
+	git     *git.Client
+	handler *handle.Handler
+	planner *plan.Planner
+	started atomic.Bool
+}
+
+// Run serves until ctx ends.
+func Run(ctx context.Context, c Config) (err error) {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	s := &service{Config: c.withDefaults()}
+	if err := s.openGit(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.git.Close()) }()
+	if s.manager, err = newManager(s.Config); err != nil {
+		return err
+	}
+	recorder, stop, err := newRecorder(s.REST, s.manager.GetScheme())
+	if err != nil {
+		return err
+	}
+	defer stop()
+	s.handler = handle.New(handle.Cluster{
+		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: recorder,
+	}, s.git, s.Blob, s.Bus, handle.Config{
+		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent,
+		Limits: pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes}, Logger: s.Logger,
+	})
+	s.planner = plan.New(s.Bus, s.manager.GetCache())
+	if err := s.assemble(); err != nil {
+		return err
+	}
+	if s.Ready != nil {
+		s.Ready.Add("fetcher", s.ready)
+	}
+	if err := s.manager.Start(ctx); err != nil {
+		return fmt.Errorf("run fetcher: %w", err)
+	}
+	return nil
+}
+
+func (s *service) scratch() string { return filepath.Join(s.DataDir, "fetcher", "scratch") }
+
+// openGit opens the mirrors, and empties the scratch folder of an earlier life.
+func (s *service) openGit() (err error) {
+	if err := os.RemoveAll(s.scratch()); err != nil {
+		return fmt.Errorf("empty scratch folder: %w", err)
+	}
+	if err := os.MkdirAll(s.scratch(), 0o700); err != nil {
+		return fmt.Errorf("create scratch folder: %w", err)
+	}
+	s.git, err = git.New(git.Config{
+		Dir: filepath.Join(s.DataDir, "fetcher", "mirrors"), MaxPackBytes: s.MaxPackBytes, IdleAfter: s.MirrorIdle,
+	})
+	return err
+}
+
+// assemble gives the manager the parts to run: on every replica, or where it leads.
+func (s *service) assemble() error {
+	if err := s.planner.Watch(s.manager); err != nil {
+		return err
+	}
+	for _, part := range []part{
+		{run: s.work}, {run: s.fanOut}, {run: s.serveArtifacts}, {run: s.trim},
+		{run: s.resync, leader: true}, {run: s.sweep, leader: true},
+	} {
+		if err := s.manager.Add(part); err != nil {
+			return fmt.Errorf("assemble fetcher: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *service) work(ctx context.Context) error {
+	s.started.Store(true)
+	return s.Bus.Work(ctx, bus.WorkConfig{Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute}, s.handler.Handle)
+}
+
+func (s *service) fanOut(ctx context.Context) error {
+	return s.Bus.FanOut(ctx, bus.FanOutConfig{Name: "fetcher", Subjects: []string{"sluice.hook.>"}}, plan.Hook)
+}
+
+func (s *service) ready(context.Context) error {
+	if !s.started.Load() {
+		return errors.New("caches are not filled yet")
+	}
+	return nil
+}
+
+// resync checks every source after streams were wiped.
+func (s *service) resync(ctx context.Context) error {
+	recovered := s.Bus.Recovered()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-recovered:
+		}
+		if err := s.planner.Resync(ctx); err != nil {
+			s.Logger.Error("cannot check all sources after the streams were wiped", "error", err)
+		}
+	}
+}
+
+// serveArtifacts runs the gateway.
+func (s *service) serveArtifacts(ctx context.Context) error {
+	if s.ArtifactAddr == "" {
+		<-ctx.Done()
+		return nil
+	}
+	sources := gateway.Sources{Current: s.artifact, History: s.Bus.History, Path: handle.PathOf, Blob: handle.BlobName}
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", s.ArtifactAddr)
+	if err != nil {
+		return fmt.Errorf("serve artifacts: %w", err)
+	}
+	server := &http.Server{
+		Handler:           gateway.New(sources.Find, s.Blob),
+		ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute, WriteTimeout: 10 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve artifacts: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil {
+		return errors.Join(err, server.Close())
+	}
+	return nil
+}
+
+// artifact returns what the status of a source says, nil when there is no such source.
+func (s *service) artifact(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error) {
+	if key.Kind != handle.Kind {
+		return nil, nil
+	}
+	var obj sourcev1.GitRepository
+	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
+	var err error
+	if live {
+		err = s.manager.GetAPIReader().Get(ctx, name, &obj)
+	} else {
+		err = s.manager.GetCache().Get(ctx, name, &obj)
+	}
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return obj.Status.Artifact, nil
+}
