@@ -1,0 +1,91 @@
+package build
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
+	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
+	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
+)
+
+// runner answers requests in a confined process.
+type runner interface {
+	Do(ctx context.Context, timeout time.Duration, request []byte) ([]byte, error)
+}
+
+// Builder builds in confined processes.
+type Builder struct{ runner runner }
+
+// New returns a Builder on a pool of processes that run Work.
+func New(r runner) *Builder { return &Builder{runner: r} }
+
+// Output is a finished build.
+type Output struct {
+	// Plain is the encoded render (package render).
+	Plain []byte
+	// Objects is how many objects it holds.
+	Objects int
+	// Reads is what the build looked at in the artifact.
+	Reads []kustomize.Read
+}
+
+// Build builds spec from an artifact. An error that is a *Failure is the user's
+// to fix; any other is worth trying again.
+func (b *Builder) Build(ctx context.Context, tree *workspace.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (Output, error) {
+	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Variables: variables})
+	if err != nil {
+		return Output{}, fmt.Errorf("encode build request: %w", err)
+	}
+	body, err = b.runner.Do(ctx, timeout, body)
+	switch {
+	case errors.Is(err, sandbox.ErrTimeout), errors.Is(err, sandbox.ErrMemory), errors.Is(err, sandbox.ErrCrash):
+		return Output{}, &Failure{Reason: ReasonBuild, Message: fmt.Sprintf("kustomize build failed: the build of %s %s", folder(spec), err)}
+	case err != nil:
+		return Output{}, fmt.Errorf("build: %w", err)
+	}
+	a, plain, err := decode(body)
+	if err != nil {
+		return Output{}, fmt.Errorf("build: %w", err)
+	}
+	if a.Failure != nil {
+		return Output{Reads: a.Reads}, a.Failure
+	}
+	return Output{Plain: plain, Objects: a.Objects, Reads: a.Reads}, nil
+}
+
+func folder(spec *kustomizev1.KustomizationSpec) string {
+	if spec.Path == "" {
+		return "."
+	}
+	return spec.Path
+}
+
+// Unchanged says that everything a build looked at is the same in another
+// artifact, so that building that gives the same output.
+func Unchanged(reads []kustomize.Read, tree *workspace.Tree) bool {
+	for _, r := range reads {
+		if !same(r, tree) {
+			return false
+		}
+	}
+	return len(reads) > 0
+}
+
+func same(r kustomize.Read, tree *workspace.Tree) bool {
+	digest, isFile := tree.File(r.Path)
+	names, isFolder := tree.Folder(r.Path)
+	switch {
+	case r.Absent:
+		return !isFile && !isFolder
+	case r.Dir:
+		return isFolder && (!r.Listed || slices.Equal(r.Names, names))
+	}
+	return isFile && (r.Digest == "" || r.Digest == digest)
+}

@@ -1,0 +1,40 @@
+package build
+
+import (
+	"errors"
+
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
+)
+
+// The reasons that a build gives the Ready condition.
+const (
+	ReasonArtifact = fluxmeta.ArtifactFailedReason
+	ReasonBuild    = fluxmeta.BuildFailedReason
+	// reasonReconcile is what Flux reports when it finds a Secret it cannot read.
+	reasonReconcile = fluxmeta.ReconciliationFailedReason
+)
+
+// Failure is a build that the user's input is to blame for.
+type Failure struct {
+	// Reason of the object's Ready condition.
+	Reason string `json:"reason"`
+	// Message names file or field and what is wrong.
+	Message string `json:"message"`
+}
+
+// Error implements error.
+func (f *Failure) Error() string { return f.Message }
+
+// failed gives an error the reason that Flux gives it.
+func failed(err error) *Failure {
+	var f *Failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, kustomize.ErrPath):
+		return &Failure{Reason: ReasonArtifact, Message: err.Error()}
+	}
+	return &Failure{Reason: ReasonBuild, Message: err.Error()}
+}

@@ -1,0 +1,114 @@
+package build
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
+	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
+)
+
+// request is what the parent asks of a child.
+type request struct {
+	// Dir holds the artifact's root.
+	Dir       string                         `json:"dir"`
+	Spec      *kustomizev1.KustomizationSpec `json:"spec"`
+	Variables map[string]string              `json:"variables,omitempty"`
+}
+
+// reply is what a child answers, in front of the render.
+type reply struct {
+	Failure *Failure         `json:"failure,omitempty"`
+	Objects int              `json:"objects"`
+	Reads   []kustomize.Read `json:"reads"`
+}
+
+// Prime prepares a child for its first build.
+func Prime() { kustomize.Prime() }
+
+// Work builds what a request asks for. It runs in a child process; a build that
+// failed or brought its own schema leaves the process spent.
+func Work(body []byte) (answer []byte, spent bool) {
+	var q request
+	if err := json.Unmarshal(body, &q); err != nil {
+		return encode(reply{Failure: failed(fmt.Errorf("read build request: %w", err))}, nil), true
+	}
+	a, objects, spent := run(q)
+	if a.Failure != nil {
+		return encode(a, nil), true
+	}
+	plain, err := render.Encode(objects)
+	if err != nil {
+		a.Failure = failed(err)
+		return encode(a, nil), true
+	}
+	a.Objects = len(objects)
+	return encode(a, plain), spent
+}
+
+func run(q request) (a reply, objects []render.Object, spent bool) {
+	root, err := os.OpenRoot(q.Dir)
+	if err != nil {
+		return reply{Failure: failed(errors.New("open artifact: its folder is gone"))}, nil, true
+	}
+	defer root.Close()
+	built, err := kustomize.Build(root, q.Spec)
+	a.Reads, spent = built.Reads, built.OwnSchema
+	if err == nil {
+		err = substitute.Apply(built.Objects, q.Spec.PostBuild, q.Variables)
+	}
+	if err == nil {
+		err = readable(built.Objects)
+	}
+	if err != nil {
+		a.Failure = failed(err)
+		return a, nil, true
+	}
+	kustomize.Decorate(built.Objects, q.Spec.CommonMetadata)
+	return a, built.Objects, spent
+}
+
+// readable refuses what an applier could not use: a Secret that is still
+// encrypted.
+func readable(objects []render.Object) error {
+	for _, o := range objects {
+		if _, ok := o.Object["sops"]; ok && o.GetKind() == "Secret" {
+			return &Failure{Reason: reasonReconcile, Message: fmt.Sprintf(
+				"%s/%s/%s is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
+				o.GetKind(), o.GetNamespace(), o.GetName())}
+		}
+	}
+	return nil
+}
+
+// encode writes the length of the head, the head and the render.
+func encode(a reply, plain []byte) []byte {
+	head, err := json.Marshal(a)
+	if err != nil { // strings and numbers always encode
+		head = []byte("{}")
+	}
+	out := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(head)+len(plain)+1), uint32(len(head)))
+	out = append(out, head...)
+	return append(out, plain...)
+}
+
+func decode(body []byte) (reply, []byte, error) {
+	if len(body) < 4 {
+		return reply{}, nil, errors.New("reply is cut short")
+	}
+	size := binary.BigEndian.Uint32(body)
+	if uint64(size) > uint64(len(body)-4) {
+		return reply{}, nil, errors.New("reply is cut short")
+	}
+	var a reply
+	if err := json.Unmarshal(body[4:4+size], &a); err != nil {
+		return reply{}, nil, fmt.Errorf("read reply: %w", err)
+	}
+	return a, body[4+size:], nil
+}
