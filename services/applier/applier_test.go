@@ -1,0 +1,35 @@
+package applier_test
+
+import "testing"
+
+// TestApplier runs every case beside one applier on one control plane. Each case
+// has a namespace of its own.
+func TestApplier(t *testing.T) {
+	w := newWorld(t)
+	for _, group := range []struct {
+		name  string
+		cases []testCase
+	}{
+		{"apply", applyCases()},
+		{"prune", pruneCases()},
+		{"delete", deleteCases()},
+		{"drift", driftCases()},
+		{"wait", waitCases()},
+		{"depend", dependCases()},
+		{"refuse", refuseCases()},
+		{"account", accountCases()},
+	} {
+		for _, c := range group.cases {
+			t.Run(group.name+"/"+c.name, func(t *testing.T) {
+				t.Parallel()
+				c.run(t, w)
+			})
+		}
+	}
+}
+
+type testCase struct {
+	name   string
+	reason string
+	run    func(t *testing.T, w *world)
+}

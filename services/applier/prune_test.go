@@ -1,0 +1,164 @@
+package applier_test
+
+import (
+	"fmt"
+	"testing"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/kube"
+)
+
+func pruneCases() []testCase {
+	return []testCase{
+		{"rename", "what left the render is deleted and leaves the inventory", pruneRename},
+		{"off", "with prune off, what left the render is forgotten", pruneOff},
+		{"opted out", "an object annotated prune: disabled survives", pruneOptedOut},
+		{"foreign", "an object that belongs to somebody else by now survives", pruneForeign},
+		{"empty", "an empty render prunes everything, and a later one restores it", pruneEmpty},
+	}
+}
+
+func pruneRename(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("old", "1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build(configMap("new", "1"))
+	ks := a.ready()
+	a.absent("old")
+	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_new__ConfigMap" {
+		t.Errorf("inventory is %v", e)
+	}
+	a.until("pruned is in the journal", func() error {
+		for _, e := range a.history() {
+			if data, err := events.Decode[events.Pruned](e); err == nil && len(data.Objects) == 1 && data.Objects[0].Name == "old" {
+				return nil
+			}
+		}
+		return fmt.Errorf("journal is %v", a.journal())
+	})
+}
+
+func pruneOff(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Prune = false })
+	a.build(configMap("old", "1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build(configMap("new", "1"))
+	ks := a.ready()
+	a.holds("old", "1")
+	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_new__ConfigMap" {
+		t.Errorf("inventory is %v", e)
+	}
+}
+
+func pruneOptedOut(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kept\n  namespace: NS\n  annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}\ndata: {v: \"1\"}\n")
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build(configMap("new", "1"))
+	a.ready()
+	a.settled()
+	a.holds("kept", "1")
+}
+
+func pruneForeign(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("moved", "1"), configMap("stays", "1"))
+	a.ready()
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
+	cm, err := a.configMap("moved")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := cm.DeepCopy()
+	cm.Labels["kustomize.toolkit.fluxcd.io/name"] = "other"
+	if err := a.Patch(t.Context(), cm, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = false })
+	a.moveSource("main@sha1:2")
+	a.build(configMap("stays", "1"))
+	a.ready()
+	a.settled()
+	a.holds("moved", "1")
+}
+
+func pruneEmpty(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build()
+	a.ready()
+	a.absent("one")
+	a.moveSource("main@sha1:3")
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.holds("one", "1")
+}
+
+func deleteCases() []testCase {
+	policy := func(policy string, prune, suspend, stays bool) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.DeletionPolicy, ks.Spec.Prune = policy, prune })
+			a.build(configMap("one", "1"))
+			a.ready()
+			if suspend {
+				a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
+			}
+			a.delete()
+			if !stays {
+				a.absent("one")
+				return
+			}
+			a.holds("one", "1")
+		}
+	}
+	return []testCase{
+		{"Delete", "overrides prune: false", policy(kustomizev1.DeletionPolicyDelete, false, false, false)},
+		{"WaitForTermination", "overrides prune: false and waits", policy(kustomizev1.DeletionPolicyWaitForTermination, false, false, false)},
+		{"MirrorPrune", "deletes when prune is on", policy(kustomizev1.DeletionPolicyMirrorPrune, true, false, false)},
+		{"MirrorPrune off", "orphans when prune is off", policy(kustomizev1.DeletionPolicyMirrorPrune, false, false, true)},
+		{"Orphan", "overrides prune: true", policy(kustomizev1.DeletionPolicyOrphan, true, false, true)},
+		{"suspended", "a suspended object goes and leaves its objects", policy(kustomizev1.DeletionPolicyDelete, true, true, true)},
+		{"before finalizer", "an object deleted before it got the finalizer disappears", deleteBeforeFinalizer},
+		{"failing", "what could not be built can still be deleted", deleteFailing},
+	}
+}
+
+func deleteBeforeFinalizer(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
+	a.delete()
+}
+
+func deleteFailing(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.publish(events.BuildFailed{BuildInput: a.input(a.get()), Reason: "BuildFailed", Message: "kustomize build failed: x.yaml"})
+	a.condition(kube.ConditionReady, "False", "BuildFailed", "x.yaml")
+	a.delete()
+	a.absent("one")
+}
+
+// delete deletes the Kustomization and waits until it is gone.
+func (a *app) delete() {
+	a.t.Helper()
+	if err := a.world.Delete(a.t.Context(), a.get()); err != nil {
+		a.t.Fatal(err)
+	}
+	a.until("Kustomization is gone", func() error {
+		err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.name}, &kustomizev1.Kustomization{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("still there: %v", err)
+	})
+}

@@ -1,0 +1,199 @@
+package applier_test
+
+import (
+	"fmt"
+	"testing"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/fluxcd/pkg/apis/kustomize"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/seal"
+)
+
+func refuseCases() []testCase {
+	fails := func(message string, manifests ...string) func(*testing.T, *world) {
+		return func(t *testing.T, w *world) {
+			a := w.newApp(t, nil)
+			a.build(manifests...)
+			a.condition(kube.ConditionReady, "False", "ReconciliationFailed", message)
+			a.condition(kube.ConditionReconciling, "True", "ProgressingWithRetry", message)
+			if ks := a.get(); ks.Status.ObservedGeneration == ks.Generation || ks.Status.LastAppliedRevision != "" {
+				t.Errorf("status is %s", a.describe())
+			}
+			a.event("Warning", "ReconciliationFailed", message)
+			a.moveSource("main@sha1:fixed")
+			a.build(configMap("fixed", "1"))
+			a.ready()
+		}
+	}
+	return []testCase{
+		{"unknown kind", "a kind that the API server does not serve is named", fails("Nothing", configMap("one", "1"), "apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: x, namespace: NS}\n")},
+		{"missing namespace", "an object for a namespace that does not exist", fails("nowhere", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: nowhere}\n")},
+		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
+		{"immutable field", "fails until force recreates the object", immutable},
+		{"forged head", "a head signed with another key is never applied", forged},
+		{"foreign head", "a head of another object is never applied", foreignHead},
+		{"damaged render", "a damaged render is not applied, and heals", damaged},
+		{"unsupported fields", "a field that is not served stalls by name", unsupported},
+		{"no artifact", "a source that is gone is reported and what runs stays", noSource},
+	}
+}
+
+func immutable(t *testing.T, w *world) {
+	secret := func(v string) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: fixed, namespace: NS}\nimmutable: true\nstringData: {v: %q}\n", v)
+	}
+	a := w.newApp(t, nil)
+	a.build(secret("1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build(secret("2"))
+	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "immutable")
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Force = true })
+	a.build(secret("2"))
+	a.ready()
+	s := &corev1.Secret{}
+	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "fixed"}, s); err != nil || string(s.Data["v"]) != "2" {
+		t.Errorf("secret holds %q: %v", s.Data["v"], err)
+	}
+}
+
+func forged(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	thief, err := seal.ParseKeyring(seal.NewKeyringData())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.moveSource("main@sha1:2")
+	a.publish(a.seal(thief, configMap("one", "stolen")))
+	a.condition(kube.ConditionReady, "False", "ArtifactFailed", "not authentic")
+	a.settled()
+	a.holds("one", "1")
+	a.build(configMap("one", "2"))
+	a.ready()
+	a.holds("one", "2")
+}
+
+func foreignHead(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	b := a.as("other")
+	a.create(b.name, nil)
+	data := b.seal(b.keys, configMap("one", "other"))
+	data.UID = string(a.get().UID)
+	a.publish(data)
+	a.condition(kube.ConditionReady, "False", "ArtifactFailed", "not authentic")
+	if _, err := a.configMap("one"); err == nil {
+		t.Error("the render of another object was applied")
+	}
+}
+
+func damaged(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	data := a.seal(a.keys, configMap("one", "1"))
+	if err := a.blobs.Replace(t.Context(), data.Render, []byte("damaged"), blob.Digest([]byte("damaged"))); err != nil {
+		t.Fatal(err)
+	}
+	a.publish(data)
+	a.condition(kube.ConditionReady, "False", "ArtifactFailed", "missing or damaged")
+	if err := a.blobs.Delete(t.Context(), data.Render); err != nil {
+		t.Fatal(err)
+	}
+	a.seal(a.keys, configMap("one", "1")) // the builder was asked and stores it again
+	a.ready()
+	a.holds("one", "1")
+}
+
+func unsupported(t *testing.T, w *world) {
+	for field, edit := range map[string]func(*kustomizev1.KustomizationSpec){
+		"spec.kubeConfig": func(s *kustomizev1.KustomizationSpec) {
+			s.KubeConfig = &fluxmeta.KubeConfigReference{SecretRef: &fluxmeta.SecretKeyReference{Name: "x"}}
+		},
+		"spec.decryption": func(s *kustomizev1.KustomizationSpec) { s.Decryption = &kustomizev1.Decryption{Provider: "sops"} },
+		"spec.healthCheckExprs": func(s *kustomizev1.KustomizationSpec) {
+			s.HealthCheckExprs = []kustomize.CustomHealthCheck{{APIVersion: "v1", Kind: "X", HealthCheckExpressions: kustomize.HealthCheckExpressions{Current: "true"}}}
+		},
+		"spec.ignore": func(s *kustomizev1.KustomizationSpec) {
+			s.Ignore = []kustomizev1.IgnoreRule{{Paths: []string{"/data"}}}
+		},
+		"spec.dependsOn[0].readyExpr": func(s *kustomizev1.KustomizationSpec) {
+			s.DependsOn = []kustomizev1.DependencyReference{{Name: "x", ReadyExpr: "true"}}
+		},
+	} {
+		a := w.newApp(t, func(ks *kustomizev1.Kustomization) { edit(&ks.Spec) })
+		ks := a.condition(kube.ConditionStalled, "True", "UnsupportedField", field)
+		if ks.Status.ObservedGeneration != ks.Generation {
+			t.Errorf("%s: observedGeneration lags", field)
+		}
+	}
+}
+
+func noSource(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.SourceRef.Name = "missing" })
+	a.condition(kube.ConditionReady, "False", "ArtifactFailed", "not found")
+	if ks := a.get(); ks.Status.ObservedGeneration == ks.Generation {
+		t.Error("observedGeneration moved")
+	}
+	a.holds("one", "1")
+}
+
+func accountCases() []testCase {
+	return []testCase{
+		{"rights", "objects are applied with the rights of the service account", accountRights},
+		{"gone", "an object whose service account is gone still finalises", accountGone},
+	}
+}
+
+func asAccount(ks *kustomizev1.Kustomization) { ks.Spec.ServiceAccountName = "tenant" }
+
+func (a *app) grant() {
+	a.t.Helper()
+	meta := metav1.ObjectMeta{Namespace: a.namespace, Name: "tenant"}
+	for _, o := range []client.Object{
+		&corev1.ServiceAccount{ObjectMeta: meta},
+		&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}}}},
+		&rbacv1.RoleBinding{
+			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tenant"},
+			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: a.namespace, Name: "tenant"}},
+		},
+	} {
+		if err := a.Create(a.t.Context(), o); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+}
+
+func accountRights(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.build(configMap("one", "1"))
+	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "system:serviceaccount:"+a.namespace+":tenant")
+	a.grant()
+	a.ready()
+	a.delete()
+	a.absent("one")
+}
+
+func accountGone(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.grant()
+	a.build(configMap("one", "1"))
+	a.ready()
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "tenant"}}
+	if err := a.Delete(t.Context(), account); err != nil {
+		t.Fatal(err)
+	}
+	a.delete()
+	a.holds("one", "1")
+	a.event("Warning", "PruneFailed", "ConfigMap/"+a.namespace+"/one")
+}

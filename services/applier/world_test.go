@@ -1,0 +1,413 @@
+package applier_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudevents/sdk-go/v2/event"
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/bus/bustest"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/internal/s3server"
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+)
+
+const (
+	clusterName = "local"
+	userAgent   = "sluice-applier"
+	patience    = 30 * time.Second
+)
+
+// world is a real API server, bus and bucket, and an applier on them. The tests
+// are the fetcher and the builder.
+type world struct {
+	plane *controlplane.ControlPlane
+	client.Client
+	bus   *bus.Bus
+	blobs *blob.Store
+	keys  *seal.Keyring
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	plane := controlplane.StartT(t, controlplane.Options{RequestLog: true})
+	if err := plane.InstallCRDs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	scheme, err := kube.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin, err := client.New(plane.RESTConfig(), client.Options{Scheme: scheme})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{plane: plane, Client: admin, bus: bustest.Run(t), blobs: openBlobs(t)}
+	if w.keys, err = seal.ParseKeyring(seal.NewKeyringData()); err != nil {
+		t.Fatal(err)
+	}
+	w.start(t, applier.Settings{})
+	return w
+}
+
+func openBlobs(t *testing.T) *blob.Store {
+	t.Helper()
+	server, err := s3server.Start(context.WithoutCancel(t.Context()), s3server.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.Background()); err != nil {
+			t.Errorf("stop S3 server: %v", err)
+		}
+	})
+	e := server.Endpoint()
+	store, err := blob.Open(t.Context(), blob.Config{Endpoint: e.Addr, Bucket: "sluice", AccessKey: e.AccessKey, SecretKey: e.SecretKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+// start runs an applier until the test ends or stop is called.
+func (w *world) start(t *testing.T, s applier.Settings) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cfg := rest.CopyConfig(w.plane.RESTConfig())
+	cfg.QPS, cfg.UserAgent = -1, userAgent+"/test"
+	done := make(chan error, 1)
+	go func() {
+		done <- applier.Run(ctx, applier.Config{
+			Settings: s, REST: cfg, Bus: w.bus, Blobs: w.blobs, Keys: w.keys, ClusterName: clusterName, Single: true,
+			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
+		})
+	}()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("applier ended with %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// app is one Kustomization of a test, with the namespace it lives in.
+type app struct {
+	*world
+	t         *testing.T
+	namespace string
+	name      string
+	source    string
+	revision  string
+}
+
+// newApp makes a namespace, a source and a Kustomization of it.
+func (w *world) newApp(t *testing.T, edit func(*kustomizev1.Kustomization)) *app {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "app-"}}
+	if err := w.Create(t.Context(), namespace); err != nil {
+		t.Fatal(err)
+	}
+	a := &app{world: w, t: t, namespace: namespace.Name, name: "app", source: "repo"}
+	source := &sourcev1.GitRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: a.source},
+		Spec:       sourcev1.GitRepositorySpec{URL: "https://example.com/repo.git", Interval: metav1.Duration{Duration: time.Hour}},
+	}
+	if err := w.Create(t.Context(), source); err != nil {
+		t.Fatal(err)
+	}
+	a.moveSource("main@sha1:1")
+	a.create(a.name, edit)
+	return a
+}
+
+func (a *app) create(name string, edit func(*kustomizev1.Kustomization)) {
+	a.t.Helper()
+	ks := &kustomizev1.Kustomization{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: name},
+		Spec: kustomizev1.KustomizationSpec{
+			Interval: metav1.Duration{Duration: time.Hour}, RetryInterval: &metav1.Duration{Duration: 2 * time.Second},
+			Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: a.source},
+		},
+	}
+	if edit != nil {
+		edit(ks)
+	}
+	if err := a.Create(a.t.Context(), ks); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// as returns the same app under another Kustomization of its namespace.
+func (a *app) as(name string) *app {
+	other := *a
+	other.name = name
+	return &other
+}
+
+func (a *app) sourceDigest() string { return blob.Digest([]byte(a.revision)) }
+
+// moveSource gives the source an artifact of a revision, as a fetcher does.
+func (a *app) moveSource(revision string) {
+	a.t.Helper()
+	a.revision = revision
+	source := &sourcev1.GitRepository{}
+	if err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.source}, source); err != nil {
+		a.t.Fatal(err)
+	}
+	source.Status.Artifact = &fluxmeta.Artifact{
+		Revision: revision, Digest: a.sourceDigest(), Path: "p", URL: "http://example.com/p",
+		LastUpdateTime: metav1.Now(), Metadata: map[string]string{"org.opencontainers.image.revision": "origin-" + revision},
+	}
+	if err := a.Status().Update(a.t.Context(), source); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *app) get() *kustomizev1.Kustomization {
+	a.t.Helper()
+	ks := &kustomizev1.Kustomization{}
+	if err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.name}, ks); err != nil {
+		a.t.Fatal(err)
+	}
+	return ks
+}
+
+func (a *app) key() events.Key {
+	return events.NewKey(kustomizev1.KustomizationKind, a.namespace, a.name)
+}
+
+func (a *app) input(ks *kustomizev1.Kustomization) events.BuildInput {
+	a.t.Helper()
+	spec, err := kube.SpecDigest(ks.Spec)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return events.BuildInput{
+		Cluster: clusterName, Object: a.key(), UID: string(ks.UID), Revision: a.revision,
+		SourceDigest: a.sourceDigest(), OriginRevision: "origin-" + a.revision, SpecDigest: spec,
+	}
+}
+
+// build publishes a render of the newest spec and revision, as a builder does.
+func (a *app) build(manifests ...string) events.BuildRendered {
+	a.t.Helper()
+	data := a.seal(a.keys, manifests...)
+	a.publish(data)
+	return data
+}
+
+func (a *app) seal(keys *seal.Keyring, manifests ...string) events.BuildRendered {
+	a.t.Helper()
+	ks := a.get()
+	var objects []render.Object
+	for _, m := range manifests {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal([]byte(strings.ReplaceAll(m, "NS", a.namespace)), &u.Object); err != nil {
+			a.t.Fatal(err)
+		}
+		objects = append(objects, render.Object{Unstructured: u})
+	}
+	plain, err := render.Encode(objects)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	id := seal.Identity{Cluster: clusterName, Kind: "Kustomization", Namespace: a.namespace, Name: a.name, UID: string(ks.UID)}
+	in := a.input(ks)
+	renderID := keys.ContentID(plain)
+	name := fmt.Sprintf("renders/%s/kustomization/%s/%s/%s", clusterName, a.namespace, a.name, renderID)
+	sealed, err := keys.Seal(id, renderID, plain)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := a.blobs.Put(a.t.Context(), name, sealed, blob.Digest(sealed)); err != nil && !errors.Is(err, blob.ErrExists) {
+		a.t.Fatal(err)
+	}
+	head, err := keys.SignHead(seal.Head{
+		Identity: id, Generation: ks.Generation, Revision: in.Revision, OriginRevision: in.OriginRevision,
+		SourceDigest: in.SourceDigest, SpecDigest: in.SpecDigest, RenderID: renderID, RenderName: name, Objects: len(objects),
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return events.BuildRendered{BuildInput: in, RenderID: renderID, Render: name, Head: head, Objects: len(objects)}
+}
+
+func (a *app) publish(data events.Data) {
+	a.t.Helper()
+	log, err := a.bus.Open(a.t.Context(), events.BuildSubject(clusterName, a.key()))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	e, err := events.New("builder", a.key(), data, time.Now())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if err := log.Append(a.t.Context(), e); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// journal returns the types of what the applier said, oldest first.
+func (a *app) journal() []string {
+	a.t.Helper()
+	var types []string
+	for _, e := range a.history() {
+		types = append(types, e.Type())
+	}
+	return types
+}
+
+func (a *app) history() []event.Event {
+	a.t.Helper()
+	all, err := a.bus.History(a.t.Context(), events.ApplySubject(clusterName, a.key()))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return all
+}
+
+// until waits for a condition that a failed check describes.
+func (a *app) until(what string, check func() error) {
+	a.t.Helper()
+	a.untilWithin(patience, what, check)
+}
+
+func (a *app) untilWithin(limit time.Duration, what string, check func() error) {
+	a.t.Helper()
+	deadline := time.Now().Add(limit)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			a.t.Fatalf("%s: %v\nstatus: %s\njournal: %v", what, err, a.describe(), a.journal())
+		}
+		<-tick.C
+	}
+}
+
+func (a *app) describe() string {
+	ks := &kustomizev1.Kustomization{}
+	if err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.name}, ks); err != nil {
+		return err.Error()
+	}
+	out, err := yaml.Marshal(ks.Status)
+	if err != nil {
+		return err.Error()
+	}
+	return string(out)
+}
+
+// ready waits until the app is Ready at its newest revision and generation.
+func (a *app) ready() *kustomizev1.Kustomization {
+	a.t.Helper()
+	return a.condition(kube.ConditionReady, metav1.ConditionTrue, "ReconciliationSucceeded", "Applied revision: "+a.revision)
+}
+
+// condition waits for a condition at the newest generation.
+func (a *app) condition(kind string, status metav1.ConditionStatus, reason, message string) *kustomizev1.Kustomization {
+	a.t.Helper()
+	var ks *kustomizev1.Kustomization
+	a.until(fmt.Sprintf("%s %s %s", kind, status, reason), func() error {
+		ks = a.get()
+		c := meta.FindStatusCondition(ks.Status.Conditions, kind)
+		if c == nil || c.Status != status || c.Reason != reason || !strings.Contains(c.Message, message) || c.ObservedGeneration != ks.Generation {
+			return fmt.Errorf("condition is %+v", c)
+		}
+		return nil
+	})
+	return ks
+}
+
+func (a *app) configMap(name string) (*corev1.ConfigMap, error) {
+	cm := &corev1.ConfigMap{}
+	return cm, a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name}, cm)
+}
+
+// holds waits until a ConfigMap holds a value under key v.
+func (a *app) holds(name, value string) {
+	a.t.Helper()
+	a.until("ConfigMap "+name+" holds "+value, func() error {
+		cm, err := a.configMap(name)
+		if err == nil && cm.Data["v"] != value {
+			err = fmt.Errorf("holds %q", cm.Data["v"])
+		}
+		return err
+	})
+}
+
+// absent waits until a ConfigMap is gone.
+func (a *app) absent(name string) {
+	a.t.Helper()
+	a.until("ConfigMap "+name+" is gone", func() error {
+		_, err := a.configMap(name)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("still there: %v", err)
+	})
+}
+
+func (a *app) edit(change func(*kustomizev1.Kustomization)) {
+	a.t.Helper()
+	ks := a.get()
+	before := ks.DeepCopy()
+	change(ks)
+	if err := a.Patch(a.t.Context(), ks, client.MergeFrom(before)); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// settled waits until nothing is written any more: the journal and the object
+// stay as they are for a moment.
+func (a *app) settled() {
+	a.t.Helper()
+	last, since := "", time.Now()
+	a.until("settled", func() error {
+		now := fmt.Sprint(a.get().ResourceVersion, len(a.history()))
+		if now != last {
+			last, since = now, time.Now()
+		}
+		if time.Since(since) < 300*time.Millisecond {
+			return errors.New("still moving")
+		}
+		return nil
+	})
+}
+
+// configMap is a manifest of a ConfigMap in the app's namespace.
+func configMap(name, value string) string {
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: NS}\ndata: {v: %q}\n", name, value)
+}
