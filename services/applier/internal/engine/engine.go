@@ -174,7 +174,7 @@ func (c *call) look(i *item) {
 
 // sure reports whether an object is known well enough to write it without a dry run.
 func (c *call) sure(i *item) bool {
-	return i.exists && c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
+	return c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
 }
 
 // each works on items in parallel and joins their errors. Services that need an

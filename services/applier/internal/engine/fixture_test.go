@@ -1,0 +1,196 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+)
+
+// server is the control plane that all tests of the package share; each test has
+// names of its own.
+var server *rest.Config
+
+func TestMain(m *testing.M) {
+	ctx, stop := context.WithCancel(context.Background())
+	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	server = plane.RESTConfig()
+	code := m.Run()
+	stop()
+	if err := plane.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// fixture is an engine with a running live table and a namespace of its own.
+type fixture struct {
+	t         *testing.T
+	cluster   *cluster.Cluster
+	client    *cluster.Client
+	table     *livestate.Table
+	engine    *engine.Engine
+	owner     cluster.Owner
+	namespace string
+	foreign   dynamic.Interface
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{t: t}
+	f.namespace = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	f.namespace = f.namespace[:min(len(f.namespace), 50)]
+	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
+	var err error
+	if f.cluster, err = cluster.New(server, cluster.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if f.client, err = f.cluster.Client(); err != nil {
+		t.Fatal(err)
+	}
+	if f.foreign, err = dynamic.NewForConfig(server); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	ns := object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+f.namespace+"}")
+	if _, _, err := f.client.Apply(t.Context(), ns, false); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// restart gives the fixture a table that knows nothing, as a new process has it.
+func (f *fixture) restart() {
+	f.table = livestate.New(f.client, livestate.Options{Logger: slog.New(slog.DiscardHandler)})
+	ctx, stop := context.WithCancel(f.t.Context())
+	done := make(chan error, 1)
+	table := f.table
+	go func() { done <- table.Run(ctx) }()
+	f.t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			f.t.Error(err)
+		}
+	})
+	f.engine = engine.New(f.table, engine.Options{})
+}
+
+func object(t *testing.T, manifest string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(manifest), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// objects reads manifests separated by --- and puts NS in place of the test's namespace.
+func (f *fixture) objects(manifests string) []*unstructured.Unstructured {
+	f.t.Helper()
+	var out []*unstructured.Unstructured
+	for _, m := range strings.Split(strings.ReplaceAll(manifests, "NS", f.namespace), "\n---\n") {
+		out = append(out, object(f.t, m))
+	}
+	return out
+}
+
+func (f *fixture) try(manifests string, change ...func(*engine.Request)) (engine.Result, error) {
+	f.t.Helper()
+	req := engine.Request{Owner: f.owner, Client: f.client, Objects: f.objects(manifests)}
+	for _, c := range change {
+		c(&req)
+	}
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	return f.engine.Apply(ctx, req)
+}
+
+func (f *fixture) apply(manifests string, change ...func(*engine.Request)) engine.Result {
+	f.t.Helper()
+	r, err := f.try(manifests, change...)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+func (f *fixture) get(r cluster.Ref) *unstructured.Unstructured {
+	f.t.Helper()
+	u, err := f.client.Get(f.t.Context(), r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return u
+}
+
+func (f *fixture) exists(r cluster.Ref) bool {
+	f.t.Helper()
+	_, err := f.client.Get(f.t.Context(), r)
+	if err != nil && !cluster.IsGone(err) {
+		f.t.Fatal(err)
+	}
+	return err == nil
+}
+
+// synced waits until the live table has listed every kind it manages.
+func (f *fixture) synced() {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 20*time.Second)
+	defer cancel()
+	if err := f.table.Synced(ctx); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) ref(apiVersion, kind, name string) cluster.Ref {
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion(apiVersion)
+	u.SetKind(kind)
+	u.SetNamespace(f.namespace)
+	u.SetName(name)
+	return cluster.RefOf(u)
+}
+
+// edit patches an object as another manager.
+func (f *fixture) edit(r cluster.Ref, manager string, kind types.PatchType, patch string) {
+	f.t.Helper()
+	m, err := f.cluster.Mapping(r.GVK())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	force := true
+	opts := metav1.PatchOptions{FieldManager: manager}
+	if kind == types.ApplyPatchType {
+		opts.Force = &force
+	}
+	if _, err := f.foreign.Resource(m.Resource).Namespace(r.Namespace).Patch(f.t.Context(), r.Name, kind, []byte(patch), opts); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func actions(r engine.Result) string {
+	var parts []string
+	for _, o := range r.Outcomes {
+		parts = append(parts, o.Object.Kind+"/"+o.Object.Name+" "+string(o.Action))
+	}
+	return strings.Join(parts, ", ")
+}
