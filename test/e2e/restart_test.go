@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+// A killed process comes back to what it knew: it applies nothing that is right,
+// finds what changed while it was away, and takes the next push.
+func TestRestart(t *testing.T) {
+	files, names := map[string]string{}, []string{}
+	for i := range 4 {
+		name := fmt.Sprintf("app-%d", i)
+		names = append(names, name)
+		files[name+"/settings.yaml"] = configMap(name, "first")
+		files[name+"/workload.yaml"] = deployment(name, 0)
+	}
+	n := newTenant(t, "restart", files)
+	for _, name := range names {
+		n.app(name, nil)
+	}
+	n.live(names...)
+	before := n.versions(names)
+
+	world.Sluice.Kill()
+	n.patch(harness.ConfigMapKind, "app-1", `{"data":{"value":"by hand"}}`)
+	n.remove(harness.ConfigMapKind, "app-2")
+	if err := n.Write(within(t, limit), map[string]string{"app-3/settings.yaml": configMap("app-3", "second")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.Sluice.Restart(within(t, 2*limit)); err != nil {
+		t.Fatal(err)
+	}
+	n.await(harness.ConfigMapKind, "app-1", holds("value", "first"))
+	n.await(harness.ConfigMapKind, "app-2", holds("value", "first"))
+	n.await(harness.ConfigMapKind, "app-3", holds("value", "second"))
+	n.live(names...)
+	n.push(map[string]string{"app-3/settings.yaml": configMap("app-3", "third")})
+	n.await(harness.ConfigMapKind, "app-3", holds("value", "third"))
+	n.live(names...)
+
+	after := n.versions(names)
+	for _, changed := range []string{"app-1", "app-2", "app-3"} {
+		delete(before, "ConfigMap/"+changed)
+		delete(after, "ConfigMap/"+changed)
+	}
+	// The controller manager writes the status of Deployments at its own pace, so only ConfigMaps are compared.
+	if diff := cmp.Diff(only(before, "ConfigMap/"), only(after, "ConfigMap/")); diff != "" {
+		t.Errorf("objects were written although nothing about them changed (-before +after):\n%s", diff)
+	}
+}

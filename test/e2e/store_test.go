@@ -1,0 +1,110 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+// A damaged artifact is not served, is noticed when somebody asks for a pass, and
+// is made again.
+func TestDamagedArtifact(t *testing.T) {
+	n := newTenant(t, "damaged-artifact", map[string]string{"witness/settings.yaml": configMap("witness", "first")})
+	n.app("witness", nil)
+	n.live("witness")
+	good := n.artifact()
+	n.damage("artifacts")
+	if _, err := download(within(t, limit), text(n.get(harness.GitRepositoryKind, harness.SourceName), "status", "artifact", "url")); err == nil {
+		t.Error("a damaged artifact was served as if it were whole")
+	}
+	n.patch(harness.GitRepositoryKind, harness.SourceName,
+		fmt.Sprintf(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, time.Now().Format(time.RFC3339Nano)))
+	seeKubernetesEvent(t, n.Namespace, "GitRepository", harness.SourceName, "Warning", "ArtifactVerificationFailed", "integrity")
+	seeLog(t, n.Namespace, harness.SourceName, "damaged")
+	n.await(harness.GitRepositoryKind, harness.SourceName, atRevision(n.Revision()))
+	if mended := n.artifact(); len(mended) != len(good) {
+		t.Errorf("the new artifact has %d files, the first had %d", len(mended), len(good))
+	}
+	n.witness()
+}
+
+// A damaged render is not applied: it is reported and built again, also when the
+// artifact it is built from is damaged too. Drift that happened meanwhile is reverted then.
+func TestDamagedRender(t *testing.T) {
+	for _, c := range []struct {
+		name, why string
+		damaged   []string
+	}{
+		{"render", "the applier finds it when it opens the render", []string{"renders"}},
+		{"both", "the builder finds the artifact damaged as well", []string{"renders", "artifacts"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTenant(t, "damaged-"+c.name, map[string]string{"app/settings.yaml": configMap("app", "good"), "witness/settings.yaml": configMap("witness", "first")})
+			n.app("app", nil)
+			n.app("witness", nil)
+			n.live("app", "witness")
+			world.Sluice.Kill() // what it keeps in memory would hide the damage
+			for _, what := range c.damaged {
+				n.damage(what)
+			}
+			n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
+			if err := world.Sluice.Restart(within(t, 2*limit)); err != nil {
+				t.Fatal(err)
+			}
+			n.awaitWithin(2*limit, harness.ConfigMapKind, "app", holds("value", "good"))
+			n.live("app")
+			seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "missing or damaged", "being built again")
+			seeEvent(t, events.TypeApplyFailed, events.NewKey("Kustomization", n.Namespace, "app"), nil)
+			seeLog(t, n.Namespace, `"app"`, "cannot use a render")
+			n.witness()
+		})
+	}
+}
+
+// damage flips bytes in the middle of every object of the namespace below a
+// folder of the bucket, on disk, behind the back of the S3 server.
+func (n tenant) damage(what string) {
+	n.t.Helper()
+	files, err := n.stored(what)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if len(files) == 0 {
+		n.t.Fatalf("the bucket holds no %s of %s", what, n.Namespace)
+	}
+	for _, path := range files {
+		body, err := os.ReadFile(path)
+		if err != nil {
+			n.t.Fatal(err)
+		}
+		for i := len(body) / 3; i < 2*len(body)/3; i++ {
+			body[i] ^= 0xff
+		}
+		if err := os.WriteFile(path, body, 0o600); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
+// stored returns the files in which the S3 server keeps a namespace's objects.
+func (n tenant) stored(what string) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(filepath.Join(world.Sluice.Data(), "s3", "data"), func(path string, entry fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err == nil && entry.Type().IsRegular() && strings.Contains(path, "/"+what+"/") && strings.Contains(path, "/"+n.Namespace+"/") {
+			found = append(found, path)
+		}
+		return err
+	})
+	return found, err
+}
