@@ -1,0 +1,463 @@
+package fetcher_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/bus/bustest"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/s3server"
+	"github.com/sluice-gitops/sluice/services/fetcher"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+)
+
+// world is a cluster, a bus, a bucket, Git servers and a running fetcher.
+type world struct {
+	t       *testing.T
+	cluster *controlplane.ControlPlane
+	client  client.Client
+	bus     *bus.Bus
+	blobs   *blob.Store
+	bucket  string
+	root    string
+	http    *gittest.Server
+	address string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, root: t.TempDir(), address: freeAddress(t)}
+	w.cluster = controlplane.StartT(t, controlplane.Options{NoNodes: true, NoControllerManager: true, RequestLog: true, Progress: io.Discard})
+	if err := w.cluster.InstallCRDs(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	scheme, err := kube.Scheme()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.client, err = client.New(w.cluster.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
+		t.Fatal(err)
+	}
+	w.bus, w.bucket = bustest.Run(t), t.TempDir()
+	w.blobs = openBucket(t, w.bucket)
+	w.http = gittest.ServeHTTP(t, w.root, false, nil)
+	config := fetcher.Config{
+		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address,
+		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+	}
+	config.REST.QPS = -1
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- fetcher.Run(ctx, config) }()
+	t.Cleanup(func() {
+		w.http.Release()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("fetcher: %v", err)
+		}
+	})
+	return w
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func openBucket(t *testing.T, dir string) *blob.Store {
+	t.Helper()
+	server, err := s3server.Start(context.WithoutCancel(t.Context()), s3server.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Logf("stop S3: %v", err)
+		}
+	})
+	e := server.Endpoint()
+	store, err := blob.Open(t.Context(), blob.Config{Endpoint: e.Addr, AccessKey: e.AccessKey, SecretKey: e.SecretKey, Region: e.Region, Bucket: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func (w *world) create(name string, spec sourcev1.GitRepositorySpec) *sourcev1.GitRepository {
+	w.t.Helper()
+	if spec.Interval.Duration == 0 {
+		spec.Interval.Duration = time.Hour
+	}
+	obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+	if err := w.client.Create(w.t.Context(), obj); err != nil {
+		w.t.Fatal(err)
+	}
+	return obj
+}
+
+func branch(name string) *sourcev1.GitRepositoryRef { return &sourcev1.GitRepositoryRef{Branch: name} }
+
+// await reads the object until ok is content with it.
+func (w *world) await(what, name string, ok func(*sourcev1.GitRepository) bool) *sourcev1.GitRepository {
+	w.t.Helper()
+	var obj sourcev1.GitRepository
+	w.eventually(what, func() bool {
+		obj = sourcev1.GitRepository{}
+		err := w.client.Get(w.t.Context(), client.ObjectKey{Namespace: "default", Name: name}, &obj)
+		return err == nil && ok(&obj)
+	}, func() any { return obj.Status })
+	return &obj
+}
+
+func (w *world) eventually(what string, ok func() bool, state func() any) {
+	w.t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for tick := time.NewTicker(10 * time.Millisecond); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s did not come; have %+v", what, state())
+		}
+	}
+}
+
+// request asks for a pass and waits until it is over.
+func (w *world) request(name, token string) *sourcev1.GitRepository {
+	w.t.Helper()
+	obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+kube.RequestedAt+`":"`+token+`"}}}`))
+	if err := w.client.Patch(w.t.Context(), obj, patch); err != nil {
+		w.t.Fatal(err)
+	}
+	return w.await("the pass "+token, name, func(o *sourcev1.GitRepository) bool { return o.Status.LastHandledReconcileAt == token })
+}
+
+func key(name string) events.Key { return events.NewKey("GitRepository", "default", name) }
+
+// last returns the newest event of a source.
+func last[T events.Data](w *world, name string) (T, bool) {
+	w.t.Helper()
+	var none T
+	log, err := w.bus.Open(w.t.Context(), events.SourceSubject(key(name)))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	e, ok := log.Last()
+	if !ok {
+		return none, false
+	}
+	data, err := events.Decode[T](e)
+	return data, err == nil
+}
+
+func ready(o *sourcev1.GitRepository) bool {
+	return apimeta.IsStatusConditionTrue(o.Status.Conditions, "Ready") && o.Status.ObservedGeneration == o.Generation
+}
+
+func at(revision string) func(*sourcev1.GitRepository) bool {
+	return func(o *sourcev1.GitRepository) bool { return ready(o) && o.Status.Artifact.Revision == revision }
+}
+
+func TestFetcher(t *testing.T) {
+	w := newWorld(t)
+	for _, scenario := range []struct {
+		name string
+		run  func(*testing.T, *world)
+	}{
+		{"life of a source", lifeOfASource},
+		{"failures are told and cured", failures},
+		{"unsupported fields stall", unsupportedFields},
+		{"storage heals", storageHeals},
+		{"suspend", suspended},
+		{"deleted before the finalizer", deletedBeforeFinalizer},
+		{"timeout", timesOut},
+		{"no change costs one request", noChange},
+		{"push to event", latency},
+	} {
+		t.Run(scenario.name, func(t *testing.T) {
+			in := *w
+			in.t = t
+			scenario.run(t, &in)
+		})
+	}
+}
+
+func lifeOfASource(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "life")
+	first := repo.Commit("main", "first commit\n\nbody", map[string]string{"a.yaml": "a: 1\n", "run.sh!": "true\n", "picture.png": "x", ".git-not/x": "y"})
+	w.create("life", sourcev1.GitRepositorySpec{URL: w.http.URL + "/life", Reference: branch("main")})
+	obj := w.await("the first artifact", "life", at("main@sha1:"+first))
+	if got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready"); got.Reason != "Succeeded" || got.Message != "stored artifact for revision 'main@sha1:"+first+"'" {
+		t.Errorf("Ready is %+v", got)
+	}
+	if apimeta.FindStatusCondition(obj.Status.Conditions, "ArtifactInStorage") == nil || len(obj.Status.Conditions) != 2 {
+		t.Errorf("conditions are %+v", obj.Status.Conditions)
+	}
+	if want := "gitrepository/default/life/" + first + ".tar.gz"; obj.Status.Artifact.Path != want || obj.Status.Artifact.URL != "http://"+w.address+"/"+want {
+		t.Errorf("artifact is %+v", obj.Status.Artifact)
+	}
+	if !slices.Contains(obj.Finalizers, kube.Finalizer) {
+		t.Errorf("finalizers are %q", obj.Finalizers)
+	}
+	w.eventually("the event", func() bool {
+		e, ok := last[events.SourceChanged](w, "life")
+		return ok && e.Digest == obj.Status.Artifact.Digest
+	}, func() any { return nil })
+	w.download(obj.Status.Artifact)
+
+	second := repo.Commit("main", "second", map[string]string{"a.yaml": "a: 2\n"})
+	now := w.request("life", "token-1")
+	if now.Status.Artifact.Revision != "main@sha1:"+second {
+		t.Errorf("after the request the revision is %s", now.Status.Artifact.Revision)
+	}
+	w.eventually("the second event", func() bool {
+		e, ok := last[events.SourceChanged](w, "life")
+		return ok && e.Revision == "main@sha1:"+second && e.PreviousRevision == "main@sha1:"+first && e.Summary == "second"
+	}, func() any { return nil })
+	w.download(now.Status.Artifact)
+	w.download(obj.Status.Artifact) // the previous revision is still served
+
+	if res, err := http.Get("http://" + w.address + "/gitrepository/default/life/" + strings.Repeat("0", 40) + ".tar.gz"); err != nil || res.StatusCode != http.StatusNotFound {
+		t.Errorf("unknown artifact: %v %v", res, err)
+	} else {
+		_ = res.Body.Close()
+	}
+	w.kubernetesEvent("life", "NewArtifact", "stored artifact for commit 'second'")
+
+	ignore := "/*\n!/a.yaml\n"
+	now.Spec.Ignore = &ignore
+	if err := w.client.Update(t.Context(), now); err != nil {
+		t.Fatal(err)
+	}
+	changed := w.await("the ignore rules", "life", func(o *sourcev1.GitRepository) bool { return ready(o) && o.Status.ObservedIgnore != nil })
+	if changed.Status.Artifact.Digest == now.Status.Artifact.Digest {
+		t.Error("the ignore rules changed nothing")
+	}
+
+	if err := w.client.Delete(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the end", func() bool {
+		err := w.client.Get(t.Context(), client.ObjectKeyFromObject(changed), &sourcev1.GitRepository{})
+		left, lerr := w.blobs.List(t.Context(), "artifacts/gitrepository/default/life/")
+		return apierrors.IsNotFound(err) && lerr == nil && len(left) == 0
+	}, func() any { return nil })
+}
+
+func (w *world) download(a *meta.Artifact) {
+	w.t.Helper()
+	res, err := http.Get(a.URL)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || blob.Digest(body) != a.Digest {
+		w.t.Errorf("GET %s: %s, %d bytes, %v", a.URL, res.Status, len(body), err)
+	}
+	for _, c := range []struct {
+		header, value string
+		status        int
+	}{{"Range", "bytes=5-9", http.StatusPartialContent}, {"If-None-Match", `"` + a.Digest + `"`, http.StatusNotModified}} {
+		req, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, a.URL, nil)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		req.Header.Set(c.header, c.value)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		part, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if err != nil || res.StatusCode != c.status || c.status == http.StatusPartialContent && string(part) != string(body[5:10]) {
+			w.t.Errorf("%s %s: %s, %v", c.header, c.value, res.Status, err)
+		}
+	}
+}
+
+func (w *world) kubernetesEvent(name, reason, message string) {
+	w.t.Helper()
+	var list corev1.EventList
+	w.eventually("event "+reason, func() bool {
+		if err := w.client.List(w.t.Context(), &list, client.InNamespace("default")); err != nil {
+			return false
+		}
+		return slices.ContainsFunc(list.Items, func(e corev1.Event) bool {
+			return e.InvolvedObject.Name == name && e.Reason == reason && strings.Contains(e.Message, message)
+		})
+	}, func() any { return list.Items })
+}
+
+func failures(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "failing")
+	repo.Commit("main", "first", map[string]string{"a": "1"})
+	private := gittest.ServeHTTP(t, w.root, false, gittest.Basic("user", "secret-pass"))
+	shell := gittest.ServeSSH(t, w.root, "")
+	_, stranger := gittest.NewKey(t, "")
+	gittest.NewRepo(t, w.root, "empty")
+	secret := func(name string, data map[string]string) *meta.LocalObjectReference {
+		err := w.client.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, StringData: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &meta.LocalObjectReference{Name: name}
+	}
+	wrong := secret("wrong", map[string]string{"username": "user", "password": "wrong-pass"})
+	unknown := secret("unknown-host", map[string]string{"identity": string(shell.Identity), "known_hosts": "example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGIgocvFwsUQWnMNV+qmBwQnyGsWNkSBLfG9PvmdYvWl"})
+	nobody := secret("nobody", map[string]string{"identity": string(stranger), "known_hosts": string(shell.KnownHosts)})
+	for name, c := range map[string]struct {
+		spec            sourcev1.GitRepositorySpec
+		reason, message string
+	}{
+		"wrong-credentials": {sourcev1.GitRepositorySpec{URL: private.URL + "/failing", SecretRef: wrong}, "GitOperationFailed", "failed to checkout and determine revision: unable to list remote: authentication required"},
+		"missing-secret":    {sourcev1.GitRepositorySpec{URL: private.URL + "/failing", SecretRef: &meta.LocalObjectReference{Name: "none"}}, "AuthenticationFailed", "failed to get secret 'default/none'"},
+		"missing-branch":    {sourcev1.GitRepositorySpec{URL: w.http.URL + "/failing", Reference: branch("none")}, "GitOperationFailed", `couldn't find remote ref "refs/heads/none"`},
+		"unknown-host-key":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: unknown}, "GitOperationFailed", "knownhosts: key is unknown"},
+		"unknown-identity":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: nobody}, "GitOperationFailed", "unable to authenticate"},
+		"empty":             {sourcev1.GitRepositorySpec{URL: w.http.URL + "/empty"}, "EmptyGitRepository", "git repository is empty"},
+	} {
+		w.create(name, c.spec)
+		obj := w.await("failure", name, func(o *sourcev1.GitRepository) bool {
+			return apimeta.IsStatusConditionTrue(o.Status.Conditions, "FetchFailed")
+		})
+		got, reconciling := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready"), apimeta.FindStatusCondition(obj.Status.Conditions, "Reconciling")
+		if got.Reason != c.reason || got.Status != metav1.ConditionFalse || !strings.Contains(got.Message, c.message) {
+			t.Errorf("%s: Ready is %+v", name, got)
+		}
+		if reconciling == nil || reconciling.Reason != "ProgressingWithRetry" || obj.Status.ObservedGeneration != -1 {
+			t.Errorf("%s: observed %d, Reconciling %+v", name, obj.Status.ObservedGeneration, reconciling)
+		}
+		if strings.Contains(got.Message, "-pass") {
+			t.Errorf("%s: the password is in the message", name)
+		}
+		w.eventually("source.failed of "+name, func() bool { e, ok := last[events.SourceFailed](w, name); return ok && e.Reason == c.reason }, func() any { return nil })
+		w.kubernetesEvent(name, c.reason, c.message)
+	}
+	repo.Git("push", "--quiet", "origin", "main:none")
+	w.await("recovery by itself", "missing-branch", ready)
+	w.eventually("source.changed", func() bool { _, ok := last[events.SourceChanged](w, "missing-branch"); return ok }, func() any { return nil })
+}
+
+func unsupportedFields(t *testing.T, w *world) {
+	for name, spec := range map[string]sourcev1.GitRepositorySpec{
+		"spec.verify":            {Verification: &sourcev1.GitRepositoryVerification{Mode: "HEAD", SecretRef: meta.LocalObjectReference{Name: "x"}}},
+		"spec.include":           {Include: []sourcev1.GitRepositoryInclude{{GitRepositoryRef: meta.LocalObjectReference{Name: "x"}}}},
+		"spec.recurseSubmodules": {RecurseSubmodules: true},
+		"spec.sparseCheckout":    {SparseCheckout: []string{"x"}},
+		"spec.proxySecretRef":    {ProxySecretRef: &meta.LocalObjectReference{Name: "x"}},
+		"spec.provider":          {Provider: "github"},
+	} {
+		spec.URL = w.http.URL + "/life"
+		object := strings.ToLower(strings.TrimPrefix(name, "spec."))
+		w.create(object, spec)
+		obj := w.await("the stall", object, func(o *sourcev1.GitRepository) bool {
+			return apimeta.IsStatusConditionTrue(o.Status.Conditions, "Stalled")
+		})
+		got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready")
+		if !strings.Contains(got.Message, name) || obj.Status.ObservedGeneration != obj.Generation || apimeta.FindStatusCondition(obj.Status.Conditions, "Reconciling") != nil {
+			t.Errorf("%s: %+v", name, obj.Status)
+		}
+	}
+}
+
+func storageHeals(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "heal")
+	sha := repo.Commit("main", "first", map[string]string{"a": "1"})
+	w.create("heal", sourcev1.GitRepositorySpec{URL: w.http.URL + "/heal", Reference: branch("main")})
+	obj := w.await("the artifact", "heal", at("main@sha1:"+sha))
+	_, hex, _ := strings.Cut(obj.Status.Artifact.Digest, ":")
+	name := "artifacts/gitrepository/default/heal/" + hex + ".tar.gz"
+	for what, damage := range map[string]func() error{
+		"deleted": func() error { return w.blobs.Delete(t.Context(), name) },
+		"replaced": func() error {
+			return w.blobs.Replace(t.Context(), name, []byte("other"), blob.Digest([]byte("other")))
+		},
+		"corrupt, which only reading tells": func() error {
+			return os.WriteFile(filepath.Join(w.bucket, "data", "test", name), bytes.Repeat([]byte("x"), int(*obj.Status.Artifact.Size)), 0o600)
+		},
+	} {
+		if err := damage(); err != nil {
+			t.Fatal(err)
+		}
+		after := w.request("heal", "heal "+what)
+		if body, err := w.blobs.Get(t.Context(), name, obj.Status.Artifact.Digest, 1<<20); err != nil || after.Status.Artifact.Digest != blob.Digest(body) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func suspended(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "suspend")
+	sha := repo.Commit("main", "first", map[string]string{"a": "1"})
+	obj := w.create("suspend", sourcev1.GitRepositorySpec{URL: w.http.URL + "/suspend", Reference: branch("main"), Suspend: true})
+	obj = w.await("the finalizer", obj.Name, func(o *sourcev1.GitRepository) bool { return len(o.Finalizers) == 1 })
+	if len(obj.Status.Conditions) != 0 || obj.Status.ObservedGeneration != -1 {
+		t.Errorf("a suspended source has %+v", obj.Status)
+	}
+	obj.Spec.Suspend = false
+	if err := w.client.Update(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	w.await("the artifact", "suspend", at("main@sha1:"+sha))
+}
+
+func deletedBeforeFinalizer(t *testing.T, w *world) {
+	obj := &sourcev1.GitRepository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "early", Finalizers: []string{"example.com/foreign"}},
+		Spec:       sourcev1.GitRepositorySpec{URL: w.http.URL + "/life", Interval: metav1.Duration{Duration: time.Hour}, Suspend: true},
+	}
+	if err := w.client.Create(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.client.Delete(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	obj = w.await("only the foreign finalizer", "early", func(o *sourcev1.GitRepository) bool {
+		return slices.Equal(o.Finalizers, []string{"example.com/foreign"})
+	})
+	obj.Finalizers = nil
+	if err := w.client.Update(t.Context(), obj); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+}
+
+func timesOut(t *testing.T, w *world) {
+	slow := gittest.ServeHTTP(t, w.root, false, nil)
+	slow.Hold()
+	w.create("slow", sourcev1.GitRepositorySpec{URL: slow.URL + "/life", Reference: branch("main"), Timeout: &metav1.Duration{Duration: 200 * time.Millisecond}})
+	obj := w.await("failure", "slow", func(o *sourcev1.GitRepository) bool {
+		return apimeta.IsStatusConditionTrue(o.Status.Conditions, "FetchFailed")
+	})
+	if got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready").Message; !strings.Contains(got, "timed out after 200ms") {
+		t.Errorf("message is %q", got)
+	}
+	slow.Release()
+	w.await("recovery", "slow", ready)
+}
