@@ -18,16 +18,11 @@ import (
 type Settings struct {
 	// Addr is where deliveries are taken.
 	Addr string
-	// NoCrossNamespaceRefs refuses resources of other namespaces than the Receiver's.
-	NoCrossNamespaceRefs bool
 }
 
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.Addr, "webhook-addr", ":9292", "address that webhook deliveries are taken on")
-	if fs.Lookup("no-cross-namespace-refs") == nil {
-		fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
-	}
 }
 
 // Config is what Run needs. REST and Bus are required.
@@ -41,6 +36,8 @@ type Config struct {
 	Listener net.Listener
 	// RuntimeNamespace holds the lease of the leader; sluice-system when empty.
 	RuntimeNamespace string
+	// NoCrossNamespaceRefs refuses resources of other namespaces than the Receiver's.
+	NoCrossNamespaceRefs bool
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
 	// Concurrency is how many Receivers are looked at at a time; 4 when zero.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	notificationv1 "github.com/fluxcd/notification-controller/api/v1"
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -65,19 +68,28 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return m.Start(groupCtx) })
 	group.Go(func() error { return load(groupCtx, m, loader, cfg.Logger) })
 	group.Go(func() error { return receive.Serve(groupCtx, listener, handler, cfg.Logger) })
-	return group.Wait()
+	if err := group.Wait(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
+
+// missingRetry is how often a cluster is asked again that does not know Receivers yet.
+const missingRetry = time.Second
 
 // load fills the index before the first delivery may be told that nobody listens.
 func load(ctx context.Context, m ctrl.Manager, loader *index.Loader, log *slog.Logger) error {
-	// the cache serves Receivers once a controller has asked for them
-	if _, err := m.GetCache().GetInformer(ctx, &notificationv1.Receiver{}); err != nil {
-		if ctx.Err() != nil {
-			return nil
+	err := wait.PollUntilContextCancel(ctx, missingRetry, true, func(ctx context.Context) (bool, error) {
+		_, err := m.GetCache().GetInformer(ctx, &notificationv1.Receiver{})
+		if apimeta.IsNoMatchError(err) {
+			return false, nil
 		}
+		return err == nil, err
+	})
+	if err != nil {
 		return fmt.Errorf("watch receivers: %w", err)
 	}
-	if err := loader.Load(ctx); err != nil && ctx.Err() == nil {
+	if err := loader.Load(ctx); err != nil {
 		log.ErrorContext(ctx, "some receivers are not loaded yet", "err", err)
 	}
 	return nil

@@ -1,0 +1,76 @@
+# Targets are documented by the text after ##; `make help` prints it.
+
+MODULES  := events internal deploy services/webhook services/fetcher services/builder services/applier cmd/sluice test
+SERVICES := webhook fetcher builder applier
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/sluice-gitops/sluice/internal/launch.Version=$(VERSION)
+REPOSITORY ?= sluice
+TAG        ?= dev
+DOCKER     ?= docker
+# How many packages are tested side by side, and how long one may take.
+P          ?= 2
+TIMEOUT    ?= 15m
+# Packages that hold state shared between goroutines.
+RACE := ./internal/... ./services/...
+
+.DEFAULT_GOAL := help
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/sluice and the four services
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice ./cmd/sluice
+	@for s in $(SERVICES); do echo "build bin/sluice-$$s"; \
+		go build -trimpath -ldflags '$(LDFLAGS)' -o bin/sluice-$$s ./services/$$s/cmd || exit 1; done
+
+.PHONY: demo
+demo: ## show it at work: install, push, drift, prune, a broken manifest (KEEP=1 stays up)
+	cd test && go run ./demo
+
+.PHONY: controlplane
+controlplane: ## build the Kubernetes control plane for tests (minutes, once; then cached)
+	cd test && go run ./controlplane/cmd/controlplane -build-only
+
+.PHONY: test
+test: controlplane ## run every test
+	@go run ./test/run -p $(P) -timeout $(TIMEOUT) $(MODULES)
+
+.PHONY: race
+race: controlplane ## run the tests of what holds state with the race detector
+	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) internal services/webhook services/fetcher services/builder services/applier
+
+.PHONY: lint
+lint: ## golangci-lint and govulncheck over every module
+	tools/lint.sh $(MODULES)
+
+.PHONY: bench
+bench: ## measure (N=300 sets the number of Kustomizations)
+	cd test && go run ./bench
+
+.PHONY: verify
+verify: ## build and vet each module alone, check that it is tidy, formatted and generated
+	tools/verify.sh $(MODULES)
+
+.PHONY: generate
+generate: ## write generated files again: the CRDs
+	deploy/crds/generate.sh
+
+.PHONY: binaries
+binaries: ## static binaries for the images, each module alone, in dist/
+	@for s in $(SERVICES); do echo "build dist/sluice-$$s"; (cd services/$$s && \
+		CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags '$(LDFLAGS)' -o ../../dist/sluice-$$s ./cmd) || exit 1; done
+	@echo "build dist/sluice"; cd cmd/sluice && CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags '$(LDFLAGS)' -o ../../dist/sluice .
+
+.PHONY: images
+images: binaries ## container images of the four services and of sluice (needs docker)
+	@for i in sluice $(addprefix sluice-,$(SERVICES)); do \
+		$(DOCKER) build -q --build-arg BINARY=$$i -t $(REPOSITORY)/$${i}:$(TAG) . || exit 1; done
+
+.PHONY: compose-test
+compose-test: ## prove docker-compose.yaml with stand-ins of the third-party images (Debian; installs docker if missing)
+	cd test && go run ./compose
+
+.PHONY: clean
+clean: ## remove what was built here
+	rm -rf bin dist
