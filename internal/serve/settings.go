@@ -33,6 +33,10 @@ type Settings struct {
 	Concurrency int
 	// Grace is how long a stopping process may take to finish its work.
 	Grace time.Duration
+	// IntervalJitter is the share of an interval by which it is spread both ways, in percent.
+	IntervalJitter int
+	// NoCrossNamespaceRefs refuses references to objects of other namespaces.
+	NoCrossNamespaceRefs bool
 	// LogLevel is trace, debug, info or error.
 	LogLevel string
 
@@ -95,6 +99,8 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.ProbeAddr, "probe-addr", ":9440", "address of /healthz, /readyz and /metrics; empty serves none")
 	fs.IntVar(&s.Concurrency, "concurrency", 8, "how many objects one replica works on at a time")
 	fs.DurationVar(&s.Grace, "grace", 25*time.Second, "how long a stopping process may take to finish its work")
+	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread both ways, in percent; 0 to 99")
+	fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
 	fs.StringVar(&s.LogLevel, "log-level", "info", "lowest level to log: trace, debug, info or error")
 }
 
@@ -136,6 +142,9 @@ func (s *Settings) Validate() error {
 	}
 	if s.Concurrency < 1 {
 		return fmt.Errorf("concurrency is %d and must be at least 1", s.Concurrency)
+	}
+	if s.IntervalJitter < 0 || s.IntervalJitter > 99 {
+		return fmt.Errorf("interval-jitter-percentage is %d and must be from 0 to 99", s.IntervalJitter)
 	}
 	if s.NATS.CredsFile != "" && s.NATS.User != "" {
 		return errors.New("set nats-creds or nats-user, not both")

@@ -33,31 +33,15 @@ type Settings struct {
 	OverrideManagers []string
 	// StageKinds are kinds, as group/Kind, applied before the rest.
 	StageKinds []string
-
-	// shared is the flag that another service of the process declared first.
-	shared *pflag.Flag
 }
 
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
-	if s.shared = fs.Lookup("no-cross-namespace-refs"); s.shared == nil {
-		fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
-	}
 	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
-	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread, in percent")
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
 	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
-}
-
-// resolved returns the settings with the values of shared flags.
-func (s *Settings) resolved() Settings {
-	out := *s
-	if s.shared != nil {
-		out.NoCrossNamespaceRefs = s.shared.Value.String() == "true"
-	}
-	return out
 }
 
 // Config is what Run needs. REST, Bus and Blobs are required.

@@ -14,7 +14,8 @@ func Service() launch.Service {
 	return launch.Service{
 		Name: "applier", Bind: s.Bind,
 		Run: func(ctx context.Context, env launch.Env) error {
-			settings := s.resolved()
+			settings := *s
+			settings.NoCrossNamespaceRefs, settings.IntervalJitter = env.NoCrossNamespaceRefs, env.IntervalJitter
 			settings.CreateRuntimeNamespace = settings.CreateRuntimeNamespace || env.Single
 			return Run(ctx, Config{
 				Settings: settings, REST: env.REST, Bus: env.Bus, Blobs: env.Blob,

@@ -16,7 +16,6 @@ func Service() launch.Service {
 		Bind: func(fs *pflag.FlagSet) {
 			fs.StringVar(&flags.ArtifactAddr, "artifact-addr", ":9090", "address that artifacts are served on over HTTP; empty serves none")
 			fs.StringVar(&flags.AdvertisedAddr, "artifact-adv-addr", "", "host[:port] of artifact URLs; empty takes artifact-addr, or the Service sluice-fetcher if that has no host")
-			fs.IntVar(&flags.JitterPercent, "interval-jitter-percentage", 5, "how much intervals vary, in percent both ways; negative for not at all")
 			fs.Int64Var(&flags.MaxBytes, "artifact-max-bytes", 1<<30, "most bytes of content in one artifact")
 			fs.IntVar(&flags.MaxEntries, "artifact-max-entries", 200_000, "most files and folders in one artifact")
 			fs.Int64Var(&flags.MaxPackBytes, "git-max-pack-bytes", 2<<30, "most bytes that one fetch from a Git server may transfer")
@@ -26,6 +25,9 @@ func Service() launch.Service {
 			c := flags
 			c.REST, c.Bus, c.Blob, c.Logger, c.Ready = env.REST, env.Bus, env.Blob, env.Log, env.Ready
 			c.DataDir, c.RuntimeNamespace, c.Single, c.Concurrency = env.DataDir, env.RuntimeNamespace, env.Single, env.Concurrency
+			if c.JitterPercent = env.IntervalJitter; c.JitterPercent == 0 {
+				c.JitterPercent = -1 // zero stands for the default there
+			}
 			if c.advertised() == "" {
 				c.AdvertisedAddr = "sluice-fetcher." + env.RuntimeNamespace + ".svc.cluster.local."
 			}

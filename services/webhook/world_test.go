@@ -65,12 +65,13 @@ func newWorld(t *testing.T) *world {
 	w := &world{Client: admin, plane: plane, nats: bustest.Server(t)}
 	w.bus = bustest.Connect(t, w.nats, bus.Config{})
 	w.namespace(t, "sluice-system")
-	w.url = w.start(t, webhook.Settings{})
+	w.url = w.start(t, false)
 	return w
 }
 
-// start runs a replica of the service until the test ends and returns its address.
-func (w *world) start(t *testing.T, s webhook.Settings) string {
+// start runs a replica of the service until the test ends and returns its address; sameNamespace
+// refuses references across namespaces.
+func (w *world) start(t *testing.T, sameNamespace bool) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -82,7 +83,7 @@ func (w *world) start(t *testing.T, s webhook.Settings) string {
 	done := make(chan error, 1)
 	go func() {
 		done <- webhook.Run(ctx, webhook.Config{
-			Settings: s, REST: cfg, Bus: w.bus, Listener: l, Logger: bustest.Logger(t),
+			NoCrossNamespaceRefs: sameNamespace, REST: cfg, Bus: w.bus, Listener: l, Logger: bustest.Logger(t),
 		})
 	}()
 	t.Cleanup(func() {
