@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -35,18 +36,28 @@ func StartProcess(name, binary, logPath string, env []string, args ...string) (*
 	cmd := exec.Command(binary, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
-	}
+	cmd.SysProcAttr = processAttributes()
 	p := &Process{Name: name, cmd: cmd, log: log, done: make(chan struct{})}
+	started := make(chan error)
 	go func() {
+		// The kernel ends the child when the thread that started it ends, so this
+		// thread stays with the child for its whole life.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		defer close(p.done)
-		err := cmd.Wait()
+		err = cmd.Wait()
 		p.mu.Lock()
 		p.err = errors.Join(err, log.Close())
 		p.mu.Unlock()
 	}()
+	if err := <-started; err != nil {
+		return nil, errors.Join(fmt.Errorf("start %s: %w", name, err), log.Close())
+	}
 	return p, nil
 }
 
