@@ -1,0 +1,175 @@
+package handle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxacl "github.com/fluxcd/pkg/apis/acl"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
+	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
+	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
+)
+
+// sourceWait is when a source that has no artifact yet is looked at again.
+const sourceWait = 30 * time.Second
+
+// originRevision is the artifact metadata that names the revision in the system
+// the artifact was made from (OCI image spec).
+const originRevision = "org.opencontainers.image.revision"
+
+// job is the work on one check.
+type job struct {
+	*Handler
+	key     events.Key
+	log     *bus.Log
+	ring    *seal.Keyring
+	started time.Time
+
+	ks        *kustomizev1.Kustomization
+	source    objects.Source
+	input     events.BuildInput
+	variables map[string]string
+	details   map[string]string
+	// newest is the newest successful build of this very object, if there is one.
+	newest *past
+}
+
+// run brings the log of an existing, active Kustomization up to date.
+func (j *job) run(ctx context.Context) (bus.Result, error) {
+	if err := j.describe(); err != nil {
+		return bus.Result{}, err
+	}
+	if f := j.refusal(); f != nil {
+		return j.fail(ctx, *f)
+	}
+	if err := j.inputs(ctx); err != nil {
+		return j.failOr(ctx, err)
+	}
+	newest, err := j.lastSuccess(ctx)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	j.newest = newest
+	current, err := j.current(ctx)
+	if err != nil || current {
+		return bus.Result{Next: j.next()}, err
+	}
+	return j.render(ctx)
+}
+
+// render builds what is not in the log, or finds out that nothing has to be built.
+func (j *job) render(ctx context.Context) (bus.Result, error) {
+	tree, err := j.Trees.Open(ctx, j.artifactName(), j.source.Artifact.Digest)
+	if err != nil {
+		return j.failOr(ctx, artifactFailure(err, j.retryInterval()))
+	}
+	defer tree.Release()
+	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
+		return j.succeed(ctx, id, n, "skipped")
+	}
+	out, err := j.Builder.Build(ctx, tree.Tree, &j.ks.Spec, j.variables, j.timeout())
+	if err != nil {
+		return j.failOr(ctx, err)
+	}
+	id := j.ring.ContentID(out.Plain)
+	if err := j.store(ctx, id, out.Plain); err != nil {
+		return bus.Result{}, err
+	}
+	result, err := j.succeed(ctx, id, out.Objects, "built")
+	if err == nil {
+		j.memory.remember(j, id, out)
+	}
+	return result, err
+}
+
+// describe fills in what events and heads say about this build's input.
+func (j *job) describe() error {
+	spec, err := kube.SpecDigest(j.ks.Spec)
+	if err != nil {
+		return err
+	}
+	j.input = events.BuildInput{
+		Cluster: j.config.Cluster, Object: j.key, UID: string(j.ks.UID), SpecDigest: spec,
+	}
+	if a := j.source.Artifact; a != nil {
+		j.input.Revision, j.input.SourceDigest = a.Revision, a.Digest
+		j.input.OriginRevision = a.Metadata[originRevision]
+	}
+	return nil
+}
+
+// refusal checks what must hold before anything is read for the build.
+func (j *job) refusal() *failure {
+	ref := j.ks.Spec.SourceRef
+	switch {
+	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.ks.Namespace:
+		return &failure{reason: fluxacl.AccessDeniedReason, stalled: true, message: fmt.Sprintf(
+			"can't access '%s/%s/%s', cross-namespace references have been blocked", ref.Kind, j.source.Key.Namespace, ref.Name)}
+	case j.source.Absent:
+		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", ref.String()), retry: j.retryInterval()}
+	case j.source.Artifact == nil:
+		return &failure{reason: fluxmeta.ArtifactFailedReason, message: "Source artifact not found, retrying in 30s", retry: sourceWait}
+	case j.ks.Spec.Decryption != nil:
+		return &failure{reason: fluxmeta.BuildFailedReason, stalled: true, message: fmt.Sprintf(
+			"spec.decryption: provider %s is not supported by this version", j.ks.Spec.Decryption.Provider)}
+	}
+	return nil
+}
+
+// inputs reads the variables, and digests what the output depends on beside
+// artifact and spec. The digest is keyed: variables may be secret.
+func (j *job) inputs(ctx context.Context) error {
+	sources, err := j.Objects.Variables(ctx, j.ks)
+	if errors.Is(err, objects.ErrVariables) {
+		return &build.Failure{Reason: build.ReasonBuild, Message: err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	j.variables = substitute.Merge(sources...)
+	body, err := json.Marshal(j.variables)
+	if err != nil {
+		return fmt.Errorf("digest variables: %w", err)
+	}
+	j.details = map[string]string{detailRecipe: recipe, detailVariables: j.ring.ContentID(body)}
+	return nil
+}
+
+// artifactName is where the fetcher stored the source's artifact.
+func (j *job) artifactName() string {
+	return fmt.Sprintf("artifacts/%s/%s/%s/%s.tar.gz", j.source.Key.Kind, j.source.Key.Namespace, j.source.Key.Name,
+		hexOf(j.source.Artifact.Digest))
+}
+
+// artifactFailure tells what the user sees of an artifact that cannot be opened.
+func artifactFailure(err error, retry time.Duration) error {
+	f := &failure{reason: fluxmeta.ArtifactFailedReason}
+	switch {
+	case errors.Is(err, blob.ErrNotFound):
+		f.message, f.retry = "Source is not ready, artifact not found, retrying in 30s", sourceWait
+	case errors.Is(err, blob.ErrCorrupt):
+		f.message, f.retry = "Source artifact is damaged in storage, retrying in 30s: "+err.Error(), sourceWait
+	case errors.Is(err, workspace.ErrUnsafe):
+		f.message, f.retry = err.Error(), retry
+	default:
+		return err
+	}
+	return f
+}
+
+// timeout of the build: the spec's, 30 s at least, and the operator's bound.
+func (j *job) timeout() time.Duration { return min(j.ks.GetTimeout(), j.config.MaxBuild) }
+
+func (j *job) retryInterval() time.Duration { return j.ks.GetRetryInterval() }

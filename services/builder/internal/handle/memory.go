@@ -1,0 +1,62 @@
+package handle
+
+import (
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
+	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
+)
+
+// memory knows what the newest build of each key looked at in its artifact. It
+// is lost with the process, which costs one build a key.
+type memory struct {
+	mu    sync.Mutex
+	byKey map[events.Key]remembered
+}
+
+type remembered struct {
+	uid, spec, variables, render string
+	objects                      int
+	reads                        []kustomize.Read
+}
+
+func newMemory() *memory { return &memory{byKey: map[events.Key]remembered{}} }
+
+func (m *memory) remember(j *job, id string, out build.Output) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byKey[j.key] = remembered{
+		uid: j.input.UID, spec: j.input.SpecDigest, variables: j.details[detailVariables],
+		render: id, objects: out.Objects, reads: out.Reads,
+	}
+}
+
+func (m *memory) drop(key events.Key) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byKey, key)
+}
+
+// unchanged returns the render that a build of the job would give, if all that
+// the newest build looked at is the same in tree.
+func (m *memory) unchanged(j *job, tree *workspace.Tree) (id string, objects int, ok bool) {
+	m.mu.Lock()
+	r, ok := m.byKey[j.key]
+	m.mu.Unlock()
+	if !ok || r.uid != j.input.UID || r.spec != j.input.SpecDigest || r.variables != j.details[detailVariables] {
+		return "", 0, false
+	}
+	return r.render, r.objects, build.Unchanged(r.reads, tree)
+}
+
+// jitter moves an interval by up to percent either way, always alike for one object.
+func jitter(interval time.Duration, percent int, uid string) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid)) // a hash never fails to write
+	share := (2*float64(h.Sum32())/float64(1<<32) - 1) * float64(percent) / 100
+	return interval + time.Duration(share*float64(interval))
+}

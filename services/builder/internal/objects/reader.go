@@ -1,0 +1,114 @@
+package objects
+
+import (
+	"context"
+	"fmt"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+)
+
+// Reader reads objects.
+type Reader struct {
+	// Cache is fed by watches, Live asks the API server.
+	Cache, Live client.Reader
+	// Watched says whether the cache has a kind of source.
+	Watched func(kind string) bool
+}
+
+// Kustomization returns an object, or nil when it does not exist.
+func (r Reader) Kustomization(ctx context.Context, key events.Key, live bool) (*kustomizev1.Kustomization, error) {
+	reader := r.Cache
+	if live {
+		reader = r.Live
+	}
+	ks := &kustomizev1.Kustomization{}
+	err := reader.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: key.Name}, ks)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read Kustomization %s/%s: %w", key.Namespace, key.Name, err)
+	}
+	return ks, nil
+}
+
+// Source is what a Kustomization is built from.
+type Source struct {
+	// Key of the source; Kind is as the API spells it.
+	Key  events.Key
+	Kind string
+	// Absent: there is no such object, or no such kind in this cluster.
+	Absent bool
+	// Version is the source's resourceVersion.
+	Version string
+	// Artifact is nil while the source has none.
+	Artifact *fluxmeta.Artifact
+}
+
+// SourceKey returns the key of a Kustomization's source.
+func SourceKey(ks *kustomizev1.Kustomization) events.Key {
+	ref := ks.Spec.SourceRef
+	namespace := ref.Namespace
+	if namespace == "" {
+		namespace = ks.Namespace
+	}
+	return events.NewKey(ref.Kind, namespace, ref.Name)
+}
+
+// withArtifact is a source of any kind.
+type withArtifact interface {
+	client.Object
+	GetArtifact() *fluxmeta.Artifact
+}
+
+// NewSource returns an empty object of a kind of source, or nil when the kind is
+// none that a Kustomization can name.
+func NewSource(kind string) client.Object {
+	switch kind {
+	case sourcev1.GitRepositoryKind:
+		return &sourcev1.GitRepository{}
+	case sourcev1.OCIRepositoryKind:
+		return &sourcev1.OCIRepository{}
+	case sourcev1.BucketKind:
+		return &sourcev1.Bucket{}
+	case sourcev1.ExternalArtifactKind:
+		return &sourcev1.ExternalArtifact{}
+	}
+	return nil
+}
+
+// SourceKinds lists the kinds that a Kustomization can name.
+func SourceKinds() []string {
+	return []string{sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.ExternalArtifactKind}
+}
+
+// Source reads the source of a Kustomization.
+func (r Reader) Source(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
+	source := Source{Key: SourceKey(ks), Kind: ks.Spec.SourceRef.Kind}
+	object, ok := NewSource(source.Kind).(withArtifact)
+	if !ok {
+		source.Absent = true
+		return source, nil
+	}
+	reader := r.Cache
+	if live || !r.Watched(source.Kind) {
+		reader = r.Live
+	}
+	err := reader.Get(ctx, client.ObjectKey{Namespace: source.Key.Namespace, Name: source.Key.Name}, object)
+	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+		source.Absent = true
+		return source, nil
+	}
+	if err != nil {
+		return source, fmt.Errorf("read %s %s/%s: %w", source.Kind, source.Key.Namespace, source.Key.Name, err)
+	}
+	source.Version, source.Artifact = object.GetResourceVersion(), object.GetArtifact()
+	return source, nil
+}

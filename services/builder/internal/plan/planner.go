@@ -1,0 +1,137 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
+)
+
+// Fields that Kustomizations are indexed by.
+const (
+	// bySource holds kind/namespace/name of the source.
+	bySource = "sluice.source"
+	// byConfig holds kind/namespace/name of each ConfigMap and Secret that
+	// variables come from.
+	byConfig = "sluice.config"
+)
+
+// Planner sends checks.
+type Planner struct {
+	bus     *bus.Bus
+	cluster string
+	log     *slog.Logger
+	client  client.Client
+
+	mu      sync.Mutex
+	watched map[string]bool
+}
+
+// New returns a Planner for the builds of a cluster; a nil log drops.
+func New(b *bus.Bus, cluster string, log *slog.Logger) *Planner {
+	if log == nil {
+		log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return &Planner{bus: b, cluster: cluster, log: log, watched: map[string]bool{}}
+}
+
+// Watched says whether sources of a kind are watched, so that the cache has them.
+func (p *Planner) Watched(kind string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.watched[kind]
+}
+
+func (p *Planner) watches(kind string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watched[kind] = true
+}
+
+// All checks every Kustomization.
+func (p *Planner) All(ctx context.Context, reason string) error {
+	var list kustomizev1.KustomizationList
+	if err := p.client.List(ctx, &list); err != nil {
+		return fmt.Errorf("list Kustomizations: %w", err)
+	}
+	return p.bus.Check(ctx, targets(list.Items, bus.Note{Reason: reason})...)
+}
+
+// Resync checks every Kustomization each time the bus says that it lost streams.
+func (p *Planner) Resync(ctx context.Context, recovered <-chan struct{}) error {
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
+	for {
+		select {
+		case <-recovered:
+		case <-retry.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := p.All(ctx, "resync"); err != nil {
+			p.log.Warn("checking all objects again failed, trying again", "err", err)
+			retry.Reset(time.Second)
+		}
+	}
+}
+
+// dependents lists the Kustomizations that an index field points to value.
+func (p *Planner) dependents(ctx context.Context, field, value string) ([]kustomizev1.Kustomization, error) {
+	var list kustomizev1.KustomizationList
+	if err := p.client.List(ctx, &list, client.MatchingFields{field: value}); err != nil {
+		return nil, fmt.Errorf("list Kustomizations of %s: %w", value, err)
+	}
+	return list.Items, nil
+}
+
+func targets(items []kustomizev1.Kustomization, note bus.Note) []bus.Target {
+	out := make([]bus.Target, len(items))
+	for i := range items {
+		out[i] = bus.Target{Stage: events.StageBuild, Key: keyOf(&items[i]), Note: note}
+	}
+	return out
+}
+
+func keyOf(o client.Object) events.Key {
+	return events.NewKey(kustomizev1.KustomizationKind, o.GetNamespace(), o.GetName())
+}
+
+// index tells the cache what Kustomizations are looked up by.
+func index(ctx context.Context, indexer client.FieldIndexer) error {
+	err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, bySource, func(o client.Object) []string {
+		ks, ok := o.(*kustomizev1.Kustomization)
+		if !ok {
+			return nil
+		}
+		return []string{objects.SourceKey(ks).String()}
+	})
+	if err == nil {
+		err = indexer.IndexField(ctx, &kustomizev1.Kustomization{}, byConfig, configsOf)
+	}
+	if err != nil {
+		return fmt.Errorf("index Kustomizations: %w", err)
+	}
+	return nil
+}
+
+func configsOf(o client.Object) []string {
+	ks, ok := o.(*kustomizev1.Kustomization)
+	if !ok || ks.Spec.PostBuild == nil {
+		return nil
+	}
+	var out []string
+	for _, ref := range ks.Spec.PostBuild.SubstituteFrom {
+		out = append(out, events.NewKey(ref.Kind, ks.Namespace, ref.Name).String())
+	}
+	return out
+}

@@ -1,0 +1,117 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/builder/internal/handle"
+)
+
+// orphanAge is how old a render must be before a sweep removes it; it is far
+// more than a build can take between storing and publishing.
+const orphanAge = time.Hour
+
+// renders is the bucket as a sweep uses it.
+type renders interface {
+	List(ctx context.Context, prefix string) ([]blob.Object, error)
+	Sweep(ctx context.Context, prefix string, keep func(name string) bool, minAge time.Duration) (int, error)
+}
+
+// Sweeper removes renders that no object needs any more, and has those built
+// again that are gone from the bucket. One replica runs it.
+type Sweeper struct {
+	Planner *Planner
+	Bucket  renders
+	// Every is the time between two sweeps.
+	Every time.Duration
+}
+
+// Start implements manager.Runnable.
+func (s *Sweeper) Start(ctx context.Context) error {
+	tick := time.NewTicker(s.Every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := s.Once(ctx); err != nil && ctx.Err() == nil {
+			s.Planner.log.Warn("sweep of renders is incomplete", "err", err)
+		}
+	}
+}
+
+// Once sweeps once.
+func (s *Sweeper) Once(ctx context.Context) error {
+	prefix := "renders/" + s.Planner.cluster + "/" + strings.ToLower(kustomizev1.KustomizationKind) + "/"
+	have, err := s.Bucket.List(ctx, prefix)
+	if err != nil {
+		return err
+	}
+	byObject := map[string][]blob.Object{}
+	for _, r := range have {
+		object, _, _ := cutLast(strings.TrimPrefix(r.Name, prefix))
+		byObject[object] = append(byObject[object], r)
+	}
+	keep, lost, err := s.judge(ctx, byObject)
+	if err != nil {
+		return err
+	}
+	n, err := s.Bucket.Sweep(ctx, prefix, func(name string) bool { return keep[name] }, orphanAge)
+	if n > 0 {
+		s.Planner.log.Info("removed renders that nothing needs", "renders", n)
+	}
+	return errors.Join(err, s.Planner.bus.Check(ctx, lost...))
+}
+
+// judge names the renders that stay, and the objects whose render is lost.
+func (s *Sweeper) judge(ctx context.Context, byObject map[string][]blob.Object) (keep map[string]bool, lost []bus.Target, err error) {
+	var list kustomizev1.KustomizationList
+	if err := s.Planner.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, nil, fmt.Errorf("list Kustomizations: %w", err)
+	}
+	keep = map[string]bool{}
+	for i := range list.Items {
+		key := keyOf(&list.Items[i])
+		log, err := s.Planner.bus.Open(ctx, events.BuildSubject(s.Planner.cluster, key))
+		if err != nil {
+			return nil, nil, err
+		}
+		current := ""
+		if e, ok := log.Last(); ok {
+			var data events.BuildRendered
+			if err := e.DataAs(&data); err == nil {
+				current = data.Render
+			}
+		}
+		found := current == ""
+		for name := range handle.KeepNewest(byObject[key.Namespace+"/"+key.Name], current) {
+			keep[name] = true
+		}
+		for _, r := range byObject[key.Namespace+"/"+key.Name] {
+			found = found || r.Name == current
+		}
+		if !found {
+			lost = append(lost, bus.Target{Stage: events.StageBuild, Key: key, Note: bus.Note{Reason: "resync"}})
+		}
+	}
+	return keep, lost, nil
+}
+
+func cutLast(name string) (before, after string, ok bool) {
+	i := strings.LastIndex(name, "/")
+	if i < 0 {
+		return "", name, false
+	}
+	return name[:i], name[i+1:], true
+}

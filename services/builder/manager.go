@@ -1,0 +1,116 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
+)
+
+// state is the builder's own readiness: nil when it takes checks.
+type state struct {
+	mu  sync.Mutex
+	why error
+}
+
+func (s *state) set(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.why = why
+}
+
+func (s *state) check(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.why
+}
+
+// kindsRetry is how often a cluster is asked again that has no Kustomizations yet.
+const kindsRetry = 2 * time.Second
+
+// waitForKinds waits until the cluster serves Kustomizations.
+func waitForKinds(ctx context.Context, cfg *rest.Config, state *state) error {
+	client, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return fmt.Errorf("reach cluster: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(cfg, client)
+	if err != nil {
+		return fmt.Errorf("reach cluster: %w", err)
+	}
+	gvk := kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)
+	tick := time.NewTicker(kindsRetry)
+	defer tick.Stop()
+	for {
+		_, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+		if err == nil {
+			return nil
+		}
+		if meta.IsNoMatchError(err) {
+			err = errors.New("the cluster has no Kustomizations: install the custom resource definitions")
+		}
+		state.set(fmt.Errorf("waiting for the cluster: %w", err))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// newManager returns a manager with the planner's watches. It caches
+// Kustomizations, sources, and the names of labelled ConfigMaps and Secrets.
+func newManager(ctx context.Context, cfg Config, planner *plan.Planner) (ctrl.Manager, error) {
+	scheme, err := kube.Scheme()
+	if err != nil {
+		return nil, err
+	}
+	selector, err := labels.Parse(cfg.ConfigSelector)
+	if err != nil {
+		return nil, fmt.Errorf("watch-configs-label-selector: %w", err)
+	}
+	m, err := ctrl.NewManager(cfg.REST, ctrl.Options{
+		Scheme:                        scheme,
+		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
+		Metrics:                       metricsserver.Options{BindAddress: "0"},
+		LeaderElection:                !cfg.Single,
+		LeaderElectionID:              "sluice-builder",
+		LeaderElectionNamespace:       cfg.RuntimeNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.ConfigMap{}: {Label: selector},
+				&corev1.Secret{}:    {Label: selector},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reach cluster: %w", err)
+	}
+	if err := planner.Setup(ctx, m, cfg.ConfigSelector != ""); err != nil {
+		return nil, err
+	}
+	sweeper := &plan.Sweeper{Planner: planner, Bucket: cfg.Blob, Every: cfg.SweepEvery}
+	if err := m.Add(manager.RunnableFunc(sweeper.Start)); err != nil {
+		return nil, fmt.Errorf("add sweep: %w", err)
+	}
+	return m, nil
+}

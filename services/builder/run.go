@@ -1,0 +1,131 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/handle"
+	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
+	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
+	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
+	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
+	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
+)
+
+// Run serves until ctx ends. It waits for the custom resources and for the sealing
+// keys as long as it takes, and says so as its readiness.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	cfg = cfg.withDefaults()
+	state := &state{}
+	state.set(errors.New("starting"))
+	cfg.Ready.Add("builder", state.check)
+	err := run(ctx, cfg, state)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func run(ctx context.Context, cfg Config, state *state) (err error) {
+	metrics, err := handle.NewMetrics(cfg.Registerer)
+	if err != nil {
+		return err
+	}
+	trees, remove, err := newWorkspace(cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, trees.Close(), remove()) }()
+	pool, err := sandbox.New(ctx, sandbox.Config{
+		Folder: trees.Folder(), Size: cfg.Concurrency, Memory: cfg.Memory, Log: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	if err := waitForKinds(ctx, cfg.REST, state); err != nil {
+		return err
+	}
+	planner := plan.New(cfg.Bus, cfg.ClusterName, cfg.Logger)
+	m, err := newManager(ctx, cfg, planner)
+	if err != nil {
+		return err
+	}
+	ring := keys.FromSecret(m.GetAPIReader(), cfg.RuntimeNamespace)
+	if cfg.Keys != nil {
+		ring = keys.Fixed(cfg.Keys)
+	}
+	handler := handle.New(handle.Parts{
+		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched},
+		Log:     cfg.Bus, Bucket: cfg.Blob, Trees: trees, Builder: build.New(pool), Keys: ring,
+	}, handle.Config{
+		Cluster: cfg.ClusterName, Live: !cfg.Single, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
+		MaxBuild: cfg.Timeout, JitterPercent: cfg.IntervalJitter, Logger: cfg.Logger, Metrics: metrics,
+	})
+
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return m.Start(groupCtx) })
+	group.Go(func() error { return pool.Warm(groupCtx) })
+	group.Go(func() error { return work(groupCtx, cfg, m, planner, handler, ring, state) })
+	return group.Wait()
+}
+
+// work takes checks once there is something to work with.
+func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner, handler *handle.Handler, ring *keys.Keys, state *state) error {
+	recovered := cfg.Bus.Recovered()
+	if !m.GetCache().WaitForCacheSync(ctx) {
+		return ctx.Err()
+	}
+	if err := ring.Wait(ctx, state.set); err != nil {
+		return err
+	}
+	state.set(nil)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return cfg.Bus.Work(ctx, bus.WorkConfig{
+			Stage: events.StageBuild, Workers: cfg.Concurrency, Deadline: cfg.Timeout + 5*time.Minute,
+		}, handler.Handle)
+	})
+	group.Go(func() error { return cfg.Bus.FanOut(ctx, plan.FanOut(), planner.Events) })
+	group.Go(func() error { return planner.Resync(ctx, recovered) })
+	return group.Wait()
+}
+
+// newWorkspace returns the artifacts' cache and what removes its folder, if that
+// is temporary.
+func newWorkspace(cfg Config) (*workspace.Cache, func() error, error) {
+	dir, remove := filepath.Join(cfg.DataDir, "builder"), func() error { return nil }
+	if cfg.DataDir == "" {
+		temporary, err := os.MkdirTemp("", "sluice-builder-")
+		if err != nil {
+			return nil, nil, fmt.Errorf("prepare workspace: %w", err)
+		}
+		dir, remove = temporary, func() error { return os.RemoveAll(temporary) }
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("prepare workspace: %w", err), remove())
+	}
+	trees, err := workspace.New(cfg.Blob, workspace.Config{
+		Dir: dir, Disk: cfg.WorkBytes,
+		Limits: workspace.Limits{Bytes: cfg.ArtifactBytes, Entries: cfg.ArtifactEntries},
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	return trees, remove, nil
+}
