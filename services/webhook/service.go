@@ -6,9 +6,9 @@ import (
 	"github.com/sluice-gitops/sluice/internal/launch"
 )
 
-// Service describes the program that runs this service. The settings are bound as
-// its flags and read when it starts.
-func Service(s *Settings) launch.Service {
+// Service describes the program that runs this service.
+func Service() launch.Service {
+	s := &Settings{}
 	return launch.Service{
 		Name: "webhook", Bind: s.Bind, NoBlob: true,
 		Run: func(ctx context.Context, env launch.Env) error {

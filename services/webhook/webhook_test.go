@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/webhook"
 	"github.com/sluice-gitops/sluice/services/webhook/internal/receive"
 )
 
@@ -273,7 +274,7 @@ func blocked(t *testing.T, w *world, ns string) {
 	w.secret(t, ns, map[string]string{"token": token})
 	w.namespace(t, ns+"-other")
 	w.repository(t, ns+"-other", "apps", nil)
-	strict := w.start(t, true)
+	strict := w.start(t, webhook.Config{NoCrossNamespaceRefs: true})
 	r := w.receiver(t, ns, "push", func(s *notificationv1.ReceiverSpec) { s.Resources[0].Namespace = ns + "-other" })
 	w.await(t, r, ready)
 	w.expect(t, http.StatusInternalServerError, strict+r.Status.WebhookPath, delivery{})

@@ -65,13 +65,13 @@ func newWorld(t *testing.T) *world {
 	w := &world{Client: admin, plane: plane, nats: bustest.Server(t)}
 	w.bus = bustest.Connect(t, w.nats, bus.Config{})
 	w.namespace(t, "sluice-system")
-	w.url = w.start(t, false)
+	w.url = w.start(t, webhook.Config{})
 	return w
 }
 
-// start runs a replica of the service until the test ends and returns its address; sameNamespace
-// refuses references across namespaces.
-func (w *world) start(t *testing.T, sameNamespace bool) string {
+// start runs a replica of the service on the world until the test ends and returns
+// its address.
+func (w *world) start(t *testing.T, config webhook.Config) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -80,11 +80,10 @@ func (w *world) start(t *testing.T, sameNamespace bool) string {
 	cfg := w.plane.RESTConfig()
 	cfg.UserAgent = "sluice-webhook"
 	ctx, stop := context.WithCancel(t.Context())
+	config.REST, config.Bus, config.Listener, config.Logger = cfg, w.bus, l, bustest.Logger(t)
 	done := make(chan error, 1)
 	go func() {
-		done <- webhook.Run(ctx, webhook.Config{
-			NoCrossNamespaceRefs: sameNamespace, REST: cfg, Bus: w.bus, Listener: l, Logger: bustest.Logger(t),
-		})
+		done <- webhook.Run(ctx, config)
 	}()
 	t.Cleanup(func() {
 		stop()

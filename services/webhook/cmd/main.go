@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	os.Exit(webhook.Service(&webhook.Settings{}).Main(context.Background(), os.Args[1:]))
+	os.Exit(webhook.Service().Main(context.Background(), os.Args[1:]))
 }
