@@ -26,8 +26,10 @@ type Bus struct {
 	// owner names this process in leases.
 	owner string
 	guard *guard
-	stop  context.CancelFunc
-	done  sync.WaitGroup
+	// reconnected is given after every reconnect.
+	reconnected signal
+	stop        context.CancelFunc
+	done        sync.WaitGroup
 }
 
 // Connect connects to NATS and creates or verifies the streams of the service. It
@@ -82,6 +84,7 @@ func (b *Bus) dial() (*nats.Conn, error) {
 		nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectHandler(func(*nats.Conn) {
 			b.log.Info("connected to NATS again")
+			b.reconnected.give()
 			b.guard.poke()
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
@@ -166,3 +169,6 @@ func (b *Bus) publishOnce(ctx context.Context, m *nats.Msg, opts []jetstream.Pub
 	defer cancel()
 	return b.js.PublishMsg(ctx, m, opts...)
 }
+
+// Conn returns the connection to NATS, for tests and for tools beside the bus.
+func (b *Bus) Conn() *nats.Conn { return b.nc }

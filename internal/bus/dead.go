@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Headers of a dead letter, beside those of the message it is about.
@@ -24,22 +23,22 @@ const (
 const deadPayload = 256 << 10
 
 // bury records a message that cannot succeed in stream DEAD.
-func (b *Bus) bury(ctx context.Context, subject string, m jetstream.Msg, cause error) error {
-	letter := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.Data()}
+func (b *Bus) bury(ctx context.Context, subject string, m *delivery, cause error) error {
+	letter := &nats.Msg{Subject: subject, Header: nats.Header{}, Data: m.data}
 	if len(letter.Data) > deadPayload {
 		letter.Data = letter.Data[:deadPayload]
 	}
-	for name, values := range m.Headers() {
+	for name, values := range m.header {
 		if !strings.HasPrefix(strings.ToLower(name), "nats-") {
 			letter.Header[name] = values
 		}
 	}
 	letter.Header.Set(HeaderDeadError, headerText(cause.Error()))
-	letter.Header.Set(HeaderDeadSubject, m.Subject())
-	letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(sequence(m), 10))
+	letter.Header.Set(HeaderDeadSubject, m.subject)
+	letter.Header.Set(HeaderDeadSequence, strconv.FormatUint(m.sequence, 10))
 	letter.Header.Set(HeaderDeadTime, time.Now().UTC().Format(time.RFC3339Nano))
 	if _, err := b.publish(ctx, letter); err != nil {
-		return fmt.Errorf("record dead letter of %s: %w", m.Subject(), err)
+		return fmt.Errorf("record dead letter of %s: %w", m.subject, err)
 	}
 	return nil
 }

@@ -14,8 +14,7 @@ import (
 )
 
 const (
-	fanOutPrefetch = 64
-	fanOutAckWait  = 30 * time.Second
+	fanOutBatch    = 16
 	fanOutDeadline = 20 * time.Second
 )
 
@@ -28,7 +27,7 @@ func (b *Bus) FanOut(ctx context.Context, cfg FanOutConfig, name FanOutHandler) 
 		return errors.New("configure fan-out: a name and subjects are needed")
 	}
 	f := &fanOut{bus: b, cfg: cfg, name: name}
-	b.consume(ctx, events.StreamEvents, f.consumer(), fanOutPrefetch, func(m jetstream.Msg) { f.take(ctx, m) })
+	b.consume(ctx, events.StreamEvents, f.consumer(), fanOutBatch, func(m *delivery) { f.take(ctx, m) })
 	return nil
 }
 
@@ -45,9 +44,9 @@ func (f *fanOut) consumer() jetstream.ConsumerConfig {
 		Description:   "Events that become checks; every replica takes from it.",
 		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       fanOutAckWait,
+		AckWait:       f.bus.cfg.AckWait,
 		MaxDeliver:    -1,
-		MaxAckPending: 4 * fanOutPrefetch,
+		MaxAckPending: 64 * fanOutBatch,
 		MaxWaiting:    512,
 	}
 	if len(f.cfg.Subjects) == 1 {
@@ -58,17 +57,17 @@ func (f *fanOut) consumer() jetstream.ConsumerConfig {
 	return c
 }
 
-func (f *fanOut) take(ctx context.Context, m jetstream.Msg) {
+func (f *fanOut) take(ctx context.Context, m *delivery) {
 	ctx, cancel := context.WithTimeout(ctx, fanOutDeadline)
 	defer cancel()
-	e, err := events.FromHeaders(m.Headers(), m.Data())
+	e, err := events.FromHeaders(m.header, m.data)
 	if err != nil {
 		f.discard(ctx, m, err)
 		return
 	}
 	ctx, span := f.bus.tracer.Start(ContextOf(ctx, e), "fan out "+e.Type(), trace.WithSpanKind(trace.SpanKindConsumer))
 	defer span.End()
-	targets, err := f.call(ctx, e, m.Subject())
+	targets, err := f.call(ctx, e, m.subject)
 	if err == nil {
 		err = f.bus.Check(ctx, targets...)
 	}
@@ -81,7 +80,7 @@ func (f *fanOut) take(ctx context.Context, m jetstream.Msg) {
 		outcome = outcomeRetry
 		f.giveBack(m)
 	default:
-		err = m.Ack()
+		err = m.ack()
 	}
 	f.bus.metrics.fanned.WithLabelValues(f.cfg.Name, outcome).Inc()
 	f.report(ctx, e, m, len(targets), err)
@@ -90,35 +89,33 @@ func (f *fanOut) take(ctx context.Context, m jetstream.Msg) {
 func (f *fanOut) call(ctx context.Context, e event.Event, subject string) (targets []Target, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("fan-out panicked: %v\n%s", r, debug.Stack())
+			f.bus.log.ErrorContext(ctx, "fan-out panicked", "fanout", f.cfg.Name, "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("fan-out panicked: %v", r)
 		}
 	}()
 	return f.name(ctx, e, subject)
 }
 
-func (f *fanOut) giveBack(m jetstream.Msg) {
-	deliveries := 1
-	if meta, err := m.Metadata(); err == nil {
-		deliveries = int(min(meta.NumDelivered, 32))
-	}
-	_ = m.NakWithDelay(backoff(250*time.Millisecond, 30*time.Second, deliveries)) // or after the ack wait
+func (f *fanOut) giveBack(m *delivery) {
+	delay := backoff(250*time.Millisecond, 30*time.Second, int(min(m.deliveries, 32)))
+	_ = m.nakIn(delay) // when this fails NATS redelivers after the ack wait
 }
 
-func (f *fanOut) discard(ctx context.Context, m jetstream.Msg, cause error) {
+func (f *fanOut) discard(ctx context.Context, m *delivery, cause error) {
 	f.bus.metrics.fanned.WithLabelValues(f.cfg.Name, outcomeDead).Inc()
-	f.bus.log.ErrorContext(ctx, "passed over a message", "fanout", f.cfg.Name, "subject", m.Subject(), "sequence", sequence(m), "error", cause)
+	f.bus.log.ErrorContext(ctx, "passed over a message", "fanout", f.cfg.Name, "subject", m.subject, "sequence", m.sequence, "error", cause)
 	if err := f.bus.bury(ctx, events.DeadFanOutSubject(f.cfg.Name), m, cause); err != nil {
 		f.bus.log.ErrorContext(ctx, "cannot record a dead letter, trying again", "error", err)
 		f.giveBack(m)
 		return
 	}
-	_ = m.Ack() // unacknowledged it comes back and is recorded again
+	_ = m.ack() // unacknowledged it comes back and is recorded again
 }
 
-func (f *fanOut) report(ctx context.Context, e event.Event, m jetstream.Msg, checks int, err error) {
+func (f *fanOut) report(ctx context.Context, e event.Event, m *delivery, checks int, err error) {
 	attrs := []any{
-		"fanout", f.cfg.Name, "event_id", e.ID(), "type", e.Type(), "subject", m.Subject(),
-		"sequence", sequence(m), "checks", checks, "trace_id", traceID(ctx),
+		"fanout", f.cfg.Name, "event_id", e.ID(), "type", e.Type(), "subject", m.subject,
+		"sequence", m.sequence, "checks", checks, "trace_id", traceID(ctx),
 	}
 	if err != nil {
 		f.bus.log.WarnContext(ctx, "event not turned into checks, trying again", append(attrs, "error", err)...)

@@ -19,9 +19,11 @@ type guard struct {
 	pokes   chan struct{}
 
 	verifying sync.Mutex
+	// wiped is given after streams were created again.
+	wiped signal
+
 	mu        sync.Mutex
 	seen      map[string]identity
-	changed   chan struct{}
 	callbacks []func()
 }
 
@@ -44,7 +46,7 @@ func newGuard(b *Bus) (*guard, error) {
 	}
 	return &guard{
 		bus: b, streams: defs,
-		pokes: make(chan struct{}, 1), changed: make(chan struct{}), seen: map[string]identity{},
+		pokes: make(chan struct{}, 1), seen: map[string]identity{},
 	}, nil
 }
 
@@ -151,21 +153,13 @@ func (g *guard) note(def jetstream.StreamConfig, now identity) bool {
 
 func (g *guard) recovered() {
 	g.mu.Lock()
-	close(g.changed)
-	g.changed = make(chan struct{})
 	callbacks := append([]func(){}, g.callbacks...)
 	g.mu.Unlock()
+	g.wiped.give()
 	g.bus.metrics.recovered.Inc()
 	for _, call := range callbacks {
 		call()
 	}
-}
-
-// generation is closed when streams were wiped.
-func (g *guard) generation() <-chan struct{} {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.changed
 }
 
 // OnRecovered registers a function that is called after streams were wiped and

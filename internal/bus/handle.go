@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sluice-gitops/sluice/events"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -26,9 +25,9 @@ const (
 
 // one handles one message under the key's lease and reports whether it is
 // acknowledged.
-func (w *work) one(ctx context.Context, key events.Key, m jetstream.Msg) bool {
+func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 	check := w.check(key, m)
-	ctx = extractHeader(ctx, m.Headers())
+	ctx = extractHeader(ctx, m.header)
 	ctx, span := w.bus.tracer.Start(ctx, "check "+string(w.stage), trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.String("kind", key.Kind), attribute.String("namespace", key.Namespace), attribute.String("name", key.Name)))
 	defer span.End()
@@ -55,25 +54,20 @@ func (w *work) one(ctx context.Context, key events.Key, m jetstream.Msg) bool {
 }
 
 // check decodes a message. Its note is a hint: one that cannot be read is none.
-func (w *work) check(key events.Key, m jetstream.Msg) Check {
-	c := Check{Key: key}
-	if err := json.Unmarshal(m.Data(), &c.Note); err != nil {
+func (w *work) check(key events.Key, m *delivery) Check {
+	c := Check{Key: key, Sequence: m.sequence, Deliveries: m.deliveries}
+	if err := json.Unmarshal(m.data, &c.Note); err != nil {
 		c.Note = Note{}
 	}
-	meta, err := m.Metadata()
-	if err != nil {
-		return c
-	}
-	c.Sequence, c.Deliveries = meta.Sequence.Stream, meta.NumDelivered
-	if meta.NumDelivered == 1 {
-		w.bus.metrics.waiting.WithLabelValues(string(w.stage)).Observe(time.Since(meta.Timestamp).Seconds())
+	if m.deliveries == 1 {
+		w.bus.metrics.waiting.WithLabelValues(string(w.stage)).Observe(time.Since(m.sent).Seconds())
 	}
 	return c
 }
 
 // putBack returns a message whose lease could not be had, for a moment that grows
 // while the key stays busy.
-func (w *work) putBack(ctx context.Context, c Check, m jetstream.Msg, err error) {
+func (w *work) putBack(ctx context.Context, c Check, m *delivery, err error) {
 	delay := lastBusy
 	if errors.Is(err, errBusy) {
 		w.bus.metrics.busy.WithLabelValues(string(w.stage)).Inc()
@@ -81,12 +75,12 @@ func (w *work) putBack(ctx context.Context, c Check, m jetstream.Msg, err error)
 	} else if ctx.Err() == nil {
 		w.report(ctx, c, outcomeBack, 0, err)
 	}
-	_ = m.NakWithDelay(delay) // when this fails NATS redelivers after the ack wait
+	_ = m.nakIn(delay) // when this fails NATS redelivers after the ack wait
 }
 
 // attempt calls the handler while the lease and the message are kept alive, and
 // gives the lease up afterwards.
-func (w *work) attempt(ctx context.Context, c Check, m jetstream.Msg, held *lease) (Result, error) {
+func (w *work) attempt(ctx context.Context, c Check, m *delivery, held *lease) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.deadline)
 	defer cancel()
 	ctx, lose := context.WithCancelCause(ctx)
@@ -111,7 +105,8 @@ func (w *work) attempt(ctx context.Context, c Check, m jetstream.Msg, held *leas
 func (w *work) call(ctx context.Context, c Check) (result Result, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("handler panicked: %v\n%s", r, debug.Stack())
+			w.bus.log.ErrorContext(ctx, "handler panicked", "key", c.Key.String(), "panic", r, "stack", string(debug.Stack()))
+			err = fmt.Errorf("handler panicked: %v", r)
 		}
 	}()
 	return w.handle(ctx, c)
@@ -119,7 +114,7 @@ func (w *work) call(ctx context.Context, c Check) (result Result, err error) {
 
 // keepAlive tells NATS that the message is in work, and the one parked behind it,
 // and renews the lease. It ends with ctx, or with lose when the lease is lost.
-func (w *work) keepAlive(ctx context.Context, key events.Key, m jetstream.Msg, held *lease, lose context.CancelCauseFunc) {
+func (w *work) keepAlive(ctx context.Context, key events.Key, m *delivery, held *lease, lose context.CancelCauseFunc) {
 	ack := time.NewTicker(w.bus.cfg.AckWait / 3)
 	defer ack.Stop()
 	renew := time.NewTicker(w.bus.cfg.LeaseTTL / 3)
@@ -129,9 +124,9 @@ func (w *work) keepAlive(ctx context.Context, key events.Key, m jetstream.Msg, h
 		case <-ctx.Done():
 			return
 		case <-ack.C:
-			for _, msg := range []jetstream.Msg{m, w.parked(key)} {
+			for _, msg := range []*delivery{m, w.parked(key)} {
 				if msg != nil {
-					_ = msg.InProgress() // the next tick is another chance
+					_ = msg.inProgress() // the next tick is another chance
 				}
 			}
 		case <-renew.C:
@@ -150,10 +145,10 @@ func (w *work) keepAlive(ctx context.Context, key events.Key, m jetstream.Msg, h
 // settle does what a handler's outcome asks for and acknowledges the message, or
 // returns it when that cannot be done. It reports the outcome, whether the message
 // is acknowledged, and what went wrong on the way.
-func (w *work) settle(ctx context.Context, c Check, m jetstream.Msg, result Result, err error) (outcome string, done bool, failure error) {
+func (w *work) settle(ctx context.Context, c Check, m *delivery, result Result, err error) (outcome string, done bool, failure error) {
 	switch {
 	case errors.Is(err, ErrLeaseLost):
-		_ = m.NakWithDelay(firstBusy)
+		_ = m.nakIn(firstBusy)
 		return outcomeBack, false, nil
 	case err == nil:
 		outcome, done, failure = w.succeed(ctx, c, m, result)
@@ -164,25 +159,25 @@ func (w *work) settle(ctx context.Context, c Check, m jetstream.Msg, result Resu
 		}
 		done = true
 	case w.stopping():
-		nakNow(m)
+		m.nak()
 		return outcomeBack, false, nil
 	default:
 		outcome, done = outcomeRetry, true
 		failure = w.retry(ctx, c, m)
 	}
 	if failure != nil {
-		_ = m.NakWithDelay(firstRetry)
+		_ = m.nakIn(firstRetry)
 		return outcomeBack, false, failure
 	}
 	if done {
-		failure = m.Ack()
+		failure = m.ack()
 	}
 	return outcome, done && failure == nil, failure
 }
 
 // succeed sets or removes the key's timer. A wait too short for a timer is a
 // delayed redelivery of the same check.
-func (w *work) succeed(ctx context.Context, c Check, m jetstream.Msg, result Result) (string, bool, error) {
+func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result) (string, bool, error) {
 	if err := w.forgetRetries(ctx, c.Key, m); err != nil {
 		return outcomeDone, false, err
 	}
@@ -190,7 +185,7 @@ func (w *work) succeed(ctx context.Context, c Check, m jetstream.Msg, result Res
 	case result.Next == Never:
 		return outcomeDone, true, w.bus.StopTimer(ctx, w.stage, c.Key)
 	case result.Next > 0 && result.Next < shortestTimer:
-		return outcomeDone, false, m.NakWithDelay(result.Next)
+		return outcomeDone, false, m.nakIn(result.Next)
 	case result.Next > 0:
 		at := time.Now().Add(result.Next)
 		return outcomeDone, true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: "timer"}, 0)
@@ -201,7 +196,7 @@ func (w *work) succeed(ctx context.Context, c Check, m jetstream.Msg, result Res
 // retry sets the key's retry timer. Attempts travel with the retry, so that
 // another replica goes on counting, and are remembered here, so that checks sent
 // for other reasons do too.
-func (w *work) retry(ctx context.Context, c Check, m jetstream.Msg) error {
+func (w *work) retry(ctx context.Context, c Check, m *delivery) error {
 	w.mu.Lock()
 	attempt := max(w.attempts[c.Key], attemptOf(m)) + 1
 	w.attempts[c.Key] = attempt
@@ -213,7 +208,7 @@ func (w *work) retry(ctx context.Context, c Check, m jetstream.Msg) error {
 }
 
 // forgetRetries ends a row of failures.
-func (w *work) forgetRetries(ctx context.Context, key events.Key, m jetstream.Msg) error {
+func (w *work) forgetRetries(ctx context.Context, key events.Key, m *delivery) error {
 	w.mu.Lock()
 	failed := w.attempts[key] > 0
 	delete(w.attempts, key)
@@ -231,15 +226,15 @@ func (w *work) stopping() bool {
 }
 
 // discard records a check whose subject names no key.
-func (w *work) discard(ctx context.Context, m jetstream.Msg, cause error) {
+func (w *work) discard(ctx context.Context, m *delivery, cause error) {
 	w.bus.metrics.checks.WithLabelValues(string(w.stage), outcomeDead).Inc()
-	w.bus.log.Error("a check names no key", "subject", m.Subject(), "error", cause)
+	w.bus.log.Error("a check names no key", "subject", m.subject, "error", cause)
 	if err := w.bus.bury(ctx, "sluice.dead."+string(w.stage)+".unknown", m, cause); err != nil {
 		w.bus.log.Error("cannot record a dead letter, trying again", "error", err)
-		_ = m.NakWithDelay(firstRetry)
+		_ = m.nakIn(firstRetry)
 		return
 	}
-	_ = m.Ack() // unacknowledged it comes back and is recorded again
+	_ = m.ack() // unacknowledged it comes back and is recorded again
 }
 
 func (w *work) report(ctx context.Context, c Check, outcome string, took time.Duration, err error) {
@@ -259,8 +254,8 @@ func (w *work) report(ctx context.Context, c Check, outcome string, took time.Du
 }
 
 // attemptOf returns how often the check's key failed in a row when the retry was set.
-func attemptOf(m jetstream.Msg) int {
-	n, err := strconv.Atoi(m.Headers().Get(headerAttempt))
+func attemptOf(m *delivery) int {
+	n, err := strconv.Atoi(m.header.Get(headerAttempt))
 	if err != nil {
 		return 0
 	}

@@ -33,7 +33,7 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 	w := &work{
 		bus: b, stage: cfg.Stage, handle: handle,
 		deadline: orElse(cfg.Deadline, defaultDeadline),
-		jobs:     make(chan jetstream.Msg),
+		jobs:     make(chan *delivery),
 		busy:     map[events.Key]*place{},
 		attempts: map[events.Key]int{},
 	}
@@ -49,7 +49,7 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 	}
 	for lane := range events.Lanes {
 		lanes.Go(func() {
-			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m jetstream.Msg) { w.offer(ctx, m) })
+			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m *delivery) { w.offer(ctx, m) })
 		})
 	}
 	lanes.Wait()
@@ -58,6 +58,10 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 	defer grace.Stop()
 	w.drain()
 	workers.Wait()
+	// What was acknowledged last shall arrive before the process ends.
+	if err := b.nc.FlushTimeout(b.cfg.Timeout); err != nil {
+		b.log.Debug("flush acknowledgements", "error", err)
+	}
 	return nil
 }
 
@@ -78,7 +82,7 @@ type work struct {
 	handle   Handler
 	deadline time.Duration
 	// jobs is unbuffered: senders wait in line, one per lane, so lanes take turns.
-	jobs chan jetstream.Msg
+	jobs chan *delivery
 
 	mu       sync.Mutex
 	draining bool
@@ -89,9 +93,9 @@ type work struct {
 
 // place is a key that is being worked on here.
 type place struct {
-	current jetstream.Msg
+	current *delivery
 	// next is the check to handle afterwards, nil when there is none.
-	next jetstream.Msg
+	next *delivery
 }
 
 func (w *work) consumer(lane int) jetstream.ConsumerConfig {
@@ -109,21 +113,21 @@ func (w *work) consumer(lane int) jetstream.ConsumerConfig {
 }
 
 // offer hands a message to the next free worker, or back to NATS when all stay busy.
-func (w *work) offer(ctx context.Context, m jetstream.Msg) {
+func (w *work) offer(ctx context.Context, m *delivery) {
 	t := time.NewTimer(handOver)
 	defer t.Stop()
 	select {
 	case w.jobs <- m:
 	case <-t.C:
-		nakNow(m)
+		m.nak()
 	case <-ctx.Done():
-		nakNow(m)
+		m.nak()
 	}
 }
 
 // run handles a message and those that were parked behind it meanwhile.
-func (w *work) run(ctx context.Context, m jetstream.Msg) {
-	_, key, err := events.ParseCheckSubject(m.Subject())
+func (w *work) run(ctx context.Context, m *delivery) {
+	_, key, err := events.ParseCheckSubject(m.subject)
 	if err != nil {
 		w.discard(ctx, m, err)
 		return
@@ -138,7 +142,7 @@ func (w *work) run(ctx context.Context, m jetstream.Msg) {
 }
 
 // enter reserves the key, or parks the message behind who works on it.
-func (w *work) enter(key events.Key, m jetstream.Msg) bool {
+func (w *work) enter(key events.Key, m *delivery) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p, busy := w.busy[key]
@@ -147,8 +151,8 @@ func (w *work) enter(key events.Key, m jetstream.Msg) bool {
 		w.busy[key] = &place{current: m}
 		return true
 	case w.draining:
-		nakNow(m)
-	case p.next == nil || sequence(p.next) <= sequence(m):
+		m.nak()
+	case p.next == nil || p.next.sequence <= m.sequence:
 		// The parked one is superseded: the stream keeps one check per key.
 		p.next = m
 	}
@@ -157,16 +161,16 @@ func (w *work) enter(key events.Key, m jetstream.Msg) bool {
 
 // leave returns the message parked behind the key, or frees the key. A parked
 // copy of the message that was done just now is done too.
-func (w *work) leave(key events.Key, done bool) jetstream.Msg {
+func (w *work) leave(key events.Key, done bool) *delivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.busy[key]
 	next := p.next
-	if next != nil && done && sequence(next) == sequence(p.current) {
+	if next != nil && done && next.sequence == p.current.sequence {
 		next = nil
 	}
 	if next != nil && w.draining {
-		nakNow(next)
+		next.nak()
 		next = nil
 	}
 	if next == nil {
@@ -178,7 +182,7 @@ func (w *work) leave(key events.Key, done bool) jetstream.Msg {
 }
 
 // parked returns the message parked behind the key, nil when there is none.
-func (w *work) parked(key events.Key) jetstream.Msg {
+func (w *work) parked(key events.Key) *delivery {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.busy[key].next
@@ -191,7 +195,7 @@ func (w *work) drain() {
 	w.draining = true
 	for _, p := range w.busy {
 		if p.next != nil {
-			nakNow(p.next)
+			p.next.nak()
 			p.next = nil
 		}
 	}

@@ -22,7 +22,8 @@ func Server(t testing.TB) *natsserver.Server {
 // natsserver.Config has it, that ends with the test.
 func ServerIn(t testing.TB, dir string, port int) *natsserver.Server {
 	t.Helper()
-	s, err := natsserver.Start(t.Context(), natsserver.Config{StoreDir: dir, Port: port, Logger: Logger(t)})
+	// The test's context ends before its cleanups, which still need the server.
+	s, err := natsserver.Start(context.WithoutCancel(t.Context()), natsserver.Config{StoreDir: dir, Port: port, Logger: Logger(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,3 +67,7 @@ func Logger(t testing.TB) *slog.Logger {
 	t.Helper()
 	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
+
+// Kill cuts a bus off from NATS without a word, as a killed process would be. Work
+// and FanOut on it go on without effect until their contexts end.
+func Kill(b *bus.Bus) { b.Conn().Close() }

@@ -1,0 +1,63 @@
+package bus
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// delivery is one message of a consumer. Exactly one of ack, nak and nakIn ends it;
+// when none arrives, NATS delivers the message again after the ack wait.
+type delivery struct {
+	conn    *nats.Conn
+	reply   string
+	subject string
+	header  nats.Header
+	data    []byte
+	// sequence of the message in its stream.
+	sequence uint64
+	// deliveries of this very message so far, from 1.
+	deliveries uint64
+	// sent is when the stream stored the message.
+	sent time.Time
+}
+
+func newDelivery(conn *nats.Conn, m *nats.Msg) (*delivery, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return nil, fmt.Errorf("read delivery of %s: %w", m.Subject, err)
+	}
+	return &delivery{
+		conn: conn, reply: m.Reply, subject: m.Subject, header: m.Header, data: m.Data,
+		sequence: meta.Sequence.Stream, deliveries: meta.NumDelivered, sent: meta.Timestamp,
+	}, nil
+}
+
+// ack says that the message is done.
+func (d *delivery) ack() error { return d.answer("+ACK") }
+
+// inProgress restarts the ack wait.
+func (d *delivery) inProgress() error { return d.answer("+WPI") }
+
+// nak returns the message to be delivered at once. A lost nak costs the ack wait.
+func (d *delivery) nak() { _ = d.answer("-NAK") }
+
+// nakIn returns the message to be delivered after a delay.
+func (d *delivery) nakIn(delay time.Duration) error {
+	options, err := json.Marshal(struct {
+		Delay time.Duration `json:"delay"`
+	}{delay})
+	if err != nil {
+		return fmt.Errorf("encode delay of %s: %w", d.subject, err)
+	}
+	return d.answer("-NAK " + string(options))
+}
+
+func (d *delivery) answer(body string) error {
+	if err := d.conn.Publish(d.reply, []byte(body)); err != nil {
+		return fmt.Errorf("answer %s: %w", d.subject, err)
+	}
+	return nil
+}
