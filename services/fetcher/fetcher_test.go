@@ -190,6 +190,7 @@ func TestFetcher(t *testing.T) {
 		name string
 		run  func(*testing.T, *world)
 	}{
+		{"push to event", latency},
 		{"life of a source", lifeOfASource},
 		{"failures are told and cured", failures},
 		{"unsupported fields stall", unsupportedFields},
@@ -198,7 +199,6 @@ func TestFetcher(t *testing.T) {
 		{"deleted before the finalizer", deletedBeforeFinalizer},
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
-		{"push to event", latency},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

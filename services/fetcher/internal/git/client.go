@@ -84,7 +84,7 @@ func (c *Client) Close() error {
 	var errs []error
 	for _, m := range c.mirrors {
 		if m.tryLock() {
-			errs = append(errs, m.shut())
+			errs = append(errs, m.flush(), m.shut())
 			m.unlock()
 		}
 	}

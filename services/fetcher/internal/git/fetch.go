@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -15,6 +14,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
 // errBroken says that a mirror lacks objects that it should have.
@@ -165,40 +166,40 @@ func demultiplex(req *packp.UploadPackRequest, res io.Reader) io.Reader {
 	return res
 }
 
-// keepPack writes a pack into the mirror. It is kept on disk first: what it holds
-// decides how it is stored, and a broken transfer leaves nothing behind.
-func (m *mirror) keepPack(ctx context.Context, pack io.Reader, limit int64, thin bool) error {
-	f, err := os.CreateTemp(m.dir, "incoming-*")
-	if err != nil {
-		return fmt.Errorf("keep pack: %w", err)
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	n, err := io.Copy(f, io.LimitReader(pack, limit+1))
+// keepPack adds a pack to the mirror, once it is here as a whole: a broken transfer
+// leaves nothing behind. A first pack is stored as it is, a thin one object by object.
+func (m *mirror) keepPack(ctx context.Context, pack io.Reader, limit int64, thin bool) (err error) {
+	spooled := spool.New(m.dir)
+	defer func() { err = errors.Join(err, spooled.Close()) }()
+	n, err := io.Copy(spooled, io.LimitReader(pack, limit+1))
 	if err != nil {
 		return fmt.Errorf("receive pack: %w", err)
 	}
 	if n > limit {
 		return fmt.Errorf("receive pack: more than %d bytes: %w", limit, ErrLimit)
 	}
+	content, err := spooled.Content()
+	if err != nil {
+		return err
+	}
 	var header [12]byte
-	if _, err := f.ReadAt(header[:], 0); err != nil || string(header[:4]) != "PACK" {
+	if _, err := io.ReadFull(content, header[:]); err != nil || string(header[:4]) != "PACK" {
 		return fmt.Errorf("receive pack: got %d bytes that are no pack", n)
 	}
 	objects := binary.BigEndian.Uint32(header[8:])
 	if objects == 0 {
 		return nil
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read pack: %w", err)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if !thin {
-		return wrapStore(packfile.WritePackfileToObjectStorage(m.store, f))
+		return wrapStore(packfile.WritePackfileToObjectStorage(m.store, content))
 	}
-	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(f), m.store)
+	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(content), m.store)
 	if err != nil {
 		return wrapStore(err)
 	}

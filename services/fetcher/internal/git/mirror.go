@@ -37,7 +37,7 @@ type mirror struct {
 	locked chan struct{}
 
 	// What follows belongs to the holder of the lock.
-	store *filesystem.Storage
+	store *overlay
 	tips  []plumbing.Hash
 	used  time.Time
 	gone  bool
@@ -84,7 +84,7 @@ func (m *mirror) open() error {
 	if err := store.Init(); err != nil {
 		return fmt.Errorf("create mirror: %w", err)
 	}
-	m.store, m.tips = store, tips
+	m.store, m.tips = newOverlay(store), tips
 	return nil
 }
 
@@ -107,13 +107,37 @@ func readTips(path string) ([]plumbing.Hash, error) {
 	return tips, nil
 }
 
-// record says that commits are complete now.
+// record says that commits are complete now. On disk it says so only once their
+// objects are there.
 func (m *mirror) record(commits []plumbing.Hash) error {
 	keep := slices.DeleteFunc(m.tips, func(h plumbing.Hash) bool { return slices.Contains(commits, h) })
 	keep = append(keep, commits...)
 	keep = keep[max(0, len(keep)-max(maxTips, len(commits))):]
+	m.tips = keep
+	if len(m.store.objects) == 0 {
+		return m.save()
+	}
+	if m.store.full() {
+		return m.flush()
+	}
+	return nil
+}
+
+// flush brings the mirror on disk up to date.
+func (m *mirror) flush() error {
+	if m.store == nil || len(m.store.objects) == 0 {
+		return nil
+	}
+	if err := m.store.flush(); err != nil {
+		return err
+	}
+	return m.save()
+}
+
+// save writes the list of complete commits.
+func (m *mirror) save() error {
 	var b strings.Builder
-	for _, h := range keep {
+	for _, h := range m.tips {
 		b.WriteString(h.String() + "\n")
 	}
 	path := filepath.Join(m.dir, tipsFile)
@@ -123,7 +147,6 @@ func (m *mirror) record(commits []plumbing.Hash) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return fmt.Errorf("record fetched commits: %w", err)
 	}
-	m.tips = keep
 	return nil
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
 // NoteCorrupt as the reason of a check asks for the stored artifact to be read
@@ -78,9 +78,9 @@ func (p *pass) build(ctx context.Context, commit *git.Commit, revision string) *
 	return nil
 }
 
-// archive writes the commit's files to storage, by way of a scratch file, so that
-// no archive need fit in memory.
-func (p *pass) archive(ctx context.Context, commit *git.Commit) (pack.Result, error) {
+// archive writes the commit's files to storage, by way of a spool, so that no large
+// archive need fit in memory.
+func (p *pass) archive(ctx context.Context, commit *git.Commit) (result pack.Result, err error) {
 	found, err := commit.Files(ctx, p.config.Limits.Entries)
 	if err != nil {
 		return pack.Result{}, err
@@ -93,17 +93,16 @@ func (p *pass) archive(ctx context.Context, commit *git.Commit) (pack.Result, er
 	if err != nil {
 		return pack.Result{}, err
 	}
-	scratch, err := os.CreateTemp(p.config.Scratch, "artifact-*")
-	if err != nil {
-		return pack.Result{}, fmt.Errorf("make scratch file: %w", err)
+	scratch := spool.New(p.config.Scratch)
+	defer func() { err = errors.Join(err, scratch.Close()) }()
+	if result, err = pack.Archive(ctx, scratch, files, ignore, p.config.Limits); err != nil {
+		return result, err
 	}
-	defer os.Remove(scratch.Name())
-	defer scratch.Close()
-	result, err := pack.Archive(ctx, scratch, files, ignore, p.config.Limits)
+	content, err := scratch.Content()
 	if err != nil {
 		return result, err
 	}
-	return result, p.put(ctx, scratch, result)
+	return result, p.put(ctx, content, result)
 }
 
 // put stores an archive. Content under its own digest's name that is not it can

@@ -16,8 +16,17 @@ import (
 const maxIgnoreFile = 1 << 20
 
 // Ignore says which entries an archive leaves out. A nil *Ignore leaves out nothing.
+// It is for one goroutine.
 type Ignore struct {
 	matcher gitignore.Matcher
+	// byName holds what the rules say to a last path element, for rules that look
+	// at nothing else; nil for others.
+	byName map[element]bool
+}
+
+type element struct {
+	name string
+	dir  bool
 }
 
 // ReadIgnore collects the rules for files: the .sourceignore of every folder, for
@@ -37,7 +46,7 @@ func ReadIgnore(files []File, extra *string) (*Ignore, error) {
 		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(*extra), nil)...)
 	}
 	if len(patterns) == 0 {
-		return &Ignore{matcher: sourceignore.NewDefaultMatcher(nil, nil)}, nil
+		return &Ignore{matcher: sourceignore.NewDefaultMatcher(nil, nil), byName: map[element]bool{}}, nil
 	}
 	return &Ignore{matcher: sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), patterns...))}, nil
 }
@@ -83,5 +92,31 @@ func readRules(f File) ([]gitignore.Pattern, error) {
 // Match says that an entry is left out. Every entry is judged by itself: a rule
 // may take back a file whose folder is left out.
 func (i *Ignore) Match(name string, dir bool) bool {
-	return i != nil && i.matcher.Match(strings.Split(name, "/"), dir)
+	if i == nil {
+		return false
+	}
+	if i.byName == nil {
+		return i.matcher.Match(strings.Split(name, "/"), dir)
+	}
+	for {
+		first, rest, more := strings.Cut(name, "/")
+		if i.matchElement(element{name: first, dir: more || dir}) {
+			return true
+		}
+		if !more {
+			return false
+		}
+		name = rest
+	}
+}
+
+// matchElement judges one path element. The default rules name elements, wherever
+// they are, so a repository costs one look at each of its names.
+func (i *Ignore) matchElement(e element) bool {
+	left, known := i.byName[e]
+	if !known {
+		left = i.matcher.Match([]string{e.name}, e.dir)
+		i.byName[e] = left
+	}
+	return left
 }
