@@ -80,7 +80,10 @@ func (b *Bus) createStream(ctx context.Context, def jetstream.StreamConfig) (jet
 }
 
 func (b *Bus) correctStream(ctx context.Context, def, is jetstream.StreamConfig) (*jetstream.StreamInfo, error) {
-	def.FirstSeq, def.Replicas, def.MaxMsgsPerSubject = is.FirstSeq, is.Replicas, orElse(def.MaxMsgsPerSubject, is.MaxMsgsPerSubject)
+	def.FirstSeq, def.Replicas = is.FirstSeq, is.Replicas
+	if def.MaxMsgsPerSubject > 1 && is.MaxMsgsPerSubject > 1 {
+		def.MaxMsgsPerSubject = is.MaxMsgsPerSubject // the operator's choice
+	}
 	stream, err := b.js.UpdateStream(ctx, def)
 	if err != nil {
 		return nil, fmt.Errorf("correct stream %s: %w", def.Name, err)
