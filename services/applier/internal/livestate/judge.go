@@ -47,7 +47,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		t.dirty(r, rec, Absorb)
 	case live.UID != a.slim.UID, live.Own != a.slim.Own, live.OwnTime != a.slim.OwnTime:
 		t.dirty(r, rec, Changed)
-	case live.Rest != a.slim.Rest, t.now().Sub(a.at) < sameSecond:
+	case live.Rest != a.slim.Rest, live.Generation != a.slim.Generation, t.now().Sub(a.at) < sameSecond:
 		t.doubt(r, rec)
 	}
 }

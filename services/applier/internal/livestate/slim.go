@@ -71,6 +71,8 @@ type Slim struct {
 	ResourceVersion string
 	Owner           cluster.Owner
 	OptOut          OptOut
+	// Generation counts changes of the spec, for kinds that count them.
+	Generation int64
 	// Terminating is true once deletion was asked for.
 	Terminating bool
 	// Own is a hash of API version and fields of our entry, zero when there is none,
@@ -98,7 +100,7 @@ func newHasher(overrides []string) hasher {
 func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 	s := Slim{
 		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: unique.Make(cluster.OwnerOf(m.Labels)).Value(),
-		OptOut: OptOuts(m.Annotations, m.Labels), Terminating: m.DeletionTimestamp != nil,
+		OptOut: OptOuts(m.Annotations, m.Labels), Generation: m.Generation, Terminating: m.DeletionTimestamp != nil,
 	}
 	var rest []metav1.ManagedFieldsEntry
 	for _, e := range m.ManagedFields {

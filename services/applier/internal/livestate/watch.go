@@ -42,7 +42,7 @@ func (t *Table) watch(ctx context.Context, k *kind) {
 	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, f, cache.ReflectorOptions{
 		Name: "livestate", TypeDescription: k.gvk.String(), Logger: &logger,
 		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Cap: 10 * time.Second, Steps: 20, Factor: 2, Jitter: 0.3},
-	}).RunWithContext(ctx)
+	}).RunWithContext(logr.NewContext(ctx, logger))
 }
 
 // feed is where a reflector puts what it hears; it keeps slim records only.

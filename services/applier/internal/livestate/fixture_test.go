@@ -1,0 +1,185 @@
+package livestate_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+)
+
+// server is the control plane that all tests of the package share; each test has
+// a namespace of its own.
+var server *rest.Config
+
+func TestMain(m *testing.M) {
+	ctx, stop := context.WithCancel(context.Background())
+	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	server = plane.RESTConfig()
+	code := m.Run()
+	stop()
+	if err := plane.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// call is one call of OnDrift.
+type call struct {
+	owner   cluster.Owner
+	notices []livestate.Notice
+}
+
+type fixture struct {
+	t         *testing.T
+	client    *cluster.Client
+	table     *livestate.Table
+	engine    *engine.Engine
+	owner     cluster.Owner
+	namespace string
+	foreign   dynamic.Interface
+	drift     chan call
+	change    chan cluster.Owner
+}
+
+func newFixture(t *testing.T, opts livestate.Options) *fixture {
+	t.Helper()
+	f := &fixture{t: t, drift: make(chan call, 256), change: make(chan cluster.Owner, 256)}
+	f.namespace = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	f.namespace = f.namespace[:min(len(f.namespace), 60)]
+	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
+	c, err := cluster.New(server, cluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.client, err = c.Client(); err != nil {
+		t.Fatal(err)
+	}
+	if f.foreign, err = dynamic.NewForConfig(server); err != nil {
+		t.Fatal(err)
+	}
+	f.start(opts)
+	if _, _, err := f.client.Apply(t.Context(), object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+f.namespace+"}"), false); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// start runs a table and an engine with the fixture's client.
+func (f *fixture) start(opts livestate.Options) {
+	t := f.t
+	opts.Logger = slog.New(slog.DiscardHandler)
+	opts.OnDrift = func(owner cluster.Owner, notices []livestate.Notice) { f.drift <- call{owner, notices} }
+	opts.OnChange = func(owner cluster.Owner) { f.change <- owner }
+	f.table = livestate.New(f.client, opts)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.table.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	f.engine = engine.New(f.table, engine.Options{})
+}
+
+func object(t *testing.T, manifest string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(manifest), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// apply applies a manifest with NS in place of the namespace and waits for the watch.
+func (f *fixture) apply(manifest string) engine.Result {
+	f.t.Helper()
+	return f.applyAs(f.owner, manifest)
+}
+
+func (f *fixture) applyAs(owner cluster.Owner, manifest string) engine.Result {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	var objects []*unstructured.Unstructured
+	for _, m := range strings.Split(strings.ReplaceAll(manifest, "NS", f.namespace), "\n---\n") {
+		objects = append(objects, object(f.t, m))
+	}
+	r, err := f.engine.Apply(ctx, engine.Request{Owner: owner, Client: f.client, Objects: objects})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.table.Synced(ctx); err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+func (f *fixture) ref(apiVersion, kind, name string) cluster.Ref {
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion(apiVersion)
+	u.SetKind(kind)
+	u.SetNamespace(f.namespace)
+	u.SetName(name)
+	return cluster.RefOf(u)
+}
+
+func (f *fixture) resource(r cluster.Ref) dynamic.ResourceInterface {
+	f.t.Helper()
+	m, err := f.client.Cluster().Mapping(r.GVK())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return f.foreign.Resource(m.Resource).Namespace(r.Namespace)
+}
+
+// edit patches an object, or a subresource of it, as another manager.
+func (f *fixture) edit(r cluster.Ref, manager string, kind types.PatchType, patch string, subresource ...string) {
+	f.t.Helper()
+	opts := metav1.PatchOptions{FieldManager: manager}
+	if kind == types.ApplyPatchType {
+		force := true
+		opts.Force = &force
+	}
+	if _, err := f.resource(r).Patch(f.t.Context(), r.Name, kind, []byte(patch), opts, subresource...); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// next returns the first notice about an object.
+func (f *fixture) next(r cluster.Ref) livestate.Notice {
+	f.t.Helper()
+	deadline := time.After(15 * time.Second)
+	for {
+		select {
+		case c := <-f.drift:
+			for _, n := range c.notices {
+				if n.Object.Same(r) {
+					return n
+				}
+			}
+		case <-deadline:
+			f.t.Fatalf("nobody noticed anything about %s", r)
+		}
+	}
+}
