@@ -16,6 +16,7 @@ import (
 	deploynats "github.com/sluice-gitops/sluice/deploy/nats"
 	"github.com/sluice-gitops/sluice/internal/natsserver"
 	"github.com/sluice-gitops/sluice/internal/s3server"
+	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
 // natsUsers are the users of deploy/nats/nats.conf.
@@ -55,6 +56,12 @@ func startGround(ctx context.Context, s settings, log *slog.Logger) (*ground, er
 		return nil, err
 	}
 	return g, nil
+}
+
+// bucket says how to reach the embedded S3 server.
+func (g *ground) bucket(name string) serve.S3 {
+	e := g.s3.Endpoint()
+	return serve.S3{Endpoint: e.Addr, Bucket: name, AccessKey: e.AccessKey, SecretKey: e.SecretKey, Region: e.Region}
 }
 
 func (g *ground) stop(ctx context.Context) error {
