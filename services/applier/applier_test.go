@@ -6,6 +6,11 @@ import "testing"
 // has a namespace of its own.
 func TestApplier(t *testing.T) {
 	w := newWorld(t)
+	t.Run("alone", func(t *testing.T) {
+		for _, c := range aloneCases() {
+			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
+		}
+	})
 	for _, group := range []struct {
 		name  string
 		cases []testCase

@@ -13,6 +13,8 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,6 +29,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/bus/bustest"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/natsserver"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/s3server"
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -43,11 +46,15 @@ const (
 // world is a real API server, bus and bucket, and an applier on them. The tests
 // are the fetcher and the builder.
 type world struct {
+	t     *testing.T // whole run, that what is started for all cases ends with
 	plane *controlplane.ControlPlane
 	client.Client
+	nats  *natsserver.Server
 	bus   *bus.Bus
 	blobs *blob.Store
 	keys  *seal.Keyring
+	// stop ends the applier that newWorld started.
+	stop func()
 }
 
 func newWorld(t *testing.T) *world {
@@ -64,11 +71,12 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{plane: plane, Client: admin, bus: bustest.Run(t), blobs: openBlobs(t)}
+	w := &world{t: t, plane: plane, Client: admin, nats: bustest.Server(t), blobs: openBlobs(t)}
+	w.bus = bustest.Connect(t, w.nats, bus.Config{})
 	if w.keys, err = seal.ParseKeyring(seal.NewKeyringData()); err != nil {
 		t.Fatal(err)
 	}
-	w.start(t, applier.Settings{})
+	w.stop = w.start(applier.Settings{})
 	return w
 }
 
@@ -92,15 +100,17 @@ func openBlobs(t *testing.T) *blob.Store {
 }
 
 // start runs an applier until the test ends or stop is called.
-func (w *world) start(t *testing.T, s applier.Settings) (stop func()) {
+func (w *world) start(s applier.Settings) (stop func()) {
+	t := w.t
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cfg := rest.CopyConfig(w.plane.RESTConfig())
 	cfg.QPS, cfg.UserAgent = -1, userAgent+"/test"
+	b := bustest.Connect(t, w.nats, bus.Config{Name: "applier"}) // a replica has its own
 	done := make(chan error, 1)
 	go func() {
 		done <- applier.Run(ctx, applier.Config{
-			Settings: s, REST: cfg, Bus: w.bus, Blobs: w.blobs, Keys: w.keys, ClusterName: clusterName, Single: true,
+			Settings: s, REST: cfg, Bus: b, Blobs: w.blobs, Keys: w.keys, ClusterName: clusterName, Single: true,
 			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 		})
 	}()
@@ -263,17 +273,21 @@ func (a *app) seal(keys *seal.Keyring, manifests ...string) events.BuildRendered
 
 func (a *app) publish(data events.Data) {
 	a.t.Helper()
+	if err := a.tryPublish(data); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *app) tryPublish(data events.Data) error {
 	log, err := a.bus.Open(a.t.Context(), events.BuildSubject(clusterName, a.key()))
 	if err != nil {
-		a.t.Fatal(err)
+		return err
 	}
 	e, err := events.New("builder", a.key(), data, time.Now())
 	if err != nil {
-		a.t.Fatal(err)
+		return err
 	}
-	if err := log.Append(a.t.Context(), e); err != nil {
-		a.t.Fatal(err)
-	}
+	return log.Append(a.t.Context(), e)
 }
 
 // journal returns the types of what the applier said, oldest first.
@@ -410,4 +424,21 @@ func (a *app) settled() {
 // configMap is a manifest of a ConfigMap in the app's namespace.
 func configMap(name, value string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: NS}\ndata: {v: %q}\n", name, value)
+}
+
+// wipe deletes a stream behind the back of everybody.
+func (w *world) wipe(t *testing.T, stream string) {
+	t.Helper()
+	conn, err := nats.Connect("", nats.InProcessServer(w.nats))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), stream); err != nil {
+		t.Fatal(err)
+	}
 }

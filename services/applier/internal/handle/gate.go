@@ -86,9 +86,7 @@ func (p *pass) pending(ctx context.Context) (bus.Result, error) {
 		return bus.Result{Next: showBuildAfter + time.Second}, nil
 	}
 	if waited >= retryBuild {
-		if err := p.askBuilder(ctx, "overdue"); err != nil {
-			return bus.Result{}, err
-		}
+		p.askBuilder(ctx, "overdue")
 	}
 	next := p.ks.DeepCopy()
 	status.Progress(next, fmt.Sprintf("Waiting for the build of revision %s: %s", p.source.Revision, p.build.Why))
@@ -116,9 +114,7 @@ func (p *pass) refused(ctx context.Context) (bus.Result, error) {
 	if err := p.hold(ctx); err != nil {
 		return bus.Result{}, err
 	}
-	if err := p.askBuilder(ctx, "refused"); err != nil {
-		return bus.Result{}, err
-	}
+	p.askBuilder(ctx, "refused")
 	return p.fail(ctx, status.Attempt{Started: p.started}, status.Failure{
 		Reason:  status.ReasonArtifactFailed,
 		Message: "refused the newest build event, it is not authentic: " + p.build.Why,
@@ -128,9 +124,7 @@ func (p *pass) refused(ctx context.Context) (bus.Result, error) {
 // broken reports a render that cannot be used and asks for it to be built again.
 func (p *pass) broken(ctx context.Context, a status.Attempt, why error) (bus.Result, error) {
 	p.log.Warn("cannot use a render", "revision", a.Revision, "error", why.Error())
-	if err := p.askBuilder(ctx, "render"); err != nil {
-		return bus.Result{}, err
-	}
+	p.askBuilder(ctx, "render")
 	a.RenderID = "" // nothing was reached that could be recorded
 	return p.fail(ctx, a, status.Failure{
 		Reason:  status.ReasonArtifactFailed,
@@ -140,12 +134,13 @@ func (p *pass) broken(ctx context.Context, a status.Attempt, why error) (bus.Res
 
 const retryBroken = 10 * time.Second
 
-func (p *pass) askBuilder(ctx context.Context, reason string) error {
+// askBuilder asks for a build. When the bus does not take it, the next look asks
+// again: what is wrong must reach the status first.
+func (p *pass) askBuilder(ctx context.Context, reason string) {
 	target := bus.Target{Stage: events.StageBuild, Key: p.check.Key, Note: bus.Note{Reason: reason}}
 	if err := p.Bus.Check(ctx, target); err != nil {
-		return fmt.Errorf("ask for a build: %w", err)
+		p.log.Warn("cannot ask for a build", "error", err.Error())
 	}
-	return nil
 }
 
 // dependencies reports what the object waits for; ready is true when nothing.
