@@ -1,0 +1,280 @@
+package deploy_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/sluice-gitops/sluice/deploy/crds"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+const patience = 3 * time.Minute
+
+var deploymentKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
+
+// render runs kustomize over a folder below deploy/, as kubectl apply -k does.
+func render(t *testing.T, folder string) []*unstructured.Unstructured {
+	t.Helper()
+	root, err := harness.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := krusty.MakeDefaultOptions()
+	options.Reorder = krusty.ReorderOptionLegacy
+	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "deploy", folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := built.AsYaml()
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := harness.Objects(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects
+}
+
+// world is a control plane with simulated nodes that nothing is installed on yet.
+func world(t *testing.T) (*controlplane.ControlPlane, *harness.Cluster) {
+	t.Helper()
+	plane := controlplane.StartT(t)
+	cluster, err := harness.Connect(plane.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plane, cluster
+}
+
+func apply(ctx context.Context, t *testing.T, cluster *harness.Cluster, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, o := range objects {
+		if err := cluster.ApplyObject(ctx, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range objects {
+		if o.GetKind() != "CustomResourceDefinition" {
+			continue
+		}
+		if _, err := cluster.WaitFor(ctx, o.GroupVersionKind(), "", o.GetName(), func(u *unstructured.Unstructured) bool {
+			status, _, _ := harness.Condition(u, "Established")
+			return status == "True"
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// available waits until the pods of every Deployment were admitted and run.
+func available(ctx context.Context, t *testing.T, cluster *harness.Cluster, objects []*unstructured.Unstructured) int {
+	t.Helper()
+	count := 0
+	for _, o := range objects {
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		count++
+		if _, err := cluster.WaitFor(ctx, deploymentKind, o.GetNamespace(), o.GetName(), func(u *unstructured.Unstructured) bool {
+			status, _, _ := harness.Condition(u, "Available")
+			return status == "True"
+		}); err != nil {
+			t.Fatalf("the namespace admits no pod of %s, or none runs: %v", o.GetName(), err)
+		}
+	}
+	return count
+}
+
+func TestFourServices(t *testing.T) {
+	_, cluster := world(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	objects := render(t, "kubernetes")
+	apply(ctx, t, cluster, objects)
+	if n := available(ctx, t, cluster, objects); n != 4 {
+		t.Errorf("the base has %d Deployments, want the four services", n)
+	}
+}
+
+func TestEveryDefinitionIsListed(t *testing.T) {
+	documents, err := crds.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if objects := render(t, "crds"); len(objects) != len(documents) {
+		t.Errorf("deploy/crds/kustomization.yaml lists %d definitions, the folder has %d", len(objects), len(documents))
+	}
+}
+
+// The pods ask for nothing that a namespace of the level restricted refuses, write to
+// no file system but their own folders, and leave nothing out that we promise.
+func TestPodsAreRestricted(t *testing.T) {
+	for _, folder := range []string{"kubernetes", "kubernetes/one-process"} {
+		for _, o := range render(t, folder) {
+			if o.GetKind() != "Deployment" {
+				continue
+			}
+			containers, _, err := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range containers {
+				container := c.(map[string]any)
+				readOnly, _, _ := unstructured.NestedBool(container, "securityContext", "readOnlyRootFilesystem")
+				if !readOnly {
+					t.Errorf("%s: the root file system of %s can be written", o.GetName(), o.GetName())
+				}
+				for _, probe := range []string{"livenessProbe", "readinessProbe"} {
+					if container[probe] == nil {
+						t.Errorf("%s has no %s", o.GetName(), probe)
+					}
+				}
+			}
+		}
+	}
+}
+
+// No service but the applier can write anything but its own custom resources'
+// status, its lease and Kubernetes Events; and with components/impersonation not even the applier.
+func TestRightsAreSmall(t *testing.T) {
+	for _, o := range render(t, "kubernetes") {
+		if o.GetKind() != "ClusterRole" {
+			continue
+		}
+		rules, _, err := unstructured.NestedSlice(o.Object, "rules")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rules {
+			rule := r.(map[string]any)
+			for _, verb := range texts(rule["verbs"]) {
+				if problem := excess(texts(rule["apiGroups"]), texts(rule["resources"]), verb); problem != "" {
+					t.Errorf("%s: %s", o.GetName(), problem)
+				}
+			}
+		}
+	}
+	for _, o := range render(t, "kubernetes/impersonated") {
+		if ref, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); ref == "cluster-admin" {
+			t.Errorf("%s still grants cluster-admin", o.GetName())
+		}
+	}
+}
+
+func excess(groups, resources []string, verb string) string {
+	switch {
+	case slices.Contains([]string{"get", "list", "watch"}, verb):
+		return ""
+	case verb == "patch" && strings.HasSuffix(groups[0], ".toolkit.fluxcd.io"):
+		return ""
+	case slices.Equal(resources, []string{"events"}) && (verb == "create" || verb == "patch"):
+		return ""
+	case slices.Equal(resources, []string{"serviceaccounts"}) && verb == "impersonate":
+		return ""
+	}
+	return fmt.Sprintf("may %s %v of %v", verb, resources, groups)
+}
+
+func texts(list any) []string {
+	var out []string
+	items, _ := list.([]any)
+	for _, item := range items {
+		out = append(out, fmt.Sprint(item))
+	}
+	return out
+}
+
+// A push goes live through sluice run that has the rights of its service account and
+// no others.
+func TestOneProcessWithItsOwnRights(t *testing.T) {
+	plane, cluster := world(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	objects := render(t, "kubernetes/one-process")
+	apply(ctx, t, cluster, objects)
+
+	admin, err := harness.NewWorld(ctx, harness.WorldOptions{Kubeconfig: plane.KubeconfigPath, Token: "deploy-test", WithoutSluice: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := admin.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	binary, err := harness.Build(ctx, "cmd/sluice", "sluice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sluice, err := harness.Start(ctx, harness.Config{Binary: binary, Kubeconfig: tokenOf(ctx, t, plane, "sluice"), Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin.OnClose(sluice.Close)
+	admin.Sluice = sluice
+	tenant, err := admin.NewTenant(ctx, "team-a", map[string]string{"app/settings.yaml": settings("one")})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, sluice.Tail())
+	}
+	if err := tenant.Kustomization(ctx, "app", map[string]any{"path": "./app"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tenant.Live(ctx, "app"); err != nil {
+		t.Fatalf("%v\n%s", err, sluice.Tail())
+	}
+	if err := tenant.Push(ctx, map[string]string{"app/settings.yaml": settings("two")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := tenant.Live(ctx, "app"); err != nil {
+		t.Fatalf("%v\n%s", err, sluice.Tail())
+	}
+	if text := sluice.Tail(); strings.Contains(text, "is forbidden") {
+		t.Errorf("a right is missing:\n%s", text)
+	}
+}
+
+func settings(value string) string {
+	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {value: " + value + "}\n"
+}
+
+// tokenOf writes a kubeconfig with a token of a service account of sluice-system.
+func tokenOf(ctx context.Context, t *testing.T, plane *controlplane.ControlPlane, account string) string {
+	t.Helper()
+	admin := plane.RESTConfig()
+	client, err := kubernetes.NewForConfig(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := client.CoreV1().ServiceAccounts(harness.SystemNamespace).
+		CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := api.NewConfig()
+	config.Clusters["c"] = &api.Cluster{Server: admin.Host, CertificateAuthorityData: admin.CAData, CertificateAuthority: admin.CAFile}
+	config.AuthInfos["u"] = &api.AuthInfo{Token: token.Status.Token}
+	config.Contexts["c"] = &api.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "c"
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
