@@ -30,7 +30,7 @@ func TestBadHook(t *testing.T) {
 		logged                        bool
 	}{
 		{"forged", "the signature is made with another token", path, "another", "push", small, http.StatusBadRequest, "signature", true},
-		{"unsigned", "there is no signature", path, "", "push", small, http.StatusBadRequest, "signature", true},
+		{"unsigned", "there is no signature", path, "", "push", small, http.StatusBadRequest, "X-Hub-Signature", true},
 		{"oversized", "the body is larger than 3 MiB", path, world.Token, "push", bytes.Repeat([]byte("x"), 3<<20+1), http.StatusRequestEntityTooLarge, "larger than", true},
 		{"stranger", "no Receiver has this path", path[:len(path)-1] + "x", world.Token, "push", small, http.StatusNotFound, "no receiver", false},
 		{"event", "the Receiver takes pushes only", path, world.Token, "issues", small, http.StatusBadRequest, "issues", true},

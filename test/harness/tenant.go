@@ -79,13 +79,14 @@ func (t *Tenant) Source(ctx context.Context, name string, spec map[string]any) e
 }
 
 // Kustomization applies a Kustomization of the tenant's source; spec adds to and
-// replaces the defaults.
+// replaces the defaults, and a nil leaves one out.
 func (t *Tenant) Kustomization(ctx context.Context, name string, spec map[string]any) error {
 	whole := map[string]any{
 		"interval": "1h", "retryInterval": "5s", "timeout": "1m", "prune": true, "targetNamespace": t.Namespace,
 		"sourceRef": map[string]any{"kind": GitRepositoryKind.Kind, "name": SourceName},
 	}
 	maps.Copy(whole, spec)
+	maps.DeleteFunc(whole, func(_ string, value any) bool { return value == nil })
 	return t.object(ctx, KustomizationKind.GroupVersion().String(), KustomizationKind.Kind, name, whole)
 }
 
@@ -118,8 +119,9 @@ func (t *Tenant) Remove(ctx context.Context, paths ...string) (err error) {
 	return t.Deliver(ctx)
 }
 
-// Deliver sends the hook of the newest commit as a provider does: again and again
-// while nobody answers or the answer is a fault of the server's.
+// Deliver sends the hook of the newest commit until it is taken, as the flux CLI
+// does: again when nobody answers, when the answer is a fault of the server's, and
+// when the receiver is not known yet.
 func (t *Tenant) Deliver(ctx context.Context) error {
 	url := t.Webhook
 	if url == "" {
@@ -130,7 +132,7 @@ func (t *Tenant) Deliver(ctx context.Context) error {
 	err := Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
 		last = PushHook(ctx, url, t.Token, Branch, t.Commit)
 		var refused *HookError
-		if errors.As(last, &refused) && refused.Status < http.StatusInternalServerError {
+		if errors.As(last, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusNotFound {
 			return false, last
 		}
 		return last == nil, nil
