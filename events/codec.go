@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 )
 
 // headerPrefix and contentType are those of the NATS protocol binding for
-// CloudEvents 1.0.2, binary content mode (section 3.1).
+// CloudEvents 1.0.2, binary content mode (section 3.1). NATS headers are case
+// sensitive; in reading their case does not matter.
 const (
 	headerPrefix = "ce-"
 	contentType  = "Content-Type"
@@ -64,49 +67,81 @@ func ToHeaders(e event.Event) (header map[string][]string, payload []byte, err e
 	if err := e.Validate(); err != nil {
 		return nil, nil, fmt.Errorf("encode event %q: %w", e.ID(), err)
 	}
-	header = map[string][]string{contentType: {e.DataContentType()}}
+	header = map[string][]string{}
 	set := func(name, value string) {
 		if value != "" {
-			header[headerPrefix+name] = []string{url.PathEscape(value)}
+			header[name] = []string{percentEncode(value)}
 		}
 	}
-	set("specversion", e.SpecVersion())
-	set("id", e.ID())
-	set("type", e.Type())
-	set("source", e.Source())
-	set("subject", e.Subject())
-	set("dataschema", e.DataSchema())
+	if media := e.DataContentType(); media != "" {
+		if strings.ContainsFunc(media, unicode.IsControl) {
+			return nil, nil, fmt.Errorf("encode event %q: content type %q holds control characters", e.ID(), media)
+		}
+		header[contentType] = []string{media}
+	}
+	set(headerPrefix+"specversion", e.SpecVersion())
+	set(headerPrefix+"id", e.ID())
+	set(headerPrefix+"type", e.Type())
+	set(headerPrefix+"source", e.Source())
+	set(headerPrefix+"subject", e.Subject())
+	set(headerPrefix+"dataschema", e.DataSchema())
 	if !e.Time().IsZero() {
-		set("time", e.Time().UTC().Format(time.RFC3339Nano))
+		set(headerPrefix+"time", e.Time().UTC().Format(time.RFC3339Nano))
 	}
 	for name, value := range e.Extensions() {
-		set(name, fmt.Sprint(value))
+		text, err := types.Format(value)
+		if err != nil {
+			return nil, nil, fmt.Errorf("encode extension %s of event %q: %w", name, e.ID(), err)
+		}
+		set(headerPrefix+name, text)
 	}
 	return header, e.Data(), nil
+}
+
+// percentEncode escapes what may not stand in a header value: the HTTP binding,
+// section 3.1.3.2, names space, double quote, percent and all that is not
+// printable ASCII.
+func percentEncode(value string) string {
+	var b strings.Builder
+	for i := range len(value) {
+		if c := value[i]; c <= ' ' || c > '~' || c == '"' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // FromHeaders reads an event from NATS headers and payload. A message that is no
 // valid CloudEvent is an error; it can never become one by retrying.
 func FromHeaders(header map[string][]string, payload []byte) (event.Event, error) {
 	e := event.New(event.CloudEventsVersionV1)
+	e.SetDataContentType(event.ApplicationJSON)
+	seen := map[string]bool{}
 	for name, values := range header {
-		attribute, ok := strings.CutPrefix(strings.ToLower(name), headerPrefix)
+		attribute, ok := attributeOf(name)
 		if !ok || len(values) == 0 {
 			continue
 		}
-		value, err := url.PathUnescape(values[0])
-		if err != nil {
-			return e, fmt.Errorf("decode event header %s: %w", name, err)
+		if len(values) > 1 || seen[attribute] {
+			return e, fmt.Errorf("decode event: header %s is there more than once", name)
+		}
+		seen[attribute] = true
+		value := values[0]
+		if attribute != "datacontenttype" {
+			var err error
+			if value, err = url.PathUnescape(value); err != nil {
+				return e, fmt.Errorf("decode event header %s: %w", name, err)
+			}
 		}
 		if err := setAttribute(&e, attribute, value); err != nil {
 			return e, err
 		}
 	}
-	media := event.ApplicationJSON
-	if v := header[contentType]; len(v) > 0 && v[0] != "" {
-		media = v[0]
+	if !seen["specversion"] {
+		return e, fmt.Errorf("decode event: header %sspecversion is missing", headerPrefix)
 	}
-	e.SetDataContentType(media)
 	e.DataEncoded = payload
 	if err := e.Validate(); err != nil {
 		return e, fmt.Errorf("decode event %q: %w", e.ID(), err)
@@ -114,8 +149,18 @@ func FromHeaders(header map[string][]string, payload []byte) (event.Event, error
 	return e, nil
 }
 
+// attributeOf returns the attribute that a header carries, and whether it does.
+func attributeOf(header string) (string, bool) {
+	if strings.EqualFold(header, contentType) {
+		return "datacontenttype", true
+	}
+	return strings.CutPrefix(strings.ToLower(header), headerPrefix)
+}
+
 func setAttribute(e *event.Event, name, value string) error {
 	switch name {
+	case "datacontenttype":
+		e.SetDataContentType(value)
 	case "specversion":
 		if value != event.CloudEventsVersionV1 {
 			return fmt.Errorf("decode event: specversion is %q, want %q", value, event.CloudEventsVersionV1)
