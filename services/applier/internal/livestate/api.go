@@ -55,7 +55,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Gather is how long notices are gathered; 20 ms when zero.
 	Gather time.Duration
-	// VerifyDelay is how long notices of kind Verify are gathered; 1 s when zero.
+	// VerifyDelay is how long notices of kind Verify are gathered; 4 s when zero, so
+	// that the second of our own write, in which a dry run proves little, is over.
 	VerifyDelay time.Duration
 	// Corrections is how many notices about one object pass before they are held
 	// back; 60 when zero. One more is earned each CorrectionInterval (10 s when zero).

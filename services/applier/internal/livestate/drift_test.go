@@ -262,6 +262,26 @@ func TestFightIsHeldBackAndSaid(t *testing.T) {
 	}
 }
 
+func TestWhatTheSecondOfOurApplyHides(t *testing.T) {
+	f := newFixture(t, livestate.Options{VerifyDelay: time.Hour})
+	f.apply(web)
+	deployment, settings := f.ref("apps/v1", "Deployment", "web"), f.ref("v1", "ConfigMap", "settings")
+	f.edit(deployment, "controller", merge, `{"status":{"observedGeneration":9}}`, "status")
+	f.silentUntilSentinel(deployment, "apps/v1", "Deployment")
+	f.edit(settings, "tool", merge, `{"data":{"theirs":"x"}}`)
+	f.silentUntilSentinel(settings, "v1", "ConfigMap")
+	doubtful := map[cluster.Ref]bool{}
+	for _, r := range f.table.Dirty(f.owner) {
+		doubtful[r] = true
+	}
+	if doubtful[deployment] {
+		t.Error("a status write right after an apply is noise, and asks for no dry run")
+	}
+	if !doubtful[settings] {
+		t.Error("an event that nothing explains asks for a dry run")
+	}
+}
+
 func TestAwaitTellsOfAnyChange(t *testing.T) {
 	f := newFixture(t, livestate.Options{})
 	f.apply(web)

@@ -62,11 +62,18 @@ type fixture struct {
 
 func newFixture(t *testing.T, opts livestate.Options) *fixture {
 	t.Helper()
+	return newFixtureOn(t, server, opts)
+}
+
+// newFixtureOn talks to the API server by a configuration of its own; edits by
+// others take the direct way.
+func newFixtureOn(t *testing.T, config *rest.Config, opts livestate.Options) *fixture {
+	t.Helper()
 	f := &fixture{t: t, drift: make(chan call, 256), change: make(chan cluster.Owner, 256)}
 	f.namespace = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
 	f.namespace = f.namespace[:min(len(f.namespace), 60)]
 	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
-	c, err := cluster.New(server, cluster.Options{})
+	c, err := cluster.New(config, cluster.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +99,8 @@ func (f *fixture) start(opts livestate.Options) {
 	f.table = livestate.New(f.client, opts)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- f.table.Run(ctx) }()
+	table := f.table
+	go func() { done <- table.Run(ctx) }()
 	t.Cleanup(func() {
 		stop()
 		if err := <-done; err != nil {

@@ -47,7 +47,10 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		t.dirty(r, rec, Absorb)
 	case live.UID != a.slim.UID, live.Own != a.slim.Own, live.OwnTime != a.slim.OwnTime:
 		t.dirty(r, rec, Changed)
-	case live.Rest != a.slim.Rest, live.Generation != a.slim.Generation, t.now().Sub(a.at) < sameSecond:
+	case live.Rest != a.slim.Rest, live.Generation != a.slim.Generation:
+		t.doubt(r, rec)
+	case live.Sub == a.slim.Sub && t.now().Sub(a.at) < sameSecond:
+		// No status write explains the event.
 		t.doubt(r, rec)
 	}
 }

@@ -105,8 +105,7 @@ func TestWatchSurvivesAnOutage(t *testing.T) {
 	through := rest.CopyConfig(server)
 	through.Host = "https://" + p.listener.Addr().String()
 
-	f := newFixture(t, livestate.Options{})
-	f.through(through)
+	f := newFixtureOn(t, through, livestate.Options{})
 	f.apply(web)
 	f.quiet()
 	p.cut()
@@ -142,17 +141,4 @@ func TestWatchSurvivesAnOutage(t *testing.T) {
 	if dirty := f.table.Dirty(f.owner); len(dirty) > 0 {
 		t.Errorf("still dirty: %v", dirty)
 	}
-}
-
-// through makes the fixture's table and engine talk over another address.
-func (f *fixture) through(config *rest.Config) {
-	f.t.Helper()
-	c, err := cluster.New(config, cluster.Options{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if f.client, err = c.Client(); err != nil {
-		f.t.Fatal(err)
-	}
-	f.start(livestate.Options{})
 }

@@ -81,6 +81,8 @@ type Slim struct {
 	OwnTime int64
 	// Rest is a hash of all other entries of the main resource.
 	Rest uint64
+	// Sub is a hash of the entries of subresources, such as status.
+	Sub uint64
 	// Absorb is true when a manager whose fields are taken over wrote the main resource.
 	Absorb bool
 }
@@ -102,10 +104,11 @@ func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: unique.Make(cluster.OwnerOf(m.Labels)).Value(),
 		OptOut: OptOuts(m.Annotations, m.Labels), Generation: m.Generation, Terminating: m.DeletionTimestamp != nil,
 	}
-	var rest []metav1.ManagedFieldsEntry
+	var rest, sub []metav1.ManagedFieldsEntry
 	for _, e := range m.ManagedFields {
 		switch {
 		case e.Subresource != "":
+			sub = append(sub, e)
 		case e.Manager == cluster.Manager && e.Operation == metav1.ManagedFieldsOperationApply:
 			s.Own = h.hash(e.APIVersion, fieldsOf(e))
 			s.OwnTime = unix(e.Time)
@@ -114,11 +117,11 @@ func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 			s.Absorb = s.Absorb || Absorbs(e, h.overrides)
 		}
 	}
-	s.Rest = h.rest(rest)
+	s.Rest, s.Sub = h.entries(rest), h.entries(sub)
 	return s
 }
 
-func (h hasher) rest(entries []metav1.ManagedFieldsEntry) uint64 {
+func (h hasher) entries(entries []metav1.ManagedFieldsEntry) uint64 {
 	slices.SortFunc(entries, func(a, b metav1.ManagedFieldsEntry) int {
 		return cmp.Or(
 			strings.Compare(a.Manager, b.Manager), strings.Compare(string(a.Operation), string(b.Operation)),

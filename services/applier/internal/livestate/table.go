@@ -78,7 +78,7 @@ func New(client *cluster.Client, opts Options) *Table {
 		opts.Logger = slog.Default()
 	}
 	orDefault(&opts.Gather, 20*time.Millisecond)
-	orDefault(&opts.VerifyDelay, time.Second)
+	orDefault(&opts.VerifyDelay, 4*time.Second)
 	orDefault(&opts.CorrectionInterval, 10*time.Second)
 	if opts.Corrections == 0 {
 		opts.Corrections = 60
