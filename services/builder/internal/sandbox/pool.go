@@ -75,6 +75,10 @@ type Pool struct {
 	closed bool
 
 	started atomic.Int64
+	// refills are the starts of children that replace others.
+	refills sync.WaitGroup
+	ctx     context.Context
+	stop    context.CancelFunc
 }
 
 // New returns a pool with one child, which proves that children can be confined
@@ -85,8 +89,10 @@ func New(ctx context.Context, c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{config: c, slots: make(chan struct{}, c.Size)}
+	p.ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	first, err := p.start(ctx)
 	if err != nil {
+		p.stop()
 		return nil, err
 	}
 	p.keep(first)
@@ -149,16 +155,33 @@ func (p *Pool) ask(ctx context.Context, timeout time.Duration, child *process, r
 	}
 	if err != nil {
 		child.end()
+		p.refill()
 		return nil, err
 	}
 	last := len(reply) - 1
 	child.builds++
 	if reply[last] != 0 || child.builds >= p.config.Uses {
 		child.end()
+		p.refill()
 	} else {
 		p.keep(child)
 	}
 	return reply[:last], nil
+}
+
+// refill starts a child in the place of one that ended, beside the caller. When
+// that fails the next request that needs a child says why.
+func (p *Pool) refill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.refills.Go(func() {
+		if child, err := p.start(p.ctx); err == nil {
+			p.keep(child)
+		}
+	})
 }
 
 // Close kills the children that are idle, and the others when they are done.
@@ -167,6 +190,8 @@ func (p *Pool) Close() {
 	idle := p.idle
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
+	p.stop()
+	p.refills.Wait()
 	for _, child := range idle {
 		child.end()
 	}
@@ -195,12 +220,12 @@ func (p *Pool) take(ctx context.Context) (*process, error) {
 
 func (p *Pool) keep(child *process) {
 	p.mu.Lock()
-	closed := p.closed
-	if !closed {
+	full := p.closed || len(p.idle) >= p.config.Size
+	if !full {
 		p.idle = append(p.idle, child)
 	}
 	p.mu.Unlock()
-	if closed {
+	if full {
 		child.end()
 	}
 }
