@@ -41,6 +41,9 @@ type Target struct {
 	Stage events.Stage
 	Key   events.Key
 	Note  Note
+	// After is how much later the check comes, half a second at least; zero means
+	// at once. A later check takes the place of the key's timer.
+	After time.Duration
 }
 
 // Result is what a worker wants done before its check is acknowledged.

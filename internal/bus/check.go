@@ -25,13 +25,27 @@ const (
 
 // Check asks the targets' stages to look at their keys again. A newer check of a
 // key replaces an older one that waits, and follows one that is being worked on.
+// Targets that come later are set after the others are queued.
 func (b *Bus) Check(ctx context.Context, targets ...Target) error {
-	for len(targets) > 0 {
-		n := min(len(targets), checkBatch)
-		if err := b.checkBatch(ctx, targets[:n]); err != nil {
+	var now, later []Target
+	for _, t := range targets {
+		if t.After > 0 {
+			later = append(later, t)
+			continue
+		}
+		now = append(now, t)
+	}
+	for len(now) > 0 {
+		n := min(len(now), checkBatch)
+		if err := b.checkBatch(ctx, now[:n]); err != nil {
 			return err
 		}
-		targets = targets[n:]
+		now = now[n:]
+	}
+	for _, t := range later {
+		if err := b.Wake(ctx, t.Stage, t.Key, time.Now().Add(t.After), t.Note); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -77,6 +77,8 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 		MaxBuild: cfg.Timeout, JitterPercent: cfg.IntervalJitter, Logger: cfg.Logger, Metrics: metrics,
 	})
 
+	planner.Affected = handler.Affected
+
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.Start(groupCtx) })
 	group.Go(func() error { return pool.Warm(groupCtx) })

@@ -27,7 +27,7 @@ func (p *Planner) Events(ctx context.Context, e event.Event, _ string) ([]bus.Ta
 		if err != nil {
 			return nil, err
 		}
-		return targets(items, bus.Note{Reason: "source", Revision: data.Revision}), nil
+		return p.ordered(ctx, data, items), nil
 	case events.TypeHookReceived:
 		data, err := events.Decode[events.HookReceived](e)
 		if err != nil {

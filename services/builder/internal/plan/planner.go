@@ -27,6 +27,10 @@ const (
 
 // Planner sends checks.
 type Planner struct {
+	// Affected says which of the keys' builds may give something else with a new
+	// artifact than with the one before; nil takes all for affected.
+	Affected func(ctx context.Context, changed events.SourceChanged, keys []events.Key) map[events.Key]bool
+
 	bus     *bus.Bus
 	cluster string
 	log     *slog.Logger
