@@ -2,6 +2,7 @@ package bus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -95,7 +96,7 @@ func (g *guard) poke() {
 func (g *guard) verify(ctx context.Context) error {
 	g.verifying.Lock()
 	defer g.verifying.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, g.bus.cfg.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, g.bus.cfg.Timeout+time.Duration(len(g.streams))*deletion)
 	defer cancel()
 	var lost []string
 	for _, def := range g.streams {
@@ -114,7 +115,26 @@ func (g *guard) verify(ctx context.Context) error {
 	return nil
 }
 
+// deletion is how long the server gets to remove the files of a stream that it
+// has stopped to list. It would remove those of a stream of the same name that is
+// created in between, which then takes no message any more.
+const deletion = 500 * time.Millisecond
+
+// await leaves a deletion under way the time to end.
+func (g *guard) await(ctx context.Context, name string) {
+	g.mu.Lock()
+	_, known := g.seen[name]
+	g.mu.Unlock()
+	if !known {
+		return
+	}
+	if _, err := g.bus.js.Stream(ctx, name); errors.Is(err, jetstream.ErrStreamNotFound) {
+		pause(ctx, deletion)
+	}
+}
+
 func (g *guard) look(ctx context.Context, def jetstream.StreamConfig) (identity, error) {
+	g.await(ctx, def.Name)
 	info, err := g.bus.ensureStream(ctx, def)
 	if err != nil {
 		return identity{}, err
