@@ -209,8 +209,6 @@ func TestUsersStayInTheirPlace(t *testing.T) {
 		"$JS.API.STREAM.DELETE.BUILD": "", "$JS.API.STREAM.DELETE.APPLY": "", "$JS.API.CONSUMER.CREATE.EVENTS.other": "",
 		"$JS.API.CONSUMER.DELETE.EVENTS.builder": "",
 	}
-	// What is missing or damaged is asked for again from the stage before.
-	asks := map[string]string{"builder": "sluice.check.fetch.", "applier": "sluice.check.build."}
 	for _, user := range []string{"fetcher", "builder", "applier", "webhook", "audit"} {
 		t.Run(user, func(t *testing.T) {
 			refused := make(chan string, 100)

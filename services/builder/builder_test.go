@@ -207,7 +207,7 @@ func brokenArtifact(t *testing.T, w *world) {
 	a.revision, a.digest = "main@sha1:1", blob.Digest(body)
 	a.moveSource()
 	a.announce()
-	if f := a.failed("missing", "Source is not ready, artifact not found, retrying in 30s"); f.Reason != "ArtifactFailed" {
+	if f := a.failed("missing", "Source is not ready, artifact not found, retrying in 5s"); f.Reason != "ArtifactFailed" {
 		t.Errorf("reason is %s", f.Reason)
 	}
 	a.must(a.blobs.Put(t.Context(), a.artifact(), body, a.digest))

@@ -25,6 +25,9 @@ import (
 // sourceWait is when a source that has no artifact yet is looked at again.
 const sourceWait = 30 * time.Second
 
+// storageWait is when an artifact that storage lost is looked for again.
+const storageWait = 5 * time.Second
+
 // originRevision is the artifact metadata that names the revision in the system
 // the artifact was made from (OCI image spec).
 const originRevision = "org.opencontainers.image.revision"
@@ -73,7 +76,7 @@ func (j *job) run(ctx context.Context) (bus.Result, error) {
 func (j *job) render(ctx context.Context) (bus.Result, error) {
 	tree, err := j.Trees.Open(ctx, j.artifactName(), j.source.Artifact.Digest)
 	if err != nil {
-		return j.failOr(ctx, artifactFailure(err, j.retryInterval()))
+		return j.noArtifact(ctx, err)
 	}
 	defer tree.Release()
 	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
@@ -153,14 +156,30 @@ func (j *job) artifactName() string {
 		hexOf(j.source.Artifact.Digest))
 }
 
+// noteCorrupt asks the fetcher to read the stored artifact through, and to make it
+// again unless it is whole.
+const noteCorrupt = "corrupt"
+
+// noArtifact reports an artifact that cannot be opened. The fetcher, which cannot
+// know that storage lost or damaged it, is told.
+func (j *job) noArtifact(ctx context.Context, err error) (bus.Result, error) {
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
+		target := bus.Target{Stage: events.StageFetch, Key: j.source.Key, Note: bus.Note{Reason: noteCorrupt, Revision: j.source.Artifact.Revision}}
+		if asked := j.Log.Check(ctx, target); asked != nil {
+			return bus.Result{}, fmt.Errorf("ask for the artifact: %w", asked)
+		}
+	}
+	return j.failOr(ctx, artifactFailure(err, j.retryInterval()))
+}
+
 // artifactFailure tells what the user sees of an artifact that cannot be opened.
 func artifactFailure(err error, retry time.Duration) error {
 	f := &failure{reason: fluxmeta.ArtifactFailedReason}
 	switch {
 	case errors.Is(err, blob.ErrNotFound):
-		f.message, f.retry = "Source is not ready, artifact not found, retrying in 30s", sourceWait
+		f.message, f.retry = "Source is not ready, artifact not found, retrying in 5s", storageWait
 	case errors.Is(err, blob.ErrCorrupt):
-		f.message, f.retry = "Source artifact is damaged in storage, retrying in 30s: "+err.Error(), sourceWait
+		f.message, f.retry = "Source artifact is damaged in storage, retrying in 5s: "+err.Error(), storageWait
 	case errors.Is(err, workspace.ErrUnsafe):
 		f.message, f.retry = err.Error(), retry
 	default:
