@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 
@@ -74,8 +75,9 @@ func (r *Readiness) drain() {
 	r.draining = true
 }
 
-// Handler serves /healthz (the process answers), /readyz (its checks pass) and
-// /metrics (Prometheus text).
+// Handler serves /healthz (the process answers), /readyz (its checks pass),
+// /metrics (Prometheus text) and /debug/pprof/ (Go profiles, on the metrics' port as
+// Flux's controllers have them).
 func Handler(ready *Readiness, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -89,6 +91,9 @@ func Handler(ready *Readiness, registry *prometheus.Registry) http.Handler {
 		answer(w, http.StatusOK, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
 }
 
