@@ -64,7 +64,7 @@ func badSources(t *testing.T) []badInput {
 				}
 			}),
 			reason:  "GitOperationFailed",
-			message: []string{"known_hosts", "key"},
+			message: []string{"knownhosts: key is unknown", "'known_hosts' in secretRef has no line for", "add its host key"},
 		},
 		{
 			name: "branch", why: "the branch does not exist",

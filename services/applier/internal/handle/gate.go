@@ -193,6 +193,7 @@ func (p *pass) fail(ctx context.Context, a status.Attempt, f status.Failure, nex
 
 // tellFailure reports a failure whose status is written.
 func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a status.Attempt, f status.Failure, changes []events.Change) error {
+	p.log.WarnContext(ctx, "pass failed", "reason", f.Reason, "error", f.Message, "revision", a.Revision, "stalled", f.Stalled)
 	p.Recorder.Tell(ks, report.Note{
 		Reason: f.Reason, Message: f.Message, Revision: a.Revision, OriginRevision: a.OriginRevision, Warning: true,
 	})

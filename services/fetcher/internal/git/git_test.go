@@ -282,7 +282,7 @@ func TestAuth(t *testing.T) {
 		"ssh without identity":           {open.URL, map[string]string{"known_hosts": "x"}, "'identity' is required"},
 		"ssh without known_hosts":        {open.URL, map[string]string{"identity": string(open.Identity)}, "'known_hosts' is required"},
 		"ssh without a secret":           {open.URL, nil, "'identity' is required"},
-		"ssh with another host's key":    {open.URL, sshData(open, map[string]string{"known_hosts": string(locked.KnownHosts)}), "knownhosts: key is unknown"},
+		"ssh with another host's key":    {open.URL, sshData(open, map[string]string{"known_hosts": string(locked.KnownHosts)}), "in secretRef has no line for"},
 		"ssh with malformed known_hosts": {open.URL, sshData(open, map[string]string{"known_hosts": "a b c d"}), "known_hosts"},
 		"ssh with a key nobody knows":    {open.URL, sshData(open, map[string]string{"identity": string(stranger)}), "unable to authenticate"},
 	} {

@@ -59,10 +59,21 @@ func dialSSH(ctx context.Context, remote Remote, dir string) (_ *sshConn, err er
 	}()
 	secured, channels, requests, err := ssh.NewClientConn(raw, addr, config)
 	if err != nil {
-		return nil, err
+		return nil, explainHostKey(err, addr)
 	}
 	c.client = ssh.NewClient(secured, channels, requests)
 	return c, c.start(u.Path)
+}
+
+// explainHostKey says what to do about a host key that known_hosts does not vouch for.
+func explainHostKey(err error, addr string) error {
+	switch {
+	case knownhosts.IsHostUnknown(err):
+		return fmt.Errorf("%w: 'known_hosts' in secretRef has no line for %s: add its host key", err, addr)
+	case knownhosts.IsHostKeyChanged(err):
+		return fmt.Errorf("%w: 'known_hosts' in secretRef has another key for %s: find out why it changed, then replace it", err, addr)
+	}
+	return err
 }
 
 // orContext prefers the reason why the context ended to the noise of a closed connection.
