@@ -46,7 +46,7 @@ lint: ## golangci-lint and govulncheck over every module
 
 .PHONY: bench
 bench: ## measure (N=300 sets the number of Kustomizations)
-	cd test && go run ./bench
+	cd test && go run ./bench $(if $(N),-n $(N)) $(if $(WRITE),-write)
 
 .PHONY: verify
 verify: ## build and vet each module alone, check that it is tidy, formatted and generated
@@ -62,10 +62,15 @@ binaries: ## static binaries for the images, each module alone, in dist/
 		CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags '$(LDFLAGS)' -o ../../dist/sluice-$$s ./cmd) || exit 1; done
 	@echo "build dist/sluice"; cd cmd/sluice && CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags '$(LDFLAGS)' -o ../../dist/sluice .
 
+# Where systems keep the certificate authorities they trust; the first that is there is used.
+CERTIFICATES := $(firstword $(wildcard $(SSL_CERT_FILE) /etc/ssl/certs/ca-certificates.crt /etc/pki/tls/certs/ca-bundle.crt /etc/ssl/cert.pem))
+
 .PHONY: images
 images: binaries ## container images of the four services and of sluice (needs docker)
-	@for i in sluice $(addprefix sluice-,$(SERVICES)); do \
-		$(DOCKER) build -q --build-arg BINARY=$$i -t $(REPOSITORY)/$${i}:$(TAG) . || exit 1; done
+	rm -rf dist/root && mkdir -p dist/root/tmp dist/root/var/lib/sluice dist/root/etc/ssl/certs
+	cp -L "$(CERTIFICATES)" dist/root/etc/ssl/certs/ca-certificates.crt
+	@for i in sluice $(addprefix sluice-,$(SERVICES)); do echo "image $(REPOSITORY)/$$i:$(TAG)"; \
+		$(DOCKER) build -q --build-arg BINARY=$$i -t $(REPOSITORY)/$$i:$(TAG) . || exit 1; done
 
 .PHONY: compose-test
 compose-test: ## prove docker-compose.yaml with stand-ins of the third-party images (Debian; installs docker if missing)

@@ -8,9 +8,11 @@ import (
 	"strings"
 )
 
-// residentMemory returns the resident memory of a process and its children, in bytes.
+// residentMemory returns what a process and its children hold in memory, in
+// bytes. Pages that several of them share, such as the program's own text, are
+// counted once (proportional set size).
 func residentMemory(pid int) (int64, error) {
-	sum, err := residentOf(pid)
+	sum, err := proportional(pid)
 	if err != nil {
 		return 0, err
 	}
@@ -28,7 +30,7 @@ func residentMemory(pid int) (int64, error) {
 			if err != nil {
 				return 0, fmt.Errorf("read children of process %d: %w", pid, err)
 			}
-			if size, err := residentOf(child); err == nil { // else the child has ended meanwhile
+			if size, err := proportional(child); err == nil { // else the child has ended meanwhile
 				sum += size
 			}
 		}
@@ -36,18 +38,17 @@ func residentMemory(pid int) (int64, error) {
 	return sum, nil
 }
 
-func residentOf(pid int) (int64, error) {
-	body, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+func proportional(pid int) (int64, error) {
+	body, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {
 		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
 	}
-	fields := strings.Fields(string(body))
-	if len(fields) < 2 {
-		return 0, fmt.Errorf("read memory of process %d: %q", pid, body)
+	for line := range strings.Lines(string(body)) {
+		fields := strings.Fields(line)
+		if len(fields) >= 2 && fields[0] == "Pss:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			return kib << 10, err
+		}
 	}
-	pages, err := strconv.ParseInt(fields[1], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("read memory of process %d: %w", pid, err)
-	}
-	return pages * int64(os.Getpagesize()), nil
+	return 0, fmt.Errorf("read memory of process %d: no Pss in smaps_rollup", pid)
 }
