@@ -15,7 +15,7 @@ func SandboxMain() (handled bool) {
 	if !sandbox.Requested(os.Args) {
 		return false
 	}
-	if code := sandbox.Child(build.Prime, build.Work); code != 0 {
+	if code := sandbox.Child(build.Prime, build.NewWork()); code != 0 {
 		os.Exit(code)
 	}
 	return true

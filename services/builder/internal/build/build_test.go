@@ -14,29 +14,39 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
-	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
 func TestMain(m *testing.M) {
 	if sandbox.Requested(os.Args) {
-		os.Exit(sandbox.Child(build.Prime, build.Work))
+		os.Exit(sandbox.Child(build.Prime, build.NewWork()))
 	}
 	os.Exit(m.Run())
 }
 
 // write puts an artifact into folder/name.
-func write(t testing.TB, folder, name string, files map[string]string) *workspace.Tree {
+func write(t testing.TB, folder, name string, files map[string]string) *artifact.Tree {
 	t.Helper()
 	dir := filepath.Join(folder, name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w, err := artifact.Create(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for file, body := range files {
-		full := filepath.Join(dir, file)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(full), 0o755), os.WriteFile(full, []byte(body), 0o644)); err != nil {
+		if err := w.AddFile(file, strings.NewReader(body)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return &workspace.Tree{Dir: dir}
+	tree, err := w.Finish()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree
 }
 
 func newBuilder(t testing.TB, size int) (*build.Builder, *sandbox.Pool, string) {
@@ -163,8 +173,8 @@ func TestOwnSchemaDoesNotReachTheNextBuild(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if pool.Started() != 2 {
-		t.Errorf("%d children, want a new one after the schema", pool.Started())
+	if pool.Started() < 2 {
+		t.Error("a child was used again after it took over a schema")
 	}
 }
 

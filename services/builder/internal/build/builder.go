@@ -10,9 +10,9 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
-	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
 // runner answers requests in a confined process.
@@ -23,7 +23,7 @@ type runner interface {
 // Builder builds in confined processes.
 type Builder struct{ runner runner }
 
-// New returns a Builder on a pool of processes that run Work.
+// New returns a Builder on a pool of processes that run NewWork.
 func New(r runner) *Builder { return &Builder{runner: r} }
 
 // Output is a finished build.
@@ -38,7 +38,7 @@ type Output struct {
 
 // Build builds spec from an artifact. An error that is a *Failure is the user's
 // to fix; any other is worth trying again.
-func (b *Builder) Build(ctx context.Context, tree *workspace.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (Output, error) {
+func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (Output, error) {
 	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Variables: variables})
 	if err != nil {
 		return Output{}, fmt.Errorf("encode build request: %w", err)
@@ -53,6 +53,9 @@ func (b *Builder) Build(ctx context.Context, tree *workspace.Tree, spec *kustomi
 	a, plain, err := decode(body)
 	if err != nil {
 		return Output{}, fmt.Errorf("build: %w", err)
+	}
+	if a.Broken != "" {
+		return Output{}, fmt.Errorf("build: %s", a.Broken)
 	}
 	if a.Failure != nil {
 		return Output{Reads: a.Reads}, a.Failure
@@ -69,7 +72,7 @@ func folder(spec *kustomizev1.KustomizationSpec) string {
 
 // Unchanged says that everything a build looked at is the same in another
 // artifact, so that building that gives the same output.
-func Unchanged(reads []kustomize.Read, tree *workspace.Tree) bool {
+func Unchanged(reads []kustomize.Read, tree *artifact.Tree) bool {
 	for _, r := range reads {
 		if !same(r, tree) {
 			return false
@@ -78,8 +81,8 @@ func Unchanged(reads []kustomize.Read, tree *workspace.Tree) bool {
 	return len(reads) > 0
 }
 
-func same(r kustomize.Read, tree *workspace.Tree) bool {
-	digest, isFile := tree.File(r.Path)
+func same(r kustomize.Read, tree *artifact.Tree) bool {
+	file, isFile := tree.File(r.Path)
 	names, isFolder := tree.Folder(r.Path)
 	switch {
 	case r.Absent:
@@ -87,5 +90,5 @@ func same(r kustomize.Read, tree *workspace.Tree) bool {
 	case r.Dir:
 		return isFolder && (!r.Listed || slices.Equal(r.Names, names))
 	}
-	return isFile && (r.Digest == "" || r.Digest == digest)
+	return isFile && (r.Digest == "" || r.Digest == file.Digest)
 }

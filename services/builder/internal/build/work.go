@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
 )
@@ -24,6 +24,8 @@ type request struct {
 
 // reply is what a child answers, in front of the render.
 type reply struct {
+	// Broken says that the child, not the input, is to blame.
+	Broken  string           `json:"broken,omitempty"`
 	Failure *Failure         `json:"failure,omitempty"`
 	Objects int              `json:"objects"`
 	Reads   []kustomize.Read `json:"reads"`
@@ -32,15 +34,40 @@ type reply struct {
 // Prime prepares a child for its first build.
 func Prime() { kustomize.Prime() }
 
-// Work builds what a request asks for. It runs in a child process; a build that
-// failed or brought its own schema leaves the process spent.
-func Work(body []byte) (answer []byte, spent bool) {
+// NewWork returns the work of a child process: to build what a request asks for.
+// A build that failed or brought its own schema leaves the process spent. The
+// artifact used last stays open.
+func NewWork() func(body []byte) (answer []byte, spent bool) {
+	open := &opened{}
+	return func(body []byte) ([]byte, bool) { return work(open, body) }
+}
+
+// opened is the artifact that a child has open.
+type opened struct{ tree *artifact.Tree }
+
+// get opens the artifact in a folder, unless it is open.
+func (o *opened) get(dir string) (*artifact.Tree, error) {
+	if o.tree != nil && o.tree.Dir == dir {
+		return o.tree, nil
+	}
+	tree, err := artifact.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if o.tree != nil {
+		err = o.tree.Close()
+	}
+	o.tree = tree
+	return tree, err
+}
+
+func work(open *opened, body []byte) (answer []byte, spent bool) {
 	var q request
 	if err := json.Unmarshal(body, &q); err != nil {
 		return encode(reply{Failure: failed(fmt.Errorf("read build request: %w", err))}, nil), true
 	}
-	a, objects, spent := run(q)
-	if a.Failure != nil {
+	a, objects, spent := run(open, q)
+	if a.Failure != nil || a.Broken != "" {
 		return encode(a, nil), true
 	}
 	plain, err := render.Encode(objects)
@@ -52,13 +79,12 @@ func Work(body []byte) (answer []byte, spent bool) {
 	return encode(a, plain), spent
 }
 
-func run(q request) (a reply, objects []render.Object, spent bool) {
-	root, err := os.OpenRoot(q.Dir)
+func run(open *opened, q request) (a reply, objects []render.Object, spent bool) {
+	tree, err := open.get(q.Dir)
 	if err != nil {
-		return reply{Failure: failed(errors.New("open artifact: its folder is gone"))}, nil, true
+		return reply{Broken: "the unpacked artifact cannot be read"}, nil, true
 	}
-	defer root.Close()
-	built, err := kustomize.Build(root, q.Spec)
+	built, err := kustomize.Build(tree, q.Spec)
 	a.Reads, spent = built.Reads, built.OwnSchema
 	if err == nil {
 		err = substitute.Apply(built.Objects, q.Spec.PostBuild, q.Variables)

@@ -4,8 +4,8 @@ import (
 	"context"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
-	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
 // quickArtifact is the size in bytes up to which an artifact is unpacked to find
@@ -37,7 +37,7 @@ func (h *Handler) Affected(ctx context.Context, changed events.SourceChanged, ke
 }
 
 // reads says whether all that the newest build of a key looked at is the same in tree.
-func (m *memory) reads(key events.Key, tree *workspace.Tree) bool {
+func (m *memory) reads(key events.Key, tree *artifact.Tree) bool {
 	m.mu.Lock()
 	r, ok := m.byKey[key]
 	m.mu.Unlock()

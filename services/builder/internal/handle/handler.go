@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
@@ -30,6 +31,7 @@ type (
 		Open(ctx context.Context, subject string) (*bus.Log, error)
 		History(ctx context.Context, subject string) ([]event.Event, error)
 		Forget(ctx context.Context, stage events.Stage, key events.Key) error
+		Check(ctx context.Context, targets ...bus.Target) error
 	}
 	bucket interface {
 		Get(ctx context.Context, name, wantDigest string, limit int64) ([]byte, error)
@@ -43,7 +45,7 @@ type (
 		Open(ctx context.Context, name, digest string) (*workspace.Lease, error)
 	}
 	builder interface {
-		Build(ctx context.Context, tree *workspace.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (build.Output, error)
+		Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (build.Output, error)
 	}
 	keyring interface {
 		Keyring(ctx context.Context) (*seal.Keyring, error)

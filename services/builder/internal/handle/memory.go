@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
-	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
 // memory knows what the newest build of each key looked at in its artifact. It
@@ -43,7 +43,7 @@ func (m *memory) drop(key events.Key) {
 
 // unchanged returns the render that a build of the job would give, if all that
 // the newest build looked at is the same in tree.
-func (m *memory) unchanged(j *job, tree *workspace.Tree) (id string, objects int, ok bool) {
+func (m *memory) unchanged(j *job, tree *artifact.Tree) (id string, objects int, ok bool) {
 	m.mu.Lock()
 	r, ok := m.byKey[j.key]
 	m.mu.Unlock()

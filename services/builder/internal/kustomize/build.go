@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -18,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 )
 
 // ErrPath says that the path of the spec is not a folder of the artifact.
@@ -46,8 +46,8 @@ func Prime() { openapi.Schema() }
 
 // Build runs kustomize on the folder that the spec names. An error names a file
 // by its path in the artifact; it wraps ErrPath when the folder is not there.
-func Build(root *os.Root, spec *kustomizev1.KustomizationSpec) (Result, error) {
-	f := newFiles(root)
+func Build(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (Result, error) {
+	f := newFiles(tree)
 	objects, err := f.build(spec)
 	result := Result{Objects: objects, Reads: f.reads.all(), OwnSchema: f.ownSchema}
 	if err != nil && f.refused != nil {
@@ -64,8 +64,8 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec) ([]render.Object, err
 	if leaves(dir) {
 		return nil, fmt.Errorf("spec.path: path %q leaves the artifact", spec.Path)
 	}
-	info, err := f.stat(dir)
-	if err == nil && !info.IsDir() {
+	folder, err := f.isFolder(dir)
+	if err == nil && !folder {
 		err = fmt.Errorf("%s is a file", dir)
 	}
 	if err != nil {

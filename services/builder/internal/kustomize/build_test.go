@@ -2,8 +2,6 @@ package kustomize_test
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,37 +10,38 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 )
 
 // tree is an artifact: path to content. A content that starts with "-> " is a
-// symbolic link.
+// symbolic link, which artifacts leave out.
 type tree map[string]string
 
-func (files tree) open(t testing.TB) *os.Root {
+func (files tree) open(t testing.TB) *artifact.Tree {
 	t.Helper()
 	dir := t.TempDir()
-	for name, body := range files {
-		full := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		var err error
-		if target, ok := strings.CutPrefix(body, "-> "); ok {
-			err = os.Symlink(target, full)
-		} else {
-			err = os.WriteFile(full, []byte(body), 0o644)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	root, err := os.OpenRoot(dir)
+	w, err := artifact.Create(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = root.Close() })
-	return root
+	for name, body := range files {
+		if strings.HasPrefix(body, "-> ") {
+			continue
+		}
+		if err := w.AddFile(name, strings.NewReader(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := w.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := artifact.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = opened.Close() })
+	return opened
 }
 
 const (
@@ -257,7 +256,7 @@ func TestBuildRefusesAndNamesTheFile(t *testing.T) {
 		{reason: "a generator's file is absolute", files: tree{"kustomization.yaml": kustomization("configMapGenerator:\n- name: x\n  files: [p=/etc/passwd]")},
 			want: []string{"kustomization.yaml: configMapGenerator.files", `"/etc/passwd" leaves the artifact`}},
 		{reason: "a resource is a link out of the artifact", files: tree{"app/kustomization.yaml": kustomization("resources: [link.yaml]"), "app/link.yaml": "-> /etc/passwd"}, spec: "path: app",
-			want: []string{"app/link.yaml", "file does not exist"}},
+			want: []string{"app/link.yaml", "no such file"}},
 		{reason: "a folder is a link out of the artifact", files: tree{"kustomization.yaml": kustomization("resources: [out/hosts.yaml]"), "out": "-> /etc"},
 			want: []string{"out/hosts.yaml"}},
 		{reason: "a nested kustomization leaves", files: tree{"kustomization.yaml": kustomization("resources: [sub]"), "sub/kustomization.yaml": kustomization("resources: [../../x]")},
@@ -320,7 +319,7 @@ func TestBuildRefusesAndNamesTheFile(t *testing.T) {
 			if errors.Is(err, kustomize.ErrPath) != tt.path {
 				t.Errorf("ErrPath: want %v for: %s", tt.path, err)
 			}
-			for _, leak := range []string{root.Name(), "/artifact", "secret"} {
+			for _, leak := range []string{root.Dir, "/artifact", "secret"} {
 				if strings.Contains(err.Error(), leak) {
 					t.Errorf("%q leaks into: %s", leak, err)
 				}

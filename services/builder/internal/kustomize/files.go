@@ -10,9 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 
 	"sigs.k8s.io/kustomize/api/konfig"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 )
 
 // top is where kustomize sees the artifact's root. It is not "/", because then
@@ -23,7 +27,7 @@ var errReadOnly = errors.New("the artifact is read-only")
 
 // files is kustomize's view of an artifact.
 type files struct {
-	root *os.Root
+	tree *artifact.Tree
 	// overlay holds generated files by their path in the artifact.
 	overlay map[string][]byte
 	reads   *recorder
@@ -37,8 +41,8 @@ type files struct {
 	main string
 }
 
-func newFiles(root *os.Root) *files {
-	return &files{root: root, overlay: map[string][]byte{}, reads: newRecorder()}
+func newFiles(tree *artifact.Tree) *files {
+	return &files{tree: tree, overlay: map[string][]byte{}, reads: newRecorder()}
 }
 
 // inside turns a path of kustomize's into one of the artifact.
@@ -60,19 +64,16 @@ func (f *files) refuse(err error) error {
 	return err
 }
 
-// stat says what is at a path of the artifact. Links count as absent: artifacts
-// carry none.
-func (f *files) stat(rel string) (fs.FileInfo, error) {
-	info, err := f.root.Lstat(rel)
-	if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "stat", Path: rel, Err: fs.ErrNotExist}
-	}
-	if err != nil {
+// isFolder says what is at a path of the artifact.
+func (f *files) isFolder(rel string) (bool, error) {
+	_, folder := f.tree.Folder(rel)
+	_, file := f.tree.File(rel)
+	if !folder && !file {
 		f.reads.absent(rel)
-		return nil, plainError(rel, err)
+		return false, &fs.PathError{Op: "read", Path: rel, Err: syscall.ENOENT}
 	}
-	f.reads.seen(rel, info.IsDir())
-	return info, nil
+	f.reads.seen(rel, folder)
+	return folder, nil
 }
 
 // ReadFile reads a file of the artifact, after checking what a kustomization
@@ -98,18 +99,18 @@ func (f *files) ReadFile(name string) ([]byte, error) {
 }
 
 func (f *files) read(rel string) ([]byte, error) {
-	info, err := f.stat(rel)
+	folder, err := f.isFolder(rel)
 	if err != nil {
 		return nil, err
 	}
-	if info.IsDir() {
+	if folder {
 		return nil, fmt.Errorf("read %s: is a directory", rel)
 	}
-	body, err := f.root.ReadFile(rel)
+	body, err := f.tree.Read(rel)
 	if err != nil {
-		return nil, plainError(rel, err)
+		return nil, err
 	}
-	f.reads.file(rel, body)
+	f.reads.file(rel, f.tree)
 	return body, nil
 }
 
@@ -119,8 +120,8 @@ func (f *files) IsDir(name string) bool {
 	if err != nil {
 		return false
 	}
-	info, err := f.stat(rel)
-	return err == nil && info.IsDir()
+	folder, err := f.isFolder(rel)
+	return err == nil && folder
 }
 
 // Exists implements filesys.FileSystem.
@@ -132,7 +133,7 @@ func (f *files) Exists(name string) bool {
 	if _, ok := f.overlay[rel]; ok {
 		return true
 	}
-	_, err = f.stat(rel)
+	_, err = f.isFolder(rel)
 	return err == nil
 }
 
@@ -142,29 +143,18 @@ func (f *files) ReadDir(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := f.list(rel)
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
+	return f.list(rel)
 }
 
-// list returns the files and folders of a folder, in order of their names.
-func (f *files) list(rel string) ([]fs.DirEntry, error) {
-	entries, err := fs.ReadDir(f.root.FS(), rel)
-	if err != nil {
+// list returns the sorted names in a folder.
+func (f *files) list(rel string) ([]string, error) {
+	names, ok := f.tree.Folder(rel)
+	if !ok {
 		f.reads.absent(rel)
-		return nil, plainError(rel, err)
+		return nil, &fs.PathError{Op: "list", Path: rel, Err: syscall.ENOENT}
 	}
-	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool {
-		return !e.IsDir() && !e.Type().IsRegular()
-	})
-	f.reads.listing(rel, entries)
-	return entries, nil
+	f.reads.listing(rel, names)
+	return names, nil
 }
 
 // CleanedAbs implements filesys.FileSystem.
@@ -173,12 +163,12 @@ func (f *files) CleanedAbs(name string) (filesys.ConfirmedDir, string, error) {
 	if err != nil {
 		return "", "", err
 	}
-	info, err := f.stat(rel)
+	folder, err := f.isFolder(rel)
 	if err != nil {
 		return "", "", err
 	}
 	full := path.Join(top, rel)
-	if info.IsDir() {
+	if folder {
 		return filesys.ConfirmedDir(full), "", nil
 	}
 	return filesys.ConfirmedDir(path.Dir(full)), path.Base(full), nil
@@ -190,11 +180,7 @@ func (f *files) Open(name string) (filesys.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.root.Stat(strings.TrimPrefix(path.Clean(name), top+"/"))
-	if err != nil {
-		return nil, plainError(name, err)
-	}
-	return &file{Reader: bytes.NewReader(body), info: info}, nil
+	return &file{Reader: bytes.NewReader(body), name: path.Base(name), size: int64(len(body))}, nil
 }
 
 // Walk implements filesys.FileSystem.
@@ -203,22 +189,23 @@ func (f *files) Walk(name string, visit filepath.WalkFunc) error {
 	if err != nil {
 		return err
 	}
-	info, err := f.stat(rel)
-	if err == nil {
-		err = visit(name, info, nil)
-	}
-	if errors.Is(err, filepath.SkipDir) {
-		return nil
-	}
-	if err != nil || !info.IsDir() {
-		return err
-	}
-	entries, err := f.list(rel)
+	folder, err := f.isFolder(rel)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		if err := f.Walk(path.Join(name, e.Name()), visit); err != nil {
+	err = visit(name, &file{name: path.Base(name), folder: folder}, nil)
+	if errors.Is(err, filepath.SkipDir) {
+		return nil
+	}
+	if err != nil || !folder {
+		return err
+	}
+	names, err := f.list(rel)
+	if err != nil {
+		return err
+	}
+	for _, child := range names {
+		if err := f.Walk(path.Join(name, child), visit); err != nil {
 			return err
 		}
 	}
@@ -263,10 +250,12 @@ func (f *files) RemoveAll(string) error { return errReadOnly }
 // WriteFile implements filesys.FileSystem; it always fails.
 func (f *files) WriteFile(string, []byte) error { return errReadOnly }
 
-// file is an open file of the artifact.
+// file is an open file of the artifact, and what describes one.
 type file struct {
 	*bytes.Reader
-	info fs.FileInfo
+	name   string
+	size   int64
+	folder bool
 }
 
 // Close ends the reading; there is nothing to release.
@@ -276,16 +265,30 @@ func (*file) Close() error { return nil }
 func (*file) Write([]byte) (int, error) { return 0, errReadOnly }
 
 // Stat describes the file.
-func (f *file) Stat() (os.FileInfo, error) { return f.info, nil }
+func (f *file) Stat() (os.FileInfo, error) { return f, nil }
 
-// plainError says what is wrong with a path without the system call's name.
-func plainError(rel string, err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = p.Err
+// Name implements fs.FileInfo.
+func (f *file) Name() string { return f.name }
+
+// Size implements fs.FileInfo.
+func (f *file) Size() int64 { return f.size }
+
+// IsDir implements fs.FileInfo.
+func (f *file) IsDir() bool { return f.folder }
+
+// Mode implements fs.FileInfo.
+func (f *file) Mode() fs.FileMode {
+	if f.folder {
+		return fs.ModeDir | 0o555
 	}
-	return &fs.PathError{Op: "read", Path: rel, Err: err}
+	return 0o444
 }
+
+// ModTime implements fs.FileInfo; artifacts have no times.
+func (*file) ModTime() time.Time { return time.Time{} }
+
+// Sys implements fs.FileInfo.
+func (*file) Sys() any { return nil }
 
 func isKustomizationFile(name string) bool {
 	return slices.Contains(konfig.RecognizedKustomizationFileNames(), path.Base(name))

@@ -2,6 +2,7 @@ package kustomize
 
 import (
 	"path"
+	"slices"
 
 	"sigs.k8s.io/kustomize/api/types"
 )
@@ -23,28 +24,25 @@ func (f *files) generate(dir string) (map[string]any, error) {
 
 func (f *files) collect(dir, rel string, resources *[]any) error {
 	folder := path.Join(dir, rel)
-	listed, err := f.list(folder)
+	names, err := f.list(folder)
 	if err != nil {
 		return err
 	}
-	if rel != "" {
-		for _, e := range listed {
-			if !e.IsDir() && isKustomizationFile(e.Name()) {
-				*resources = append(*resources, rel)
-				return nil
-			}
-		}
+	if rel != "" && slices.ContainsFunc(names, func(name string) bool {
+		return isKustomizationFile(name) && !f.IsDir(path.Join(top, folder, name))
+	}) {
+		*resources = append(*resources, rel)
+		return nil
 	}
-	for _, e := range listed {
-		name := path.Join(rel, e.Name())
-		ext := path.Ext(e.Name())
+	for _, name := range names {
+		ext := path.Ext(name)
 		switch {
-		case e.IsDir():
-			if err := f.collect(dir, name, resources); err != nil {
+		case f.IsDir(path.Join(top, folder, name)):
+			if err := f.collect(dir, path.Join(rel, name), resources); err != nil {
 				return err
 			}
 		case ext == ".yaml" || ext == ".yml":
-			*resources = append(*resources, name)
+			*resources = append(*resources, path.Join(rel, name))
 		}
 	}
 	return nil

@@ -43,8 +43,8 @@ func (f *files) own(dir string) (string, map[string]any, error) {
 	found := ""
 	for _, base := range konfig.RecognizedKustomizationFileNames() {
 		name := path.Join(dir, base)
-		info, err := f.stat(name)
-		if err != nil || info.IsDir() {
+		folder, err := f.isFolder(name)
+		if err != nil || folder {
 			continue
 		}
 		if found != "" {

@@ -1,11 +1,10 @@
 package kustomize
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"io/fs"
 	"maps"
 	"slices"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 )
 
 // Read is one thing that a build looked at. A build of another artifact in which
@@ -45,18 +44,15 @@ func (r *recorder) at(rel string) *Read {
 func (r *recorder) absent(rel string)         { r.at(rel).Absent = true }
 func (r *recorder) seen(rel string, dir bool) { r.at(rel).Dir = dir }
 
-func (r *recorder) file(rel string, body []byte) {
-	sum := sha256.Sum256(body)
-	r.at(rel).Digest = "sha256:" + hex.EncodeToString(sum[:])
+func (r *recorder) file(rel string, tree *artifact.Tree) {
+	file, _ := tree.File(rel)
+	r.at(rel).Digest = file.Digest
 	r.order = append(r.order, rel)
 }
 
-func (r *recorder) listing(rel string, entries []fs.DirEntry) {
+func (r *recorder) listing(rel string, names []string) {
 	e := r.at(rel)
-	e.Dir, e.Listed, e.Names = true, true, nil
-	for _, entry := range entries {
-		e.Names = append(e.Names, entry.Name())
-	}
+	e.Dir, e.Listed, e.Names = true, true, names
 }
 
 func (r *recorder) all() []Read {

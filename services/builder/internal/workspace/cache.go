@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 )
 
 // store is where artifacts come from.
@@ -49,7 +51,7 @@ type Cache struct {
 // entry is an artifact that is being unpacked (ready is open) or was.
 type entry struct {
 	ready chan struct{}
-	tree  *Tree
+	tree  *artifact.Tree
 	err   error
 	users int
 	place *list.Element
@@ -139,7 +141,7 @@ func (c *Cache) fill(e *entry, name, digest, hex string) {
 	close(e.ready)
 }
 
-func (c *Cache) fetch(ctx context.Context, name, digest, dir string) (*Tree, error) {
+func (c *Cache) fetch(ctx context.Context, name, digest, dir string) (*artifact.Tree, error) {
 	body, err := c.store.Reader(ctx, name, digest)
 	if err != nil {
 		return nil, fmt.Errorf("fetch artifact: %w", err)
@@ -148,12 +150,14 @@ func (c *Cache) fetch(ctx context.Context, name, digest, dir string) (*Tree, err
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("unpack artifact: %w", err)
 	}
-	root, err := os.OpenRoot(dir)
+	to, err := artifact.Create(dir)
 	if err != nil {
-		return nil, fmt.Errorf("unpack artifact: %w", err)
+		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	defer root.Close()
-	tree, err := unpack(body, root, c.config.Limits)
+	if err := unpack(body, to, c.config.Limits); err != nil {
+		return nil, errors.Join(err, to.Abort(), os.RemoveAll(dir))
+	}
+	tree, err := to.Finish()
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

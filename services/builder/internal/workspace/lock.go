@@ -21,8 +21,3 @@ func lockFolder(dir string) (*os.File, error) {
 	}
 	return file, nil
 }
-
-// isConflict says that an entry is already there as something else.
-func isConflict(err error) bool {
-	return errors.Is(err, unix.EEXIST) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.EISDIR)
-}

@@ -3,15 +3,13 @@ package workspace
 import (
 	"archive/tar"
 	"compress/gzip"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"path"
 	"strings"
+
+	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 )
 
 // ErrUnsafe says that an archive is not one to unpack: trying again cannot help.
@@ -43,29 +41,27 @@ func (l Limits) withDefaults() Limits {
 // longestName bounds a path in an artifact.
 const longestName = 1024
 
-// unpack writes the archive below root, which is empty, and reads body to its
-// end, where its digest is verified.
-func unpack(body io.Reader, root *os.Root, limits Limits) (*Tree, error) {
-	u := &unpacker{root: root, tree: newTree(root.Name()), limits: limits}
+// unpack adds the archive to an artifact, and reads body to its end, where its
+// digest is verified.
+func unpack(body io.Reader, to *artifact.Writer, limits Limits) error {
+	u := &unpacker{to: to, limits: limits}
 	zipped, err := gzip.NewReader(body)
 	if err != nil {
-		return nil, u.after(body, fmt.Errorf("%w: not gzip: %w", ErrUnsafe, err))
+		return u.after(body, fmt.Errorf("%w: not gzip: %w", ErrUnsafe, err))
 	}
 	if err := u.all(tar.NewReader(zipped)); err != nil {
-		return nil, u.after(body, err)
+		return u.after(body, err)
 	}
 	// What follows the archive counts towards the digest; it is not expanded
 	// without bound.
 	if _, err := io.Copy(io.Discard, body); err != nil {
-		return nil, fmt.Errorf("read artifact: %w", err)
+		return fmt.Errorf("read artifact: %w", err)
 	}
-	u.tree.sort()
-	return u.tree, nil
+	return nil
 }
 
 type unpacker struct {
-	root    *os.Root
-	tree    *Tree
+	to      *artifact.Writer
 	limits  Limits
 	entries int
 }
@@ -103,11 +99,7 @@ func (u *unpacker) one(header *tar.Header, content io.Reader) error {
 	}
 	switch header.Typeflag {
 	case tar.TypeDir:
-		if err := u.folder(name); err != nil {
-			return err
-		}
-		u.tree.addFolder(name)
-		return nil
+		return refused(u.to.AddFolder(name))
 	case tar.TypeReg:
 		return u.file(name, content)
 	}
@@ -126,47 +118,19 @@ func (u *unpacker) name(raw string) (string, error) {
 	return name, nil
 }
 
-func (u *unpacker) folder(name string) error {
-	if err := u.root.MkdirAll(name, 0o755); err != nil {
-		return u.writeError(err)
-	}
-	return nil
-}
-
 func (u *unpacker) file(name string, content io.Reader) error {
-	if err := u.folder(path.Dir(name)); err != nil {
-		return err
-	}
-	file, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
-	if err != nil {
-		return u.writeError(err)
-	}
-	digest := sha256.New()
-	left := u.limits.Bytes - u.tree.Bytes
-	n, err := io.Copy(io.MultiWriter(file, digest), io.LimitReader(content, left+1))
-	u.tree.Bytes += n
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if n > left {
+	left := u.limits.Bytes - u.to.Bytes()
+	err := u.to.AddFile(name, io.LimitReader(content, left+1))
+	if u.to.Bytes() > u.limits.Bytes {
 		return fmt.Errorf("%w: it expands to more than %d bytes", ErrUnsafe, u.limits.Bytes)
 	}
-	if err != nil {
-		return fmt.Errorf("unpack %s: %w", name, err)
-	}
-	u.tree.addFile(name, "sha256:"+hex.EncodeToString(digest.Sum(nil)))
-	return nil
+	return refused(err)
 }
 
-// writeError tells an archive that contradicts itself, such as a file used as a
-// folder, from a disk that fails.
-func (u *unpacker) writeError(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
-		err = fmt.Errorf("%s: %w", p.Path, p.Err)
+// refused tells an archive that contradicts itself from a disk that fails.
+func refused(err error) error {
+	if errors.Is(err, artifact.ErrConflict) {
+		return fmt.Errorf("%w: %w", ErrUnsafe, err)
 	}
-	if isConflict(err) {
-		return fmt.Errorf("%w: two entries are in each other's way: %w", ErrUnsafe, err)
-	}
-	return fmt.Errorf("unpack: %w", err)
+	return err
 }
