@@ -1,8 +1,9 @@
-# One image a program: nothing but a static binary, built before (make images),
-# that runs as a user without a name or rights.
+# One image a program: nothing but a static binary, built before (make images), the
+# certificate authorities of the building machine, and two folders of a user
+# without a name or rights.
 FROM scratch
 ARG BINARY
+COPY --chown=65532:65532 dist/root/ /
 COPY dist/${BINARY} /sluice
-COPY deploy/images/tmp /tmp
 USER 65532:65532
 ENTRYPOINT ["/sluice"]
