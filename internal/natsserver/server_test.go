@@ -96,7 +96,7 @@ func TestBadConfig(t *testing.T) {
 		"no folder":                      {},
 		"a configuration that is broken": {StoreDir: t.TempDir(), ConfigText: "jetstream {"},
 		"a variable that is not set":     {StoreDir: t.TempDir(), ConfigText: "server_name: $SLUICE_NO_SUCH_VARIABLE"},
-		"a folder that cannot be made":   {StoreDir: "/dev/null/nats"},
+		"a folder that cannot be made":   {StoreDir: "/dev/null/nats", StartTimeout: time.Second},
 	} {
 		if s, err := natsserver.Start(t.Context(), cfg); err == nil {
 			s.Stop()
