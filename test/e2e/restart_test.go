@@ -27,15 +27,13 @@ func TestRestart(t *testing.T) {
 	n.quiet()
 	before := n.versions(names)
 
-	world.Sluice.Kill()
-	n.patch(harness.ConfigMapKind, "app-1", `{"data":{"value":"by hand"}}`)
-	n.remove(harness.ConfigMapKind, "app-2")
-	if err := n.Write(within(t, limit), map[string]string{"app-3/settings.yaml": configMap("app-3", "second")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := world.Sluice.Restart(within(t, 2*limit)); err != nil {
-		t.Fatal(err)
-	}
+	n.restart(func() {
+		n.patch(harness.ConfigMapKind, "app-1", `{"data":{"value":"by hand"}}`)
+		n.remove(harness.ConfigMapKind, "app-2")
+		if err := n.Write(within(t, limit), map[string]string{"app-3/settings.yaml": configMap("app-3", "second")}); err != nil {
+			t.Fatal(err)
+		}
+	})
 	n.await(harness.ConfigMapKind, "app-1", holds("value", "first"))
 	n.await(harness.ConfigMapKind, "app-2", holds("value", "first"))
 	n.await(harness.ConfigMapKind, "app-3", holds("value", "second"))

@@ -36,36 +36,53 @@ func TestDamagedArtifact(t *testing.T) {
 	n.witness()
 }
 
-// A damaged render is not applied: it is reported and built again, also when the
-// artifact it is built from is damaged too. Drift that happened meanwhile is reverted then.
+// A damaged render is not applied: it is reported and built again, and the drift
+// that asked for it is reverted then.
 func TestDamagedRender(t *testing.T) {
-	for _, c := range []struct {
-		name, why string
-		damaged   []string
-	}{
-		{"render", "the applier finds it when it opens the render", []string{"renders"}},
-		{"both", "the builder finds the artifact damaged as well", []string{"renders", "artifacts"}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			n := newTenant(t, "damaged-"+c.name, map[string]string{"app/settings.yaml": configMap("app", "good"), "witness/settings.yaml": configMap("witness", "first")})
-			n.app("app", nil)
-			n.app("witness", nil)
-			n.live("app", "witness")
-			world.Sluice.Kill() // what it keeps in memory would hide the damage
-			for _, what := range c.damaged {
-				n.damage(what)
-			}
-			n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
-			if err := world.Sluice.Restart(within(t, 2*limit)); err != nil {
-				t.Fatal(err)
-			}
-			n.awaitWithin(2*limit, harness.ConfigMapKind, "app", holds("value", "good"))
-			n.live("app")
-			seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "missing or damaged", "being built again")
-			seeEvent(t, events.TypeApplyFailed, events.NewKey("Kustomization", n.Namespace, "app"), nil)
-			seeLog(t, n.Namespace, `"app"`, "cannot use a render")
-			n.witness()
-		})
+	n := newTenant(t, "damaged-render", map[string]string{"app/settings.yaml": configMap("app", "good"), "witness/settings.yaml": configMap("witness", "first")})
+	n.app("app", nil)
+	n.app("witness", nil)
+	n.live("app", "witness")
+	n.restart(func() {}) // what it keeps in memory would hide the damage
+	n.live("app", "witness")
+	n.damage("renders/local/kustomization/" + n.Namespace + "/app")
+	n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
+	seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "missing or damaged", "being built again")
+	n.witness()
+	n.await(harness.ConfigMapKind, "app", holds("value", "good"))
+	n.live("app")
+	seeEvent(t, events.TypeApplyFailed, events.NewKey("Kustomization", n.Namespace, "app"), nil)
+	seeLog(t, n.Namespace, `"app"`, "cannot use a render")
+}
+
+// When everything in the bucket is damaged and nobody remembers it, renders are
+// built again from artifacts that are fetched again.
+func TestDamagedBucket(t *testing.T) {
+	n := newTenant(t, "damaged-bucket", map[string]string{"app/settings.yaml": configMap("app", "good")})
+	n.app("app", nil)
+	n.live("app")
+	n.restart(func() {
+		n.damage("renders")
+		n.damage("artifacts")
+		n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
+	})
+	n.await(harness.ConfigMapKind, "app", holds("value", "good"))
+	n.live("app")
+	n.artifact()
+	seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "damaged")
+	seeLog(t, n.Namespace, `"app"`, "is corrupt")
+	n.push(map[string]string{"app/settings.yaml": configMap("app", "better")})
+	n.await(harness.ConfigMapKind, "app", holds("value", "better"))
+	n.live("app")
+}
+
+// restart kills sluice, does something while it is away and starts it again.
+func (n tenant) restart(meanwhile func()) {
+	n.t.Helper()
+	world.Sluice.Kill()
+	meanwhile()
+	if err := world.Sluice.Restart(within(n.t, 2*limit)); err != nil {
+		n.t.Fatal(err)
 	}
 }
 
