@@ -21,7 +21,7 @@ func (s *Store) Get(ctx context.Context, name, wantDigest string, limit int64) (
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it was only read
 	if object.Size > limit {
 		return nil, fmt.Errorf("object %q has %d bytes, at most %d allowed: %w", name, object.Size, limit, ErrTooLarge)
 	}

@@ -51,7 +51,10 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, fmt.Errorf("open S3 client for %s: %w", c.Endpoint, err)
 	}
 	s := &Store{client: client, bucket: c.Bucket, region: c.region()}
-	return s, s.EnsureBucket(ctx)
+	if err := s.EnsureBucket(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // EnsureBucket creates the bucket unless it exists. Credentials that may use

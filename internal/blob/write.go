@@ -120,7 +120,7 @@ func (s *Store) verify(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer body.Close()
+	defer func() { _ = body.Close() }() // it was only read
 	if _, err := io.Copy(io.Discard, body); err != nil {
 		return "", fmt.Errorf("verify object %q: %w", name, err)
 	}

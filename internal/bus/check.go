@@ -71,7 +71,7 @@ func (b *Bus) checkBatch(ctx context.Context, targets []Target) error {
 		case <-ctx.Done():
 			return fmt.Errorf("queue check of %s: %w", targets[i].Key, ctx.Err())
 		case <-ack.Ok():
-		case <-ack.Err():
+		case <-ack.Err(): //nolint:errcheck // whatever it was, it is tried
 			// Once more on its own, which also brings a missing stream back.
 			if err := b.checkOne(ctx, targets[i]); err != nil {
 				return err

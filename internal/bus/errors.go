@@ -46,6 +46,7 @@ func isConflict(err error) bool {
 	switch api.ErrorCode {
 	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant, codeDuplicateInProcess:
 		return true
+	default:
+		return false
 	}
-	return false
 }

@@ -151,7 +151,8 @@ func (w *work) settle(ctx context.Context, c Check, m *delivery, result Result, 
 		_ = m.nakIn(firstBusy)
 		return outcomeBack, false, nil
 	case err == nil:
-		outcome, done, failure = w.succeed(ctx, c, m, result)
+		outcome = outcomeDone
+		done, failure = w.succeed(ctx, c, m, result)
 	case isPermanent(err):
 		outcome, failure = outcomeDead, w.bus.bury(ctx, events.DeadSubject(w.stage, c.Key), m, err)
 		if failure == nil {
@@ -177,20 +178,20 @@ func (w *work) settle(ctx context.Context, c Check, m *delivery, result Result, 
 
 // succeed sets or removes the key's timer. A wait too short for a timer is a
 // delayed redelivery of the same check.
-func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result) (string, bool, error) {
+func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result) (bool, error) {
 	if err := w.forgetRetries(ctx, c.Key, m); err != nil {
-		return outcomeDone, false, err
+		return false, err
 	}
 	switch {
 	case result.Next == Never:
-		return outcomeDone, true, w.bus.StopTimer(ctx, w.stage, c.Key)
+		return true, w.bus.StopTimer(ctx, w.stage, c.Key)
 	case result.Next > 0 && result.Next < shortestTimer:
-		return outcomeDone, false, m.nakIn(result.Next)
+		return false, m.nakIn(result.Next)
 	case result.Next > 0:
 		at := time.Now().Add(result.Next)
-		return outcomeDone, true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: "timer"}, 0)
+		return true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: "timer"}, 0)
 	}
-	return outcomeDone, true, nil
+	return true, nil
 }
 
 // retry sets the key's retry timer. Attempts travel with the retry, so that

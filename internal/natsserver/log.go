@@ -10,19 +10,31 @@ import (
 type quietLogger struct{ log *slog.Logger }
 
 // Noticef implements server.Logger.
-func (l *quietLogger) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Noticef(format string, v ...any) {
+	l.log.Debug("nats server", "said", fmt.Sprintf(format, v...))
+}
 
 // Warnf implements server.Logger.
-func (l *quietLogger) Warnf(format string, v ...any) { l.log.Warn(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Warnf(format string, v ...any) {
+	l.log.Warn("nats server", "said", fmt.Sprintf(format, v...))
+}
 
 // Errorf implements server.Logger.
-func (l *quietLogger) Errorf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Errorf(format string, v ...any) {
+	l.log.Error("nats server", "said", fmt.Sprintf(format, v...))
+}
 
 // Fatalf implements server.Logger. The server returns an error besides.
-func (l *quietLogger) Fatalf(format string, v ...any) { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Fatalf(format string, v ...any) {
+	l.log.Error("nats server", "said", fmt.Sprintf(format, v...))
+}
 
 // Debugf implements server.Logger.
-func (l *quietLogger) Debugf(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Debugf(format string, v ...any) {
+	l.log.Debug("nats server", "said", fmt.Sprintf(format, v...))
+}
 
 // Tracef implements server.Logger.
-func (l *quietLogger) Tracef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
+func (l *quietLogger) Tracef(format string, v ...any) {
+	l.log.Debug("nats server", "said", fmt.Sprintf(format, v...))
+}

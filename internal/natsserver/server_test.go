@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/natsserver"
 )
 
-func start(t *testing.T, ctx context.Context, cfg natsserver.Config) *natsserver.Server {
+func start(ctx context.Context, t *testing.T, cfg natsserver.Config) *natsserver.Server {
 	t.Helper()
 	cfg.Logger = slog.New(slog.NewTextHandler(t.Output(), nil))
 	s, err := natsserver.Start(ctx, cfg)
@@ -38,7 +38,7 @@ func stream(t *testing.T, s *natsserver.Server, opts ...nats.Option) (jetstream.
 
 func TestFilesOutliveTheServer(t *testing.T) {
 	dir := t.TempDir()
-	first := start(t, context.Background(), natsserver.Config{StoreDir: dir})
+	first := start(context.Background(), t, natsserver.Config{StoreDir: dir})
 	if first.URL() != "" {
 		t.Errorf("without a port the server listens on %s", first.URL())
 	}
@@ -53,7 +53,7 @@ func TestFilesOutliveTheServer(t *testing.T) {
 	first.Stop()
 	first.Stop() // twice does no harm
 
-	second := start(t, context.Background(), natsserver.Config{StoreDir: dir, Port: -1})
+	second := start(context.Background(), t, natsserver.Config{StoreDir: dir, Port: -1})
 	js, _ = stream(t, second)
 	s, err := js.Stream(t.Context(), "S")
 	if err != nil {
@@ -67,7 +67,7 @@ func TestFilesOutliveTheServer(t *testing.T) {
 
 func TestStopsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	s := start(t, ctx, natsserver.Config{StoreDir: t.TempDir(), Port: -1})
+	s := start(ctx, t, natsserver.Config{StoreDir: t.TempDir(), Port: -1})
 	closed := make(chan struct{})
 	stream(t, s, nats.NoReconnect(), nats.ClosedHandler(func(*nats.Conn) { close(closed) }))
 	cancel()
@@ -79,7 +79,7 @@ func TestStopsWithItsContext(t *testing.T) {
 }
 
 func TestUser(t *testing.T) {
-	s := start(t, t.Context(), natsserver.Config{StoreDir: t.TempDir(), Port: -1, User: "sluice", Password: "right"})
+	s := start(t.Context(), t, natsserver.Config{StoreDir: t.TempDir(), Port: -1, User: "sluice", Password: "right"})
 	stream(t, s, nats.UserInfo("sluice", "right"))
 	if nc, err := nats.Connect(s.URL(), nats.UserInfo("sluice", "wrong")); err == nil {
 		nc.Close()

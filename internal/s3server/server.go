@@ -103,7 +103,10 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 		defer cancel()
 		s.err = embedgw.RunVersityGW(ctx, store, gateway)
 	}()
-	return s, s.await(listening)
+	if err := s.await(listening); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // await waits for the listener and stops a server that does not come up.
@@ -200,7 +203,7 @@ func (c Config) endpoint() (Endpoint, error) {
 	}
 	// The gateway wants a port and opens the listener itself, so ask the
 	// system for a free one first.
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return e, fmt.Errorf("find a free port for the S3 server: %w", err)
 	}

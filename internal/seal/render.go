@@ -115,8 +115,7 @@ func compress(plain []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare compression: %w", err)
 	}
-	defer w.Close()
-	return w.EncodeAll(plain, nil), nil
+	return w.EncodeAll(plain, nil), nil // EncodeAll alone starts nothing that Close would end
 }
 
 // expand is bounded: a holder of the key is trusted to seal, not to exhaust

@@ -130,7 +130,7 @@ func TestMovedRender(t *testing.T) {
 func TestIncompleteIdentity(t *testing.T) {
 	k := keyring(t, seal.NewKeyringData())
 	id, out := sealed(t, k, []byte("x"))
-	for name, clear := range map[string]func(*seal.Identity){
+	for name, blank := range map[string]func(*seal.Identity){
 		"cluster":   func(id *seal.Identity) { id.Cluster = "" },
 		"kind":      func(id *seal.Identity) { id.Kind = "" },
 		"namespace": func(id *seal.Identity) { id.Namespace = "" },
@@ -138,7 +138,7 @@ func TestIncompleteIdentity(t *testing.T) {
 		"uid":       func(id *seal.Identity) { id.UID = "" },
 	} {
 		who := subject()
-		clear(&who)
+		blank(&who)
 		_, err := k.Seal(who, id, []byte("x"))
 		wantErr(t, "seal without "+name, err, seal.ErrIdentity)
 		_, err = k.Open(who, id, out)
@@ -329,14 +329,14 @@ func TestHead(t *testing.T) {
 
 func TestHeadRefusesWhatItCannotBeCheckedBy(t *testing.T) {
 	k := keyring(t, seal.NewKeyringData())
-	for name, clear := range map[string]func(*seal.Head){
+	for name, blank := range map[string]func(*seal.Head){
 		"revision":      func(h *seal.Head) { h.Revision = "" },
 		"source digest": func(h *seal.Head) { h.SourceDigest = "" },
 		"spec digest":   func(h *seal.Head) { h.SpecDigest = "" },
 		"render id":     func(h *seal.Head) { h.RenderID = "" },
 	} {
 		h := head(k)
-		clear(&h)
+		blank(&h)
 		if _, err := k.SignHead(h); err == nil {
 			t.Errorf("signed without %s", name)
 		}

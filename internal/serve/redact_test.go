@@ -68,7 +68,7 @@ func TestRedactError(t *testing.T) {
 	if serve.RedactError(nil) != nil {
 		t.Error("nil became an error")
 	}
-	if err := errors.New("clean"); serve.RedactError(err) != err {
+	if err := errors.New("clean"); !errors.Is(serve.RedactError(err), err) {
 		t.Error("a clean error was wrapped")
 	}
 	dirty := &fs.PathError{Op: "open", Path: "https://u:p4ss@h/x", Err: fs.ErrNotExist}
