@@ -29,6 +29,7 @@ func TestBuilder(t *testing.T) {
 	stop()
 	onlyReads(t, w, began)
 	t.Run("sources of other namespaces are refused when told so", func(t *testing.T) { crossNamespace(t, w) })
+	t.Run("a sweep removes orphans and finds lost renders", func(t *testing.T) { swept(t, w) })
 	t.Run("it waits for its keys", func(t *testing.T) { waitsForKeys(t, w) })
 	t.Run("two replicas", func(t *testing.T) { twoReplicas(t, w) })
 }
@@ -433,6 +434,32 @@ func wiped(t *testing.T, w *world) {
 			t.Errorf("got %v", a.value(d, "k"))
 		}
 	}
+}
+
+func swept(t *testing.T, w *world) {
+	defer w.start(func(c *builder.Config) { c.SweepEvery = 100 * time.Millisecond })()
+	a := w.newApp(t, nil)
+	a.push("main@sha1:1", files("one"))
+	d := a.rendered("first revision")
+	orphan := "renders/local/kustomization/ghost/app/1234"
+	a.must(a.blobs.Put(t.Context(), orphan, []byte("x"), blob.Digest([]byte("x"))))
+	young := "renders/local/kustomization/ghost/app/5678"
+	a.must(a.blobs.Put(t.Context(), young, []byte("x"), blob.Digest([]byte("x"))))
+	a.age(orphan, 2*time.Hour)
+	a.age(d.Render, 2*time.Hour)
+	a.until("the orphan is gone", func() error {
+		if _, err := a.blobs.Stat(t.Context(), orphan); !errors.Is(err, blob.ErrNotFound) {
+			return fmt.Errorf("the orphan is there: %w", err)
+		}
+		return nil
+	})
+	for _, name := range []string{young, d.Render} {
+		if _, err := a.blobs.Stat(t.Context(), name); err != nil {
+			t.Errorf("%s was removed: %v", name, err)
+		}
+	}
+	a.must(a.blobs.Delete(t.Context(), d.Render))
+	a.unchanged("the lost render is back")
 }
 
 func waitsForKeys(t *testing.T, w *world) {

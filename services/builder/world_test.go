@@ -387,6 +387,13 @@ func (a *app) damage(name string) error {
 	return errors.Join(err, file.Close())
 }
 
+// age makes an object older than it is.
+func (a *app) age(name string, by time.Duration) {
+	a.t.Helper()
+	then := time.Now().Add(-by)
+	a.must(os.Chtimes(filepath.Join(a.folder, "data", "sluice", name), then, then))
+}
+
 func (a *app) value(d events.BuildRendered, field string) any {
 	a.t.Helper()
 	for _, o := range a.open(d) {

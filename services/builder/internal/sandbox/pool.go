@@ -77,8 +77,6 @@ type Pool struct {
 	started atomic.Int64
 	// refills are the starts of children that replace others.
 	refills sync.WaitGroup
-	ctx     context.Context
-	stop    context.CancelFunc
 }
 
 // New returns a pool with one child, which proves that children can be confined
@@ -89,10 +87,8 @@ func New(ctx context.Context, c Config) (*Pool, error) {
 		return nil, err
 	}
 	p := &Pool{config: c, slots: make(chan struct{}, c.Size)}
-	p.ctx, p.stop = context.WithCancel(context.WithoutCancel(ctx))
 	first, err := p.start(ctx)
 	if err != nil {
-		p.stop()
 		return nil, err
 	}
 	p.keep(first)
@@ -178,7 +174,7 @@ func (p *Pool) refill() {
 		return
 	}
 	p.refills.Go(func() {
-		if child, err := p.start(p.ctx); err == nil {
+		if child, err := p.start(context.Background()); err == nil {
 			p.keep(child)
 		}
 	})
@@ -190,7 +186,6 @@ func (p *Pool) Close() {
 	idle := p.idle
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
-	p.stop()
 	p.refills.Wait()
 	for _, child := range idle {
 		child.end()

@@ -208,7 +208,7 @@ func TestBadWorkIsKilledAndOthersGoOn(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
-			p, _ := newPool(t, sandbox.Config{Size: 2, Memory: 64 << 20})
+			p, _ := newPool(t, sandbox.Config{Size: 2, Memory: 256 << 20})
 			bad := make(chan error, 1)
 			go func() {
 				_, err := p.Do(context.Background(), tt.timeout, []byte(tt.request))
