@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,7 +51,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	}
 	defer func() { err = errors.Join(err, trees.Close(), remove()) }()
 	pool, err := sandbox.New(ctx, sandbox.Config{
-		Folder: trees.Folder(), Size: cfg.Concurrency, Memory: cfg.Memory, Log: cfg.Logger,
+		Folder: trees.Folder(), Size: parallel(cfg.Concurrency), Memory: cfg.Memory, Log: cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -85,6 +86,10 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	group.Go(func() error { return work(groupCtx, cfg, m, planner, handler, ring, state) })
 	return group.Wait()
 }
+
+// parallel is how many builds run at once: they only compute, so more than a few
+// beyond the processors would cost memory and win nothing.
+func parallel(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)+2) }
 
 // work takes checks once there is something to work with.
 func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner, handler *handle.Handler, ring *keys.Keys, state *state) error {

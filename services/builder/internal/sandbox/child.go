@@ -61,6 +61,7 @@ func serve(in io.Reader, out io.Writer, prime func(), work Work) error {
 		h.Error = err.Error()
 	} else {
 		prime()
+		debug.FreeOSMemory() // what only the start needed, in every child
 	}
 	body, err := json.Marshal(h)
 	if err != nil {
@@ -111,6 +112,6 @@ func answer(in io.Reader, out io.Writer, work Work) error {
 // builds are short and the schema that stays is large, and eager close to it.
 func limitMemory(limit int64) {
 	runtime.GOMAXPROCS(2)
-	debug.SetGCPercent(400)
+	debug.SetGCPercent(200)
 	debug.SetMemoryLimit(limit)
 }

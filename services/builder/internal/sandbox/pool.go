@@ -25,8 +25,12 @@ var (
 type Config struct {
 	// Folder is what children can read.
 	Folder string
-	// Size is how many requests run at once; 4 when zero.
+	// Size is how many requests run at once, and how many idle children are kept;
+	// 4 when zero. A request that runs for longer than Slow does not count, so that
+	// a few endless ones do not hold up the others.
 	Size int
+	// Slow is 2 seconds when zero.
+	Slow time.Duration
 	// Memory bounds a child's heap in bytes; 512 MiB when zero.
 	Memory int64
 	// Uses is how many requests a child answers before it is replaced; 2,000
@@ -41,6 +45,9 @@ type Config struct {
 func (c Config) withDefaults() (Config, error) {
 	if c.Size <= 0 {
 		c.Size = 4
+	}
+	if c.Slow <= 0 {
+		c.Slow = 2 * time.Second
 	}
 	if c.Memory <= 0 {
 		c.Memory = 512 << 20
@@ -124,7 +131,9 @@ func (p *Pool) Do(ctx context.Context, timeout time.Duration, request []byte) ([
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
-	defer func() { <-p.slots }()
+	release := sync.OnceFunc(func() { <-p.slots })
+	defer release()
+	defer time.AfterFunc(p.config.Slow, release).Stop()
 	child, err := p.take(ctx)
 	if err != nil {
 		return nil, err

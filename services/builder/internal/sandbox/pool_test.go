@@ -260,6 +260,23 @@ func TestChildrenAreReplaced(t *testing.T) {
 	})
 }
 
+func TestSlowWorkDoesNotHoldUpOthers(t *testing.T) {
+	p, _ := newPool(t, sandbox.Config{Size: 1, Slow: 50 * time.Millisecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	slow := make(chan error, 1)
+	go func() {
+		_, err := p.Do(ctx, time.Minute, []byte("loop"))
+		slow <- err
+	}()
+	for range 3 {
+		do(t, p, "threads 1")
+	}
+	cancel()
+	if err := <-slow; !errors.Is(err, context.Canceled) {
+		t.Errorf("the slow request ended with %v", err)
+	}
+}
+
 func TestEndedContextKillsWork(t *testing.T) {
 	p, _ := newPool(t, sandbox.Config{Size: 1})
 	pid, err := strconv.Atoi(do(t, p, "pid"))

@@ -125,7 +125,7 @@ func (p *process) crash() error {
 	text := p.printed.String()
 	switch {
 	case strings.Contains(text, "out of memory"), strings.Contains(text, "annot allocate memory"),
-		strings.Contains(text, "failed to allocate"), // the race detector, in tests
+		strings.Contains(text, "failed to allocate"),               // the race detector, in tests
 		strings.Contains(text, "Resource temporarily unavailable"): // no memory for a thread's stack
 		return ErrMemory
 	case strings.Contains(text, "stack overflow"), strings.Contains(text, "stack exceeds"):
