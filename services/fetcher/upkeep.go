@@ -26,7 +26,7 @@ func (s *service) every(ctx context.Context, interval time.Duration, what string
 		case <-ticker.C:
 		}
 		if err := do(ctx); err != nil && ctx.Err() == nil {
-			s.Logger.Error("cannot "+what, "error", err)
+			s.Logger.Error("upkeep failed", "of", what, "error", err)
 		}
 	}
 }

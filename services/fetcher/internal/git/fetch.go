@@ -117,7 +117,7 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 	if err != nil {
 		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
 	}
-	defer res.Close()
+	defer func() { _ = res.Close() }() // it was only read
 	if err := m.keepPack(ctx, demultiplex(req, res), l.client.config.MaxPackBytes, len(req.Haves) > 0); err != nil {
 		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
 	}

@@ -138,7 +138,7 @@ func (c *httpConn) authorize(req *http.Request) {
 }
 
 func (c *httpConn) advertised(ctx context.Context) (*packp.AdvRefs, error) {
-	res, err := c.do(ctx, http.MethodGet, infoRefs+"?service="+service, nil, "application/x-"+service+"-advertisement")
+	res, err := c.do(ctx, http.MethodGet, infoRefs+"?service="+service, nil, "application/x-"+service+"-advertisement") //nolint:bodyclose // drain closes it
 	if err != nil {
 		return nil, fmt.Errorf("unable to list remote: %w", err)
 	}
@@ -159,11 +159,16 @@ func (c *httpConn) upload(ctx context.Context, req *packp.UploadPackRequest) (*p
 	if err := encodeUpload(&body, req); err != nil {
 		return nil, err
 	}
-	res, err := c.do(ctx, http.MethodPost, "/"+service, &body, "application/x-"+service+"-result")
+	res, err := c.do(ctx, http.MethodPost, "/"+service, &body, "application/x-"+service+"-result") //nolint:bodyclose // the response that is returned closes it
 	if err != nil {
 		return nil, err
 	}
-	return decodeUpload(res.Body, req)
+	pack, err := decodeUpload(res.Body, req)
+	if err != nil {
+		drain(res.Body)
+		return nil, err
+	}
+	return pack, nil
 }
 
 func (c *httpConn) do(ctx context.Context, method, path string, body io.Reader, accept string) (*http.Response, error) {

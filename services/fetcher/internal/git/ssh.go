@@ -62,7 +62,10 @@ func dialSSH(ctx context.Context, remote Remote, dir string) (_ *sshConn, err er
 		return nil, explainHostKey(err, addr)
 	}
 	c.client = ssh.NewClient(secured, channels, requests)
-	return c, c.start(u.Path)
+	if err := c.start(u.Path); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // explainHostKey says what to do about a host key that known_hosts does not vouch for.
@@ -131,7 +134,7 @@ func (a Auth) knownHosts(dir string) (*knownhosts.HostKeyDB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read 'known_hosts': %w", err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // scratch is emptied at the next start too
 	_, err = f.Write(a.KnownHosts)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("read 'known_hosts': %w", err)

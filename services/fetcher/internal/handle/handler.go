@@ -184,7 +184,7 @@ func (h *Handler) next(interval time.Duration) time.Duration {
 		return bus.Never
 	}
 	spread := float64(max(h.config.JitterPercent, 0)) / 100
-	factor := 1 + spread*(2*rand.Float64()-1)
+	factor := 1 + spread*(2*rand.Float64()-1) //nolint:gosec // spreads load, guards nothing
 	return max(time.Second, time.Duration(float64(interval)*factor))
 }
 

@@ -93,7 +93,7 @@ func (p *pass) fetch(ctx context.Context) *failure {
 	if err != nil {
 		return fetchFailed(ctx, err)
 	}
-	defer listing.Close()
+	defer func() { _ = listing.Close() }() // it was only read
 	target, err := listing.Resolve(ctx, reference(p.obj.Spec.Reference))
 	if err != nil {
 		return fetchFailed(ctx, err)

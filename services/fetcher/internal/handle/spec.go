@@ -22,7 +22,8 @@ const defaultTimeout = 60 * time.Second
 // unsupported names the first field that asks for what is not served. A field is
 // never ignored: what it asks for may be what makes the source safe to use.
 func unsupported(spec sourcev1.GitRepositorySpec) *failure {
-	field, reason := "", reasonUnsupported
+	var field string
+	reason := reasonUnsupported
 	switch {
 	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric:
 		field, reason = fmt.Sprintf("spec.provider %q", spec.Provider), sourcev1.InvalidProviderConfigurationReason
