@@ -46,7 +46,7 @@ func (d *docker) install(ctx context.Context) error {
 
 // start finds a daemon or starts one.
 func (d *docker) start(ctx context.Context) error {
-	d.env = []string{"DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME=sluice-test"}
+	d.env = []string{"DOCKER_BUILDKIT=0", "COMPOSE_PROJECT_NAME=sluice-test", "COMPOSE_FILE=docker-compose.yaml:test/compose/standin.yaml"}
 	d.compose = []string{"docker-compose"}
 	if _, err := d.run(ctx, "docker", "compose", "version"); err == nil {
 		d.compose = []string{"docker", "compose"}
