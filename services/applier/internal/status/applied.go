@@ -19,7 +19,9 @@ func Ready(ks *kustomizev1.Kustomization) bool {
 
 // LastGood returns the newest render that was applied completely, healthy or
 // not, with the revision it came from: what the cluster is held at when the
-// newest build is broken. It is "" when there is none.
+// newest build is broken. It is "" when there is none. An attempt that never ended
+// counts, because its applier died and the cluster may have all of it: to hold an
+// older render would take the cluster back.
 func LastGood(ks *kustomizev1.Kustomization) (renderID, revision string) {
 	if h := lastGood(ks); h != nil {
 		return RenderID(h.Digest), h.Metadata[metadataRevision]
@@ -30,7 +32,7 @@ func LastGood(ks *kustomizev1.Kustomization) (renderID, revision string) {
 func lastGood(ks *kustomizev1.Kustomization) *fluxmeta.Snapshot {
 	for _, h := range ks.Status.History {
 		switch h.LastReconciledStatus {
-		case ReasonSucceeded, ReasonHealthFailed, ReasonPruneFailed:
+		case ReasonSucceeded, ReasonHealthFailed, ReasonPruneFailed, kube.ReasonProgressing:
 			if RenderID(h.Digest) != "" {
 				return &h
 			}

@@ -81,8 +81,10 @@ func Progress(ks *kustomizev1.Kustomization, message string) {
 }
 
 // Claim marks the attempt as begun: it is what an applier writes before it
-// touches anything else.
+// touches anything else. The history remembers the attempt until it ends, so that
+// what it did is not taken for drift should its applier die.
 func Claim(ks *kustomizev1.Kustomization, a Attempt) {
+	record(ks, a, kube.ReasonProgressing, a.Started)
 	Progress(ks, fmt.Sprintf("Detecting drift for revision %s with a timeout of %s", a.Revision, ks.GetTimeout()))
 	ks.Status.LastAttemptedRevision = a.Revision
 }

@@ -1,9 +1,11 @@
 package status
 
 import (
+	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -89,9 +91,20 @@ func record(ks *kustomizev1.Kustomization, a Attempt, reason string, now time.Ti
 	if !a.Started.IsZero() {
 		took = now.Sub(a.Started).Round(time.Millisecond)
 	}
+	if reason != kube.ReasonProgressing {
+		endAttempts(ks, a, reason)
+	}
 	good := lastGood(ks)
 	ks.Status.History.Upsert(Digest(a.RenderID), now, took, reason, metadata)
 	if good != nil && lastGood(ks) == nil {
 		ks.Status.History[len(ks.Status.History)-1] = *good // failures must not push it out
 	}
+}
+
+// endAttempts removes from the history that attempts are under way: the one that
+// ended now, and with its success all that never ended.
+func endAttempts(ks *kustomizev1.Kustomization, a Attempt, reason string) {
+	ks.Status.History = slices.DeleteFunc(ks.Status.History, func(h fluxmeta.Snapshot) bool {
+		return h.LastReconciledStatus == kube.ReasonProgressing && (h.Digest == Digest(a.RenderID) || reason == ReasonSucceeded)
+	})
 }

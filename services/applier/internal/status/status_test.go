@@ -6,6 +6,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -69,6 +70,44 @@ func TestLastGoodSurvivesFailures(t *testing.T) {
 	}
 }
 
+func TestLastGoodIsWhatWasBegunLast(t *testing.T) {
+	old, newer := Attempt{Revision: "r1", RenderID: "old"}, Attempt{Revision: "r2", RenderID: "newer"}
+	for _, c := range []struct {
+		reason string
+		do     func(*kustomizev1.Kustomization)
+		want   string
+	}{
+		{"an attempt whose applier died may have been applied", func(*kustomizev1.Kustomization) {}, "newer"},
+		{"a failed build changes nothing about that", func(k *kustomizev1.Kustomization) {
+			Fail(k, Attempt{Revision: "r3"}, Failure{Reason: "BuildFailed"}, time.Unix(3, 0))
+		}, "newer"},
+		{"nor does a render after it that could not be applied", func(k *kustomizev1.Kustomization) {
+			third := Attempt{Revision: "r3", RenderID: "third", Started: time.Unix(3, 0)}
+			Claim(k, third)
+			Fail(k, third, Failure{Reason: ReasonFailed}, time.Unix(4, 0))
+		}, "newer"},
+		{"an attempt that failed is over", func(k *kustomizev1.Kustomization) {
+			Fail(k, newer, Failure{Reason: ReasonFailed}, time.Unix(3, 0))
+		}, "old"},
+		{"one that succeeded is good, and ends all others", func(k *kustomizev1.Kustomization) {
+			Succeed(k, Attempt{Revision: "r3", RenderID: "third"}, "", time.Unix(3, 0))
+			for _, h := range k.Status.History {
+				if h.LastReconciledStatus == kube.ReasonProgressing {
+					t.Errorf("the history still tells of an attempt under way: %+v", h)
+				}
+			}
+		}, "third"},
+	} {
+		k := object()
+		Succeed(k, old, "", time.Unix(1, 0))
+		Claim(k, newer)
+		c.do(k)
+		if id, _ := LastGood(k); id != c.want {
+			t.Errorf("%s: last good is %q, want %q", c.reason, id, c.want)
+		}
+	}
+}
+
 func TestDone(t *testing.T) {
 	a := Attempt{Revision: "r", RenderID: "id"}
 	for _, c := range []struct {
@@ -106,15 +145,16 @@ func TestRetryDue(t *testing.T) {
 }
 
 func TestRenewMovesAnEqualClaim(t *testing.T) {
-	a := Attempt{Revision: "r", RenderID: "id"}
-	k := object()
-	Claim(k, a)
-	next := k.DeepCopy()
-	Claim(next, a)
-	Renew(k, next, time.Now())
-	before := meta.FindStatusCondition(k.Status.Conditions, kube.ConditionReconciling).LastTransitionTime
-	after := meta.FindStatusCondition(next.Status.Conditions, kube.ConditionReconciling).LastTransitionTime
-	if before.Unix() == after.Unix() {
-		t.Error("an equal claim would not be written, and fence nobody off")
+	for reason, a := range map[string]Attempt{
+		"the same render again": {Revision: "r", RenderID: "id"}, "no render, so nothing in the history": {Revision: "r"},
+	} {
+		k := object()
+		Claim(k, a)
+		next := k.DeepCopy()
+		Claim(next, a)
+		Renew(k, next, time.Now())
+		if equality.Semantic.DeepEqual(k.Status, next.Status) {
+			t.Errorf("%s: an equal claim would not be written, and fence nobody off", reason)
+		}
 	}
 }
