@@ -101,7 +101,7 @@ func openBlobs(t testing.TB, dir string) *blob.Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(server.Stop(context.Background()), os.Chdir(before)); err != nil { // the server changes it
+		if err := errors.Join(server.Stop(context.Background()), os.Chdir(before)); err != nil { //nolint:usetesting // the server changes it, and t.Chdir forbids parallel tests
 			t.Errorf("stop S3 server: %v", err)
 		}
 	})

@@ -27,7 +27,7 @@ type Writer struct {
 
 // Create begins an artifact in an empty folder.
 func Create(dir string) (*Writer, error) {
-	file, err := os.OpenFile(filepath.Join(dir, dataName), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	file, err := os.OpenFile(filepath.Join(dir, dataName), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create artifact: %w", err)
 	}
@@ -83,7 +83,7 @@ func (w *Writer) Finish() (*Tree, error) {
 	}
 	body, err := json.Marshal(index{Files: w.tree.files, Folders: slices.Sorted(maps.Keys(w.tree.folders))})
 	if err == nil {
-		err = os.WriteFile(filepath.Join(w.tree.Dir, indexName), body, 0o644)
+		err = os.WriteFile(filepath.Join(w.tree.Dir, indexName), body, 0o600)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finish artifact: %w", err)

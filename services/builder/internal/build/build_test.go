@@ -106,26 +106,26 @@ func TestBuildFailuresNameReasonAndFile(t *testing.T) {
 		reason string
 		files  map[string]string
 		spec   kustomizev1.KustomizationSpec
-		want   build.Failure
+		want   build.InputError
 	}{
 		{"a folder that is not there", map[string]string{"a.yaml": config("a", "1")}, kustomizev1.KustomizationSpec{Path: "./gone"},
-			build.Failure{Reason: "ArtifactFailed", Message: "kustomization path not found: stat gone"}},
+			build.InputError{Reason: "ArtifactFailed", Message: "kustomization path not found: stat gone"}},
 		{"invalid YAML", map[string]string{"app/bad.yaml": "a: b: c"}, kustomizev1.KustomizationSpec{},
-			build.Failure{Reason: "BuildFailed", Message: "in File: app/bad.yaml"}},
+			build.InputError{Reason: "BuildFailed", Message: "in File: app/bad.yaml"}},
 		{"a variable without value", map[string]string{"app/a.yaml": config("a", "${no}")}, kustomizev1.KustomizationSpec{PostBuild: &kustomizev1.PostBuild{SubstituteStrategy: "Always"}},
-			build.Failure{Reason: "BuildFailed", Message: "post build failed for 'ConfigMap.v1.[noGrp]/a' from app/a.yaml"}},
+			build.InputError{Reason: "BuildFailed", Message: "post build failed for 'ConfigMap.v1.[noGrp]/a' from app/a.yaml"}},
 		{"a Secret that is still encrypted", map[string]string{"s.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: n}\nsops: {mac: x}\n"}, kustomizev1.KustomizationSpec{},
-			build.Failure{Reason: "ReconciliationFailed", Message: "Secret/n/s is SOPS encrypted"}},
+			build.InputError{Reason: "ReconciliationFailed", Message: "Secret/n/s is SOPS encrypted"}},
 		{"a remote base behind an address that is not recognised as one", map[string]string{"kustomization.yaml": "resources: ['example.com/org/repo']"}, kustomizev1.KustomizationSpec{},
-			build.Failure{Reason: "BuildFailed", Message: "kustomize build failed: "}},
+			build.InputError{Reason: "BuildFailed", Message: "kustomize build failed: "}},
 		{"a schema from the network", map[string]string{"kustomization.yaml": "resources: []\nopenapi: {path: 'HTTP://127.0.0.1:1/x'}"}, kustomizev1.KustomizationSpec{},
-			build.Failure{Reason: "BuildFailed", Message: "kustomization.yaml: openapi.path"}},
+			build.InputError{Reason: "BuildFailed", Message: "kustomization.yaml: openapi.path"}},
 	}
 	for i, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			tree := write(t, folder, fmt.Sprint(i), tt.files)
 			_, err := b.Build(t.Context(), tree, &tt.spec, nil, time.Minute)
-			var got *build.Failure
+			var got *build.InputError
 			if !errors.As(err, &got) {
 				t.Fatalf("got %v", err)
 			}
@@ -151,7 +151,7 @@ func TestEndlessBuildIsKilledAndOthersGoOn(t *testing.T) {
 	var wait sync.WaitGroup
 	wait.Go(func() {
 		_, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Path: "big"}, nil, time.Second)
-		var f *build.Failure
+		var f *build.InputError
 		if !errors.As(err, &f) || f.Message != "kustomize build failed: the build of big took too long and was killed after 1s" {
 			t.Errorf("got %v", err)
 		}

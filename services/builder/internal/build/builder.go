@@ -36,7 +36,7 @@ type Output struct {
 	Reads []kustomize.Read
 }
 
-// Build builds spec from an artifact. An error that is a *Failure is the user's
+// Build builds spec from an artifact. An error that is a *InputError is the user's
 // to fix; any other is worth trying again.
 func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (Output, error) {
 	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Variables: variables})
@@ -46,7 +46,7 @@ func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomiz
 	body, err = b.runner.Do(ctx, timeout, body)
 	switch {
 	case errors.Is(err, sandbox.ErrTimeout), errors.Is(err, sandbox.ErrMemory), errors.Is(err, sandbox.ErrCrash):
-		return Output{}, &Failure{Reason: ReasonBuild, Message: fmt.Sprintf("kustomize build failed: the build of %s %s", folder(spec), err)}
+		return Output{}, &InputError{Reason: ReasonBuild, Message: fmt.Sprintf("kustomize build failed: the build of %s %s", folder(spec), err)}
 	case err != nil:
 		return Output{}, fmt.Errorf("build: %w", err)
 	}

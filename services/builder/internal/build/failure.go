@@ -16,8 +16,9 @@ const (
 	reasonReconcile = fluxmeta.ReconciliationFailedReason
 )
 
-// Failure is a build that the user's input is to blame for.
-type Failure struct {
+// InputError is a build that failed for what is in the spec or the artifact: its
+// author can help, trying again cannot.
+type InputError struct {
 	// Reason of the object's Ready condition.
 	Reason string `json:"reason"`
 	// Message names file or field and what is wrong.
@@ -25,16 +26,16 @@ type Failure struct {
 }
 
 // Error implements error.
-func (f *Failure) Error() string { return f.Message }
+func (f *InputError) Error() string { return f.Message }
 
 // failed gives an error the reason that Flux gives it.
-func failed(err error) *Failure {
-	var f *Failure
+func failed(err error) *InputError {
+	var f *InputError
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.Is(err, kustomize.ErrPath):
-		return &Failure{Reason: ReasonArtifact, Message: err.Error()}
+		return &InputError{Reason: ReasonArtifact, Message: err.Error()}
 	}
-	return &Failure{Reason: ReasonBuild, Message: err.Error()}
+	return &InputError{Reason: ReasonBuild, Message: err.Error()}
 }

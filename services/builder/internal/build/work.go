@@ -26,7 +26,7 @@ type request struct {
 type reply struct {
 	// Broken says that the child, not the input, is to blame.
 	Broken  string           `json:"broken,omitempty"`
-	Failure *Failure         `json:"failure,omitempty"`
+	Failure *InputError      `json:"failure,omitempty"`
 	Objects int              `json:"objects"`
 	Reads   []kustomize.Read `json:"reads"`
 }
@@ -105,7 +105,7 @@ func run(open *opened, q request) (a reply, objects []render.Object, spent bool)
 func readable(objects []render.Object) error {
 	for _, o := range objects {
 		if _, ok := o.Object["sops"]; ok && o.GetKind() == "Secret" {
-			return &Failure{Reason: reasonReconcile, Message: fmt.Sprintf(
+			return &InputError{Reason: reasonReconcile, Message: fmt.Sprintf(
 				"%s/%s/%s is SOPS encrypted, configuring decryption is required for this secret to be reconciled",
 				o.GetKind(), o.GetNamespace(), o.GetName())}
 		}

@@ -3,7 +3,6 @@ package handle
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"time"
 
@@ -94,7 +93,7 @@ func New(p Parts, c Config) *Handler {
 		c.MaxBuild = 5 * time.Minute
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Handler{Parts: p, config: c, memory: newMemory()}
 }

@@ -136,7 +136,7 @@ func (j *job) refusal() *failure {
 func (j *job) inputs(ctx context.Context) error {
 	sources, err := j.Objects.Variables(ctx, j.ks)
 	if errors.Is(err, objects.ErrVariables) {
-		return &build.Failure{Reason: build.ReasonBuild, Message: err.Error()}
+		return &build.InputError{Reason: build.ReasonBuild, Message: err.Error()}
 	}
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func (j *job) failOr(ctx context.Context, err error) (bus.Result, error) {
 	if errors.As(err, &f) {
 		return j.fail(ctx, *f)
 	}
-	var b *build.Failure
+	var b *build.InputError
 	if errors.As(err, &b) {
 		return j.fail(ctx, failure{reason: b.Reason, message: b.Message, retry: j.retryInterval()})
 	}
@@ -101,7 +101,7 @@ func (j *job) succeed(ctx context.Context, id string, objects int, how string) (
 		return bus.Result{}, err
 	}
 	j.config.Metrics.count(outcome+"_"+how, took)
-	j.config.Logger.Info("build "+outcome, j.attrs("render_id", id[:12], "objects", objects, "how", how, "duration_ms", took.Milliseconds())...)
+	j.config.Logger.Info("build published", j.attrs("outcome", outcome, "render_id", id[:12], "objects", objects, "how", how, "duration_ms", took.Milliseconds())...)
 	if j.newest != nil && !unchanged {
 		if err := j.tidy(ctx, id); err != nil {
 			j.config.Logger.Warn("old renders stay until the next sweep", j.attrs("err", err)...)

@@ -15,7 +15,7 @@ import (
 )
 
 // SecretName is the Secret of the runtime namespace that holds the keyring.
-const SecretName = "sluice-keys"
+const SecretName = "sluice-keys" //nolint:gosec // the name of an object
 
 // fresh is for how long a keyring that was read is used: a new key is in use by
 // then, and appliers look for keys they do not know at once.

@@ -3,7 +3,6 @@ package plan
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -43,7 +42,7 @@ type Planner struct {
 // New returns a Planner for the builds of a cluster; a nil log drops.
 func New(b *bus.Bus, cluster string, log *slog.Logger) *Planner {
 	if log == nil {
-		log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		log = slog.New(slog.DiscardHandler)
 	}
 	return &Planner{bus: b, cluster: cluster, log: log, watched: map[string]bool{}}
 }

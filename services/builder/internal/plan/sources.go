@@ -65,7 +65,7 @@ func (s *sourceWatch) watch(ctx context.Context, kind string) error {
 	if _, err := s.manager.GetCache().GetInformer(ctx, object); err != nil {
 		return err
 	}
-	err = s.controller.Watch(source.TypedKind(s.manager.GetCache(), client.Object(object),
+	err = s.controller.Watch(source.TypedKind(s.manager.GetCache(), object,
 		enqueue(kind, fallback), predicate.TypedFuncs[client.Object]{UpdateFunc: moved}))
 	if err != nil {
 		return err

@@ -159,8 +159,7 @@ func (p *Planner) builtFrom(ctx context.Context, key events.Key, source objects.
 		return false, nil
 	}
 	var input events.BuildInput
-	if err := e.DataAs(&input); err != nil {
-		return false, nil // no event of ours: a build replaces it
-	}
-	return input.Revision == source.Artifact.Revision && input.SourceDigest == source.Artifact.Digest, nil
+	// What cannot be read is no event of ours, and of no artifact: a build replaces it.
+	readable := e.DataAs(&input) == nil
+	return readable && input.Revision == source.Artifact.Revision && input.SourceDigest == source.Artifact.Digest, nil
 }

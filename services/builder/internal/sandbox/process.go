@@ -28,7 +28,7 @@ type process struct {
 // start starts a child and waits until it is confined and primed.
 func start(ctx context.Context, c Config) (*process, error) {
 	p := &process{printed: &head{}, gone: make(chan struct{})}
-	cmd := exec.Command(c.Command[0], c.Command[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), c.Command[0], c.Command[1:]...)
 	cmd.Env, cmd.Dir, cmd.Stderr = []string{}, c.Folder, p.printed
 	dieWithParent(cmd)
 	in, err := cmd.StdinPipe()

@@ -99,14 +99,14 @@ func (c *Cache) Open(ctx context.Context, name, digest string) (*Lease, error) {
 	select {
 	case <-e.ready:
 	case <-ctx.Done():
-		c.leave(digest, e)
+		c.leave(e)
 		return nil, context.Cause(ctx)
 	}
 	if e.err != nil {
-		c.leave(digest, e)
+		c.leave(e)
 		return nil, e.err
 	}
-	return newLease(e.tree, func() { c.leave(digest, e) }), nil
+	return newLease(e.tree, func() { c.leave(e) }), nil
 }
 
 // join counts the caller as a user of an entry, which it begins if needed.
@@ -165,7 +165,7 @@ func (c *Cache) fetch(ctx context.Context, name, digest, dir string) (*artifact.
 }
 
 // leave counts a user off.
-func (c *Cache) leave(digest string, e *entry) {
+func (c *Cache) leave(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e.users--
