@@ -204,6 +204,7 @@ func texts(list any) []string {
 // A push goes live through sluice run that has the rights of its service account and
 // no others.
 func TestOneProcessWithItsOwnRights(t *testing.T) {
+	dir := t.TempDir() // before the cleanups that still need what is in it
 	plane, cluster := world(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -223,7 +224,7 @@ func TestOneProcessWithItsOwnRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sluice, err := harness.Start(ctx, harness.Config{Binary: binary, Kubeconfig: tokenOf(ctx, t, plane, "sluice"), Dir: t.TempDir()})
+	sluice, err := harness.Start(ctx, harness.Config{Binary: binary, Kubeconfig: tokenOf(ctx, t, plane, "sluice"), Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
