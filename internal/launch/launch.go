@@ -9,10 +9,13 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
 	"go.opentelemetry.io/otel/trace"
 	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -106,6 +109,9 @@ func Prepare(ctx context.Context, program string, settings serve.Settings) (Env,
 		return env, nil, err
 	}
 	env.Log = log
+	// The libraries that log by themselves do so here, too.
+	ctrl.SetLogger(logr.FromSlogHandler(log.Handler()))
+	klog.SetSlogLogger(log)
 	telemetry, err := serve.StartTelemetry(ctx, program, Version, env.Registry)
 	if err != nil {
 		return env, nil, err

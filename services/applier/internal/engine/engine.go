@@ -169,6 +169,7 @@ func (c *call) look(i *item) {
 		if !c.req.Verify {
 			i.settle(Unchanged, "")
 		}
+	case livestate.Unknown, livestate.Dirty, livestate.Doubtful: // a dry run or a write decides
 	}
 }
 
@@ -206,5 +207,6 @@ func (c *call) each(ctx context.Context, items []*item, work func(context.Contex
 			run(&others, n)
 		}
 	}
-	return errors.Join(append(errs, others.Wait(), starters.Wait())...)
+	ended := errors.Join(others.Wait(), starters.Wait())
+	return errors.Join(errors.Join(errs...), ended)
 }

@@ -47,6 +47,7 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 		return p.buildFailed(ctx)
 	case desired.Refused:
 		return p.refused(ctx)
+	case desired.Rendered:
 	}
 	p.patience.forget(p.check.Key)
 	return p.settle(ctx)

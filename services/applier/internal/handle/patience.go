@@ -45,5 +45,5 @@ func jitter(interval time.Duration, share float64) time.Duration {
 	if share == 0 {
 		share = 0.05
 	}
-	return interval + time.Duration((rand.Float64()*2-1)*share*float64(interval))
+	return interval + time.Duration((rand.Float64()*2-1)*share*float64(interval)) //nolint:gosec // spreads load, guards nothing
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // SecretName is the Secret's name.
-const SecretName = "sluice-keys"
+const SecretName = "sluice-keys" //nolint:gosec // a name, no secret
 
 // Ring is a keyring that is read again when a key id is not in it.
 type Ring struct {

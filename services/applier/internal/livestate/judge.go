@@ -8,9 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
-// sameSecond is how close to our own write an event must be for the entry's time,
+// closeWrite is how close to our own write an event must be for the entry's time,
 // which has whole seconds, to tell nothing. It allows for clocks that differ a little.
-const sameSecond = 2 * time.Second
+const closeWrite = 2 * time.Second
 
 // observe takes what the watch showed of an object.
 func (t *Table) observe(r cluster.Ref, rec *record, live Slim) {
@@ -49,7 +49,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		t.dirty(r, rec, Changed)
 	case live.Rest != a.slim.Rest, live.Generation != a.slim.Generation:
 		t.doubt(r, rec)
-	case live.Sub == a.slim.Sub && t.now().Sub(a.at) < sameSecond:
+	case live.Sub == a.slim.Sub && t.now().Sub(a.at) < closeWrite:
 		// No status write explains the event.
 		t.doubt(r, rec)
 	}

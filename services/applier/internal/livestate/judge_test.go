@@ -75,7 +75,7 @@ func TestAbsorbs(t *testing.T) {
 		{"a controller", "kube-controller-manager", update, data, "", false},
 		{"Flux's own preserved manager", "flux-client-side-apply", apply, data, "", false},
 	} {
-		e := metav1.ManagedFieldsEntry{Manager: tt.manager, Operation: tt.operation, Subresource: tt.sub, FieldsV1: &metav1.FieldsV1{Raw: []byte(tt.fields)}}
+		e := metav1.ManagedFieldsEntry{Manager: tt.manager, Operation: tt.operation, Subresource: tt.sub, FieldsV1: metav1.NewFieldsV1(tt.fields)}
 		if got := Absorbs(e, []string{"legacy-"}); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.why, got, tt.want)
 		}

@@ -154,7 +154,7 @@ func fieldsOf(e metav1.ManagedFieldsEntry) []byte {
 	if e.FieldsV1 == nil {
 		return nil
 	}
-	return e.FieldsV1.Raw
+	return e.FieldsV1.GetRawBytes()
 }
 
 func unix(t *metav1.Time) int64 {

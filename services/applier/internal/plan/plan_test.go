@@ -47,7 +47,9 @@ func TestUpdates(t *testing.T) {
 
 func TestFanOut(t *testing.T) {
 	key := events.NewKey("Kustomization", "ns", "app")
-	target := func(note bus.Note) []bus.Target { return []bus.Target{{Stage: events.StageApply, Key: key, Note: note}} }
+	target := func(note bus.Note) []bus.Target {
+		return []bus.Target{{Stage: events.StageApply, Key: key, Note: note}}
+	}
 	built := events.BuildUnchanged{BuildRendered: events.BuildRendered{BuildInput: events.BuildInput{Object: key, Revision: "r"}}}
 	hook := events.HookReceived{Resources: []events.Key{events.NewKey("GitRepository", "ns", "repo"), key}}
 	for _, c := range []struct {

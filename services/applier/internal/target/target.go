@@ -199,6 +199,7 @@ func changes(outcomes []engine.Outcome) []events.Change {
 				Object: events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name},
 				Action: string(o.Action),
 			})
+		case engine.Unchanged, engine.Skipped:
 		}
 	}
 	return out
