@@ -62,7 +62,7 @@ func (d *docker) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start dockerd: %w", err)
 	}
-	d.daemon = exec.Command("dockerd", "-H", socket, "--data-root", filepath.Join(d.folder, "data"), //nolint:noctx // stop ends it
+	d.daemon = exec.Command("dockerd", "-H", socket, "--data-root", filepath.Join(d.folder, "data"),
 		"--exec-root", filepath.Join(d.folder, "exec"), "--pidfile", filepath.Join(d.folder, "dockerd.pid"))
 	d.daemon.Stdout, d.daemon.Stderr = log, log
 	if err := d.daemon.Start(); err != nil {

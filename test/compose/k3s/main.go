@@ -115,10 +115,11 @@ func forward(ctx context.Context, to string) error {
 	context.AfterFunc(ctx, func() { _ = l.Close() })
 	for {
 		c, err := l.Accept()
-		if ctx.Err() != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, net.ErrClosed):
 			return nil
-		}
-		if err != nil {
+		default:
 			return err
 		}
 		go carry(c, to)
