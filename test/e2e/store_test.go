@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/test/harness"
 )
@@ -25,55 +27,56 @@ func TestDamagedArtifact(t *testing.T) {
 	if _, err := download(within(t, limit), text(n.get(harness.GitRepositoryKind, harness.SourceName), "status", "artifact", "url")); err == nil {
 		t.Error("a damaged artifact was served as if it were whole")
 	}
-	n.patch(harness.GitRepositoryKind, harness.SourceName,
-		fmt.Sprintf(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, time.Now().Format(time.RFC3339Nano)))
+	at := time.Now().Format(time.RFC3339Nano)
+	n.patch(harness.GitRepositoryKind, harness.SourceName, fmt.Sprintf(`{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":%q}}}`, at))
 	seeKubernetesEvent(t, n.Namespace, "GitRepository", harness.SourceName, "Warning", "ArtifactVerificationFailed", "integrity")
 	seeLog(t, n.Namespace, harness.SourceName, "damaged")
-	n.await(harness.GitRepositoryKind, harness.SourceName, atRevision(n.Revision()))
+	n.await(harness.GitRepositoryKind, harness.SourceName, func(u *unstructured.Unstructured) bool {
+		return u != nil && harness.Ready(u, n.Revision()) && text(u, "status", "lastHandledReconcileAt") == at
+	})
 	if mended := n.artifact(); len(mended) != len(good) {
 		t.Errorf("the new artifact has %d files, the first had %d", len(mended), len(good))
 	}
 	n.witness()
 }
 
-// A damaged render is not applied: it is reported and built again, and the drift
-// that asked for it is reverted then.
-func TestDamagedRender(t *testing.T) {
-	n := newTenant(t, "damaged-render", map[string]string{"app/settings.yaml": configMap("app", "good"), "witness/settings.yaml": configMap("witness", "first")})
-	n.app("app", nil)
-	n.app("witness", nil)
-	n.live("app", "witness")
-	n.restart(func() {}) // what it keeps in memory would hide the damage
-	n.live("app", "witness")
-	n.damage("renders/local/kustomization/" + n.Namespace + "/app")
-	n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
-	seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "missing or damaged", "being built again")
-	n.witness()
-	n.await(harness.ConfigMapKind, "app", holds("value", "good"))
-	n.live("app")
-	seeEvent(t, events.TypeApplyFailed, events.NewKey("Kustomization", n.Namespace, "app"), nil)
-	seeLog(t, n.Namespace, `"app"`, "cannot use a render")
-}
-
-// When everything in the bucket is damaged and nobody remembers it, renders are
-// built again from artifacts that are fetched again.
+// A damaged render is not applied but built again, also when the artifact it is
+// built from is damaged too and has to be fetched again; the drift that asked for
+// it is reverted then. Applier and builder look at a render after a restart;
+// whichever is first finds the damage, and says so.
 func TestDamagedBucket(t *testing.T) {
-	n := newTenant(t, "damaged-bucket", map[string]string{"app/settings.yaml": configMap("app", "good")})
-	n.app("app", nil)
-	n.live("app")
-	n.restart(func() {
-		n.damage("renders")
-		n.damage("artifacts")
-		n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
-	})
-	n.await(harness.ConfigMapKind, "app", holds("value", "good"))
-	n.live("app")
-	n.artifact()
-	seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "damaged")
-	seeLog(t, n.Namespace, `"app"`, "is corrupt")
-	n.push(map[string]string{"app/settings.yaml": configMap("app", "better")})
-	n.await(harness.ConfigMapKind, "app", holds("value", "better"))
-	n.live("app")
+	for _, c := range []struct {
+		name    string
+		damaged []string
+	}{
+		{"render", []string{"renders"}},
+		{"both", []string{"renders", "artifacts"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newTenant(t, "damaged-"+c.name, map[string]string{"app/settings.yaml": configMap("app", "good")})
+			n.app("app", nil)
+			n.live("app")
+			n.restart(func() { // what it keeps in memory would hide the damage
+				for _, what := range c.damaged {
+					n.damage(what)
+				}
+				n.patch(harness.ConfigMapKind, "app", `{"data":{"value":"by hand"}}`)
+			})
+			n.await(harness.ConfigMapKind, "app", holds("value", "good"))
+			n.live("app")
+			seeLog(t, n.Namespace, `"app"`, "render", "is corrupt")
+			if len(c.damaged) > 1 {
+				seeEvent(t, events.TypeBuildFailed, events.NewKey("Kustomization", n.Namespace, "app"), func(e harness.Entry) bool {
+					failed, err := events.Decode[events.BuildFailed](e.Event)
+					return err == nil && failed.Reason == "ArtifactFailed" && strings.Contains(failed.Message, "damaged")
+				})
+			}
+			n.artifact()
+			n.push(map[string]string{"app/settings.yaml": configMap("app", "better")})
+			n.await(harness.ConfigMapKind, "app", holds("value", "better"))
+			n.live("app")
+		})
+	}
 }
 
 // restart kills sluice, does something while it is away and starts it again.
