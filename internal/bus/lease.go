@@ -108,3 +108,18 @@ func (l *lease) release(ctx context.Context) error {
 	}
 	return nil
 }
+
+// ReleaseAll ends every lease. It is for a process that has the bus to itself and
+// knows that whoever held them is gone, as after a crash.
+func (b *Bus) ReleaseAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	stream, err := b.handle(ctx, events.StreamLeases)
+	if err != nil {
+		return err
+	}
+	if err := stream.Purge(ctx); err != nil {
+		return fmt.Errorf("release leases: %w", err)
+	}
+	return nil
+}

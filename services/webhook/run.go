@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -61,7 +62,11 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return nil
 	})
+	recorder := m.GetEventRecorderFor("sluice-webhook") //nolint:staticcheck // Flux's tools read core/v1 Events
 	handler := &receive.Handler{
+		Refused: func(route index.Route, message string) {
+			recorder.Eventf(receiverOf(route), corev1.EventTypeWarning, "DeliveryRefused", "refused a delivery: %s", message)
+		},
 		Routes: routes, Resources: resources, Bus: publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -93,6 +98,14 @@ func load(ctx context.Context, m ctrl.Manager, loader *index.Loader, log *slog.L
 		log.ErrorContext(ctx, "some receivers are not loaded yet", "err", err)
 	}
 	return nil
+}
+
+// receiverOf is the Receiver that an Event about a route is written on.
+func receiverOf(route index.Route) *notificationv1.Receiver {
+	return &notificationv1.Receiver{
+		TypeMeta:   metav1.TypeMeta{APIVersion: notificationv1.GroupVersion.String(), Kind: notificationv1.ReceiverKind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: route.Receiver.Namespace, Name: route.Receiver.Name, UID: route.UID},
+	}
 }
 
 func newManager(cfg Config) (ctrl.Manager, error) {

@@ -44,6 +44,7 @@ func TestBadHook(t *testing.T) {
 			}
 			if c.logged {
 				seeLog(t, n.Namespace, harness.SourceName, fmt.Sprintf(`"status":%d`, c.status))
+				seeKubernetesEvent(t, n.Namespace, "Receiver", harness.SourceName, "Warning", "DeliveryRefused", c.answer)
 			}
 			if after := n.hooks(t); after != before {
 				t.Errorf("%s: it is on the bus as one of %d hooks", c.why, after)

@@ -41,6 +41,8 @@ type Handler struct {
 	Resources resolver
 	// Bus takes the events.
 	Bus publisher
+	// Refused tells a Receiver's owner of a delivery that was not accepted; nil tells nobody.
+	Refused func(route index.Route, message string)
 	// Log gets one line a delivery.
 	Log *slog.Logger
 	// Metrics counts deliveries.
@@ -75,6 +77,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(a.status)
 	_, _ = fmt.Fprintln(w, a.message) // the sender may be gone; the log has the outcome
 	h.Metrics.observe(a.status, time.Since(start))
+	if h.Refused != nil && a.refused() {
+		h.Refused(a.route, a.message)
+	}
 	h.log(r.Context(), a, time.Since(start))
 }
 
@@ -132,6 +137,11 @@ func (h *Handler) forward(ctx context.Context, a answer, now time.Time) answer {
 		return a.with(http.StatusInternalServerError, "some resources of the receiver could not be resolved", unresolved)
 	}
 	return a.with(http.StatusOK, "received", nil)
+}
+
+// refused says that a Receiver is there and the delivery was the sender's fault.
+func (a answer) refused() bool {
+	return a.route.Path != "" && (a.status == http.StatusBadRequest || a.status == http.StatusRequestEntityTooLarge)
 }
 
 func (a answer) with(status int, message string, cause error) answer {
