@@ -55,11 +55,7 @@ func (c Config) Validate() error {
 // with their own backoff, so this only hides a dropped connection.
 const attempts = 3
 
-func (c Config) client() (*minio.Client, error) {
-	transport, err := c.transport()
-	if err != nil {
-		return nil, err
-	}
+func (c Config) client(transport *http.Transport) (*minio.Client, error) {
 	creds := credentials.NewStaticV4(c.AccessKey, c.SecretKey, "")
 	if c.AccessKey == "" {
 		creds = credentials.NewChainCredentials([]credentials.Provider{

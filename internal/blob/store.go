@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -15,9 +16,10 @@ import (
 // Store reads and writes the objects of one bucket. It is safe for concurrent
 // use and holds nothing but connections.
 type Store struct {
-	client *minio.Client
-	bucket string
-	region string
+	client    *minio.Client
+	transport *http.Transport
+	bucket    string
+	region    string
 }
 
 // Object describes a stored object.
@@ -46,16 +48,24 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	client, err := c.client()
+	transport, err := c.transport()
 	if err != nil {
 		return nil, fmt.Errorf("open S3 client for %s: %w", c.Endpoint, err)
 	}
-	s := &Store{client: client, bucket: c.Bucket, region: c.region()}
+	client, err := c.client(transport)
+	if err != nil {
+		return nil, fmt.Errorf("open S3 client for %s: %w", c.Endpoint, err)
+	}
+	s := &Store{client: client, transport: transport, bucket: c.Bucket, region: c.region()}
 	if err := s.EnsureBucket(ctx); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
+
+// Close ends the connections that no request uses. A server that stops gracefully
+// waits for them.
+func (s *Store) Close() { s.transport.CloseIdleConnections() }
 
 // EnsureBucket creates the bucket unless it exists. Credentials that may use
 // the bucket but neither see nor create it are accepted if a listing works.

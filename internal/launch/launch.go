@@ -137,6 +137,7 @@ func (s Service) Start(ctx context.Context, env Env) (err error) {
 		if env.Blob, err = blob.Open(ctx, blob.Config(env.S3)); err != nil {
 			return err
 		}
+		defer env.Blob.Close()
 		env.Ready.Add("bucket", env.Blob.Check)
 	}
 	return s.Run(ctx, env)

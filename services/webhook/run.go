@@ -89,13 +89,19 @@ func load(ctx context.Context, m ctrl.Manager, loader *index.Loader, log *slog.L
 		if apimeta.IsNoMatchError(err) {
 			return false, nil
 		}
-		return err == nil, err
+		if err != nil {
+			return false, err
+		}
+		if !m.GetCache().WaitForCacheSync(ctx) { // the cache starts beside this
+			return false, ctx.Err()
+		}
+		if err := loader.Load(ctx); err != nil {
+			log.ErrorContext(ctx, "some receivers are not loaded yet", "err", err)
+		}
+		return loader.Index.Loaded(), nil
 	})
 	if err != nil {
 		return fmt.Errorf("watch receivers: %w", err)
-	}
-	if err := loader.Load(ctx); err != nil {
-		log.ErrorContext(ctx, "some receivers are not loaded yet", "err", err)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func TestChaos(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("everything at the newest revision %s after the last push", time.Since(start).Round(time.Millisecond))
-	checkLog(t, ctx, admin, &log)
+	checkLog(ctx, t, admin, &log)
 	stopWatching()
 	if err := witnesses.Wait(); err != nil {
 		t.Error(err)
@@ -193,7 +193,7 @@ func settle(ctx context.Context, tenant *harness.Tenant, newest map[int]int) err
 
 // checkLog compares what the subscriber saw with what the stream took, and looks
 // for dead letters.
-func checkLog(t *testing.T, ctx context.Context, admin *nats.Conn, log *subscriber) {
+func checkLog(ctx context.Context, t *testing.T, admin *nats.Conn, log *subscriber) {
 	t.Helper()
 	js, err := jetstream.New(admin)
 	if err != nil {

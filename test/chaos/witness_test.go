@@ -110,8 +110,8 @@ func (s *subscriber) follow(ctx context.Context, connection *nats.Conn) error {
 
 // ignoreEnd drops the error of what was going on when the test had seen enough.
 func ignoreEnd(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }

@@ -74,7 +74,7 @@ func (p *process) stop() error {
 
 // failure describes why the component ended, with the end of its log.
 func (p *process) failure() error {
-	return fmt.Errorf("%s ended unexpectedly (%v); the end of its log:\n%s", p.name, p.err, p.tail())
+	return fmt.Errorf("%s ended unexpectedly (%s); the end of its log:\n%s", p.name, fmt.Sprint(p.err), p.tail())
 }
 
 func (p *process) tail() []byte {

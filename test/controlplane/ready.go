@@ -85,7 +85,7 @@ func (c *ControlPlane) await(ctx context.Context, what string, check func(contex
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for %s: %w (last: %v); the end of %s's log:\n%s", what, ctx.Err(), err, c.newest().name, c.newest().tail())
+			return fmt.Errorf("wait for %s: %w (last: %w); the end of %s's log:\n%s", what, ctx.Err(), err, c.newest().name, c.newest().tail())
 		case <-tick.C:
 		}
 	}

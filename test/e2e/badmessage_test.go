@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -107,8 +108,11 @@ func (n tenant) deadLetter(js jetstream.JetStream, dead, subject string) {
 			return false, err
 		}
 		letter, err := stream.GetLastMsgForSubject(ctx, dead)
-		if err != nil {
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return false, nil // none yet
+		}
+		if err != nil {
+			return false, err
 		}
 		return letter.Header.Get("Sluice-Dead-Subject") == subject && letter.Header.Get("Sluice-Dead-Error") != "", nil
 	})

@@ -169,8 +169,6 @@ func (n tenant) remove(kind schema.GroupVersionKind, name string) {
 
 func gone(u *unstructured.Unstructured) bool { return u == nil }
 
-func exists(u *unstructured.Unstructured) bool { return u != nil }
-
 // holds says whether an object has a value in its data.
 func holds(key, value string) func(*unstructured.Unstructured) bool {
 	return func(u *unstructured.Unstructured) bool { return u != nil && text(u, "data", key) == value }

@@ -97,7 +97,7 @@ func (p *Process) exit() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
-		return fmt.Errorf("%s ended: %w", p.Name, p.err)
+		return fmt.Errorf("%s ended: %w; the end of its log:\n%s", p.Name, p.err, p.Tail())
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -42,7 +43,7 @@ func run(ctx context.Context, buildOnly, withCRDs bool, options controlplane.Opt
 	}
 	if withCRDs {
 		if err := c.InstallCRDs(ctx); err != nil {
-			return fmt.Errorf("%w (stop: %v)", err, c.Stop())
+			return errors.Join(err, c.Stop())
 		}
 	}
 	fmt.Println(c.KubeconfigPath)
