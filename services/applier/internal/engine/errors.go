@@ -51,8 +51,12 @@ func objectError(i *item, format string, err error) error {
 	return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, mask(err.Error(), i.desired))}
 }
 
-// immutable reports whether an error may mean that a field cannot be changed.
+// immutable reports whether an error may mean that a field cannot be changed. What
+// another object holds already is something else: no deletion of ours frees it.
 func immutable(err error) bool {
+	if apierrors.IsAlreadyExists(err) || err != nil && strings.Contains(err.Error(), "already allocated") {
+		return false
+	}
 	var status apierrors.APIStatus
 	if errors.As(err, &status) {
 		code := status.Status().Code

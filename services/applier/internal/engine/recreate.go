@@ -4,30 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // recreates reports whether an error is to be answered by making the object anew:
 // it was asked for, the error may mean an immutable field, and the API server
-// would accept the object if it did not exist. An object that is simply invalid is
-// never deleted.
+// says that it would accept the object if it did not exist. Anything else it says,
+// or no answer, keeps the live object: nothing is deleted that may not come back.
 func (c *call) recreates(ctx context.Context, i *item, err error) bool {
 	asked := c.req.Force || i.optOut.Has(livestate.Force)
 	if !asked || !immutable(err) || errors.Is(classify(i, err), ErrConflict) {
 		return false
 	}
-	trial := &item{ref: i.ref, desired: trialOf(i.desired), fresh: i.fresh}
+	live, err := c.req.Client.Get(ctx, i.ref)
+	if err != nil {
+		return false
+	}
+	trial := &item{ref: i.ref, desired: trialOf(i.desired, live), fresh: i.fresh}
 	_, _, err = c.apply(ctx, trial, true)
-	return !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err)
+	return err == nil
 }
 
-// trialOf returns the object under a name that no other has, without what only one
-// object can hold.
-func trialOf(o *unstructured.Unstructured) *unstructured.Unstructured {
+// trialOf returns the object under a name that no other has, without the addresses
+// and ports that the live object holds and gives back when it is deleted. Those it
+// does not hold stay, so that the trial shows whether they are free.
+func trialOf(o, live *unstructured.Unstructured) *unstructured.Unstructured {
 	const suffix = "-sluice-trial"
 	trial := o.DeepCopy()
 	name := trial.GetName()
@@ -35,17 +40,35 @@ func trialOf(o *unstructured.Unstructured) *unstructured.Unstructured {
 	if !needsAddress(trial) {
 		return trial
 	}
-	for _, field := range []string{"clusterIP", "clusterIPs", "healthCheckNodePort"} {
-		unstructured.RemoveNestedField(trial.Object, "spec", field)
-	}
+	held, _ := live.Object["spec"].(map[string]any)
 	spec, _ := trial.Object["spec"].(map[string]any)
-	ports, _ := spec["ports"].([]any)
-	for _, p := range ports {
-		if port, ok := p.(map[string]any); ok {
+	for _, field := range []string{"clusterIP", "clusterIPs", "healthCheckNodePort"} {
+		if reflect.DeepEqual(spec[field], held[field]) {
+			delete(spec, field)
+		}
+	}
+	returned := map[any]bool{}
+	for _, port := range portsOf(held) {
+		returned[port["nodePort"]] = true
+	}
+	for _, port := range portsOf(spec) {
+		if returned[port["nodePort"]] {
 			delete(port, "nodePort")
 		}
 	}
 	return trial
+}
+
+// portsOf returns the ports of a Service's spec.
+func portsOf(spec map[string]any) []map[string]any {
+	list, _ := spec["ports"].([]any)
+	var ports []map[string]any
+	for _, p := range list {
+		if port, ok := p.(map[string]any); ok {
+			ports = append(ports, port)
+		}
+	}
+	return ports
 }
 
 // recreated deletes the live object, waits until it is gone and applies.

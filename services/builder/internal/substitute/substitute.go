@@ -5,6 +5,8 @@ package substitute
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -88,14 +90,42 @@ func apply(o render.Object, variables map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("envsubst error: variable substitution failed: %w", err)
 	}
-	body, err := yaml.YAMLToJSON([]byte(out))
+	object, err := decode(out)
 	if err != nil {
-		return fmt.Errorf("decode after substitution: %w", err)
+		return err
 	}
-	if err := o.UnmarshalJSON(body); err != nil {
-		return fmt.Errorf("decode after substitution: %w", err)
-	}
+	o.Object = object
 	return nil
+}
+
+var lineNumber = regexp.MustCompile(`\bline \d+`)
+
+// decode reads an object after substitution. Its text may hold values of Secrets,
+// and decoders quote what they stumble over, so none of their words are passed on.
+func decode(text string) (map[string]any, error) {
+	body, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		at := lineNumber.FindString(err.Error())
+		if at != "" {
+			at = " (" + at + " of the object)"
+		}
+		return nil, fmt.Errorf("after substitution the object is no valid YAML%s: quote the variables, or correct their values", at)
+	}
+	var head map[string]json.RawMessage
+	if err := json.Unmarshal(body, &head); err != nil {
+		return nil, errors.New("after substitution the text is no object: correct the variables in it")
+	}
+	for _, field := range []string{"apiVersion", "kind"} {
+		var value string
+		if err := json.Unmarshal(head[field], &value); err != nil || value == "" {
+			return nil, fmt.Errorf("after substitution the object's %s is empty or no text: correct the variables in it", field)
+		}
+	}
+	u := &unstructured.Unstructured{}
+	if err := u.UnmarshalJSON(body); err != nil {
+		return nil, errors.New("after substitution the object cannot be read: correct the variables in it")
+	}
+	return u.Object, nil
 }
 
 // gvk is an object's type as kustomize prints it.

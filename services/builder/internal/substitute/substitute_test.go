@@ -74,7 +74,7 @@ func TestApplyRefuses(t *testing.T) {
 		{"a name that is none", "  k: v\n", map[string]string{"a-b": "1"},
 			[]string{"'a-b' var name is invalid, must match '^[_[:alpha:]][_[:alpha:][:digit:]]*$'"}},
 		{"text that is no YAML afterwards", "  k: ${a}\n", map[string]string{"a": "'open"},
-			[]string{"decode after substitution", "app/c.yaml"}},
+			[]string{"no valid YAML", "app/c.yaml"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
@@ -106,5 +106,34 @@ func TestMergeLaterWinsAndJoinsLines(t *testing.T) {
 	got := substitute.Merge(map[string]string{"a": "1", "b": "x\ny\n"}, nil, map[string]string{"a": "2"})
 	if diff := cmp.Diff(map[string]string{"a": "2", "b": "xy"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Variables may come from Secrets: whatever a value does to an object's text, the
+// error does not repeat it.
+func TestErrorsRepeatNoValue(t *testing.T) {
+	const secret = "hunter2secret"
+	for _, tt := range []struct{ why, kind, value, want string }{
+		{"the kind is empty", "", secret, "kind is empty"},
+		{"the kind is no text", "{a: 1}", secret, "kind is empty"},
+		{"the text is no YAML any more", "ConfigMap", "*" + secret, "no valid YAML"},
+		{"a value opens a list", "ConfigMap", "[" + secret, "no valid YAML"},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			objects := []render.Object{{Origin: "app.yaml", Unstructured: &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "v1", "kind": "${K}", "metadata": map[string]any{"name": "a"},
+				"stringData": map[string]any{"password": "${PW}"},
+			}}}}
+			err := substitute.Apply(objects, &kustomizev1.PostBuild{}, map[string]string{"K": tt.kind, "PW": tt.value})
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if strings.Contains(err.Error(), secret) {
+				t.Errorf("the value is in the error: %v", err)
+			}
+			if !strings.Contains(err.Error(), tt.want) || !strings.Contains(err.Error(), "app.yaml") {
+				t.Errorf("error is %q, want %q and the file", err, tt.want)
+			}
+		})
 	}
 }
