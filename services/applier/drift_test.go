@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -17,6 +18,8 @@ func driftCases() []testCase {
 		{"edit", "a foreign edit is put back and reported, the status stays", driftEdit},
 		{"deleted", "a deleted object is made again", driftDeleted},
 		{"broken build", "a broken newer build keeps the last good version, drift included", driftBroken},
+		{"refused spec", "a field that is not served holds what runs, drift included", driftRefused},
+		{"two owners", "an object that another Kustomization took and pruned comes back", driftTwoOwners},
 		{"suspended", "a suspended object may be edited", driftSuspended},
 		{"unmanaged", "a field that nobody declared is left alone", driftUnmanaged},
 	}
@@ -100,6 +103,36 @@ func driftBroken(t *testing.T, w *world) {
 	a.build(configMap("one", "3"))
 	a.ready()
 	a.holds("one", "3")
+}
+
+func driftRefused(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops"} })
+	a.condition(kube.ConditionStalled, "True", "UnsupportedField", "spec.decryption")
+	a.settled()
+	a.setValue("one", "v", "foreign")
+	a.holds("one", "1")
+}
+
+func driftTwoOwners(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("shared", "1"), configMap("own", "1"))
+	a.ready()
+	a.settled()
+	b := a.as("taker")
+	b.create("taker", nil)
+	b.build(configMap("shared", "2"))
+	b.ready()
+	b.holds("shared", "2")
+	a.event("Warning", "ObjectTakenOver", "ConfigMap/"+a.namespace+"/shared")
+	b.delete()
+	a.holds("shared", "1")
+	a.settled()
+	if ks := a.get(); !apimeta.IsStatusConditionTrue(ks.Status.Conditions, kube.ConditionReady) {
+		t.Errorf("not ready: %s", a.describe())
+	}
 }
 
 func driftSuspended(t *testing.T, w *world) {

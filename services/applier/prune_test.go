@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -18,6 +19,9 @@ func pruneCases() []testCase {
 		{"off", "with prune off, what left the render is forgotten", pruneOff},
 		{"opted out", "an object annotated prune: disabled survives", pruneOptedOut},
 		{"foreign", "an object that belongs to somebody else by now survives", pruneForeign},
+		{"after a failure", "what an attempt made before it failed is not forgotten", pruneAfterFailure},
+		{"deleted after a failure", "nor when the Kustomization is deleted then", pruneDeletedAfterFailure},
+		{"refused", "an attempt that wrote nothing leaves the inventory as it was", pruneRefused},
 		{"empty", "an empty render prunes everything, and a later one restores it", pruneEmpty},
 	}
 }
@@ -87,6 +91,54 @@ func pruneForeign(t *testing.T, w *world) {
 	a.ready()
 	a.settled()
 	a.holds("moved", "1")
+}
+
+// halfway is a render whose first stage is applied and whose second is refused.
+func halfway() []string {
+	role := "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: NS-made}\nrules: []\n"
+	return []string{role, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: NS}\ndata: {\"not a key\": \"1\"}\n"}
+}
+
+func (a *app) roleIsGone() error {
+	err := a.Get(a.t.Context(), client.ObjectKey{Name: a.namespace + "-made"}, &rbacv1.ClusterRole{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return fmt.Errorf("ClusterRole: %w", err)
+}
+
+func pruneAfterFailure(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(halfway()...)
+	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "bad")
+	if a.roleIsGone() == nil {
+		t.Fatal("the first stage was not applied; the case shows nothing")
+	}
+	a.moveSource("main@sha1:2")
+	a.build(configMap("good", "1"))
+	a.ready()
+	a.until("what the failed attempt made is pruned", a.roleIsGone)
+}
+
+func pruneDeletedAfterFailure(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(halfway()...)
+	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "bad")
+	a.delete()
+	a.until("what the failed attempt made is deleted", a.roleIsGone)
+}
+
+func pruneRefused(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build(configMap("two", "1"), halfway()[1])
+	ks := a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "bad")
+	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_one__ConfigMap" {
+		t.Errorf("inventory is %v", e)
+	}
+	a.holds("one", "1")
 }
 
 func pruneEmpty(t *testing.T, w *world) {

@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	tgt, table, err := newTarget(ctx, cfg)
+	tgt, table, err := newTarget(ctx, cfg, m)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ri
 
 // newTarget connects to the cluster that is applied to. What its watches see
 // becomes checks.
-func newTarget(ctx context.Context, cfg Config) (*target.Target, *livestate.Table, error) {
+func newTarget(ctx context.Context, cfg Config, m ctrl.Manager) (*target.Target, *livestate.Table, error) {
 	c, err := cluster.New(cfg.REST, cluster.Options{OverrideManagers: cfg.OverrideManagers})
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to cluster: %w", err)
@@ -170,8 +170,10 @@ func newTarget(ctx context.Context, cfg Config) (*target.Target, *livestate.Tabl
 			cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
 		}
 	}
+	rivalry := rivalry{read: m.GetClient(), tell: newRecorder(m)}
 	table := livestate.New(own, livestate.Options{
 		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) {
+			rivalry.report(ctx, owner, notices)
 			if note, ok := drifted(notices); ok {
 				check(owner, note)
 			}
@@ -199,10 +201,14 @@ func drifted(notices []livestate.Notice) (bus.Note, bool) {
 	return note, len(note.Objects) > 0
 }
 
+func newRecorder(m ctrl.Manager) report.Recorder {
+	return report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
+}
+
 func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
-	recorder := report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
+	recorder := newRecorder(m)
 	return &handle.Worker{
 		Bus: cfg.Bus, Reader: reader, Writer: writer,
 		Sources:   desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader()},

@@ -40,6 +40,7 @@ type Records interface {
 	Abort(r cluster.Ref)
 	// Forget drops an object that the engine deletes.
 	Forget(r cluster.Ref)
+	Withdraw(r cluster.Ref, owner cluster.Owner)
 }
 
 // Options are the settings of an engine. The zero value works.

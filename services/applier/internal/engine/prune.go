@@ -81,6 +81,7 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref) (O
 	}
 	if owner := cluster.OwnerOf(meta.Labels); owner != req.Owner {
 		// Its records may be the new owner's, so they stay.
+		e.records.Withdraw(r, req.Owner)
 		return Outcome{Object: r, Action: Skipped, Note: "its labels name another owner"}, nil
 	}
 	if livestate.OptOuts(meta.Annotations, meta.Labels).Any(livestate.NoPrune | livestate.NoReconcile | livestate.Ignore) {

@@ -44,7 +44,7 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	if err != nil {
 		return bus.Result{}, err
 	}
-	try, err := p.claim(ctx, a)
+	try, err := p.claim(ctx, a, objects)
 	if err != nil {
 		return bus.Result{}, err
 	}
@@ -59,11 +59,14 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	return p.checkHealth(bounded, ctx, try)
 }
 
-// claim writes the status that fences other appliers off, and says that work begins.
-func (p *pass) claim(ctx context.Context, a status.Attempt) (*attempt, error) {
+// claim writes the status that fences other appliers off, and says that work
+// begins. Its inventory has what is there and what the attempt may make, so that
+// nothing is orphaned wherever the attempt ends.
+func (p *pass) claim(ctx context.Context, a status.Attempt, objects []render.Object) (*attempt, error) {
 	p.tellSuperseded(a)
 	next := p.ks.DeepCopy()
 	status.Claim(next, a)
+	setInventory(next, inventory.Merge(entries(p.ks), inventory.Of(plain(objects))))
 	status.Renew(p.ks, next, time.Now())
 	held, err := p.Writer.Take(ctx, p.ks, next)
 	if err != nil {
@@ -99,6 +102,9 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 		setInventory(try.next, applied.Inventory)
 		return nil
 	}
+	if !applied.Wrote {
+		setInventory(try.next, entries(p.ks))
+	}
 	message := err.Error()
 	if len(applied.Changes) > 0 {
 		message += "\n" + report.Changes(applied.Changes)
@@ -110,7 +116,11 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 // inventory, so that a later pass tries again.
 func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
 	stale := inventory.Stale(entries(p.ks), entries(try.next))
-	if len(stale) == 0 || !p.ks.Spec.Prune {
+	if len(stale) == 0 {
+		return nil
+	}
+	if !p.ks.Spec.Prune {
+		p.Target.GiveUp(p.ks, stale)
 		return nil
 	}
 	deleted, left, err := p.Target.Prune(ctx, try.claim.Object(), stale, try.claim.Hold)

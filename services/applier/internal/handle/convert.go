@@ -2,8 +2,10 @@ package handle
 
 import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 )
@@ -29,6 +31,14 @@ func setInventory(ks *kustomizev1.Kustomization, list []inventory.Entry) {
 		refs = append(refs, kustomizev1.ResourceRef{ID: e.ID, Version: e.Version})
 	}
 	ks.Status.Inventory = &kustomizev1.ResourceInventory{Entries: refs}
+}
+
+func plain(objects []render.Object) []*unstructured.Unstructured {
+	out := make([]*unstructured.Unstructured, 0, len(objects))
+	for _, o := range objects {
+		out = append(out, o.Unstructured)
+	}
+	return out
 }
 
 func firstOf(s, fallback string) string {

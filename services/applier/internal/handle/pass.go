@@ -32,6 +32,9 @@ type pass struct {
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if f := refuse(p.ks, p.Options); f != nil {
+		if err := p.hold(ctx); err != nil {
+			return bus.Result{}, err
+		}
 		return p.fail(ctx, status.Attempt{}, *f, bus.Never)
 	}
 	if err := p.read(ctx); err != nil {

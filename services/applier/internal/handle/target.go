@@ -30,6 +30,9 @@ type Applied struct {
 	Changes []events.Change
 	// Inventory lists all objects of the render, skipped ones included.
 	Inventory []inventory.Entry
+	// Wrote is true when something was sent that may have changed the cluster, also
+	// when the attempt then failed.
+	Wrote bool
 	// Awaited are those whose health counts when the object asks for wait.
 	Awaited []cluster.Ref
 }
@@ -38,6 +41,8 @@ type Applied struct {
 type Target interface {
 	// Apply makes the objects exist as rendered.
 	Apply(ctx context.Context, w Work) (Applied, error)
+	// GiveUp forgets objects that left the render and are not to be deleted.
+	GiveUp(ks *kustomizev1.Kustomization, stale []inventory.Entry)
 	// Prune deletes objects that left the render, as far as they are the owner's.
 	// It returns what it deleted and what it failed to delete.
 	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (deleted []cluster.Ref, failed []inventory.Entry, err error)

@@ -96,6 +96,7 @@ func (t *Table) gone(r cluster.Ref, k *kind, rec *record) {
 	if rec.applied != nil && rec.busy == 0 {
 		t.dirty(r, rec, Deleted)
 	}
+	t.inherit(r, rec)
 	k.tidy(r.Key(), rec)
 }
 

@@ -253,6 +253,7 @@ func (t *Table) Release(owner cluster.Owner) {
 				rec.applied = nil
 			}
 			rec.lost = without(rec.lost, owner)
+			t.inherit(cluster.NewRef(k.gvk, key.Namespace, key.Name), rec)
 			k.tidy(key, rec)
 		}
 	}

@@ -79,8 +79,38 @@ func (t *Table) Forget(r cluster.Ref) {
 	if rec == nil {
 		return
 	}
-	rec.busy, rec.applied, rec.lost = 0, nil, nil
+	rec.busy, rec.applied = 0, nil
+	t.inherit(r, rec)
 	k.tidy(r.Key(), rec)
+}
+
+// Withdraw drops an owner's wish for an object that left its render. Others' stay.
+func (t *Table) Withdraw(r cluster.Ref, owner cluster.Owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k, rec := t.find(r)
+	if rec == nil {
+		return
+	}
+	rec.lost = without(rec.lost, owner)
+	if rec.applied != nil && rec.applied.owner == owner {
+		rec.applied = nil
+	}
+	t.inherit(r, rec)
+	k.tidy(r.Key(), rec)
+}
+
+// inherit gives an object that is gone, and that nobody holds any more, back to the
+// owner it was last taken from, whose render still asks for it.
+func (t *Table) inherit(r cluster.Ref, rec *record) {
+	if rec.present || rec.applied != nil || len(rec.lost) == 0 {
+		return
+	}
+	heir := rec.lost[len(rec.lost)-1]
+	rec.lost = without(rec.lost, heir.owner)
+	rec.applied = &applied{claim: heir, at: t.now()}
+	rec.state, rec.reported = Clean, mark{}
+	t.dirty(r, rec, Deleted)
 }
 
 // ensure returns the record of an object of a managed kind.

@@ -71,11 +71,20 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 		Owner: ownerOf(w.Object), Client: client, Objects: objects,
 		Force: w.Object.Spec.Force, Verify: w.Verify, Guard: w.Guard,
 	})
-	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await}
+	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
 	if err == nil {
 		t.learn(ownerOf(w.Object), true)
 	}
 	return applied, err
+}
+
+// GiveUp forgets objects that left the render and stay where they are.
+func (t *Target) GiveUp(ks *kustomizev1.Kustomization, stale []inventory.Entry) {
+	for _, e := range stale {
+		if ref, err := inventory.Parse(e); err == nil { // what cannot be read was never watched
+			t.table.Withdraw(ref, ownerOf(ks))
+		}
+	}
 }
 
 // Prune deletes objects as far as they are the owner's.
