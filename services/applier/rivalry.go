@@ -21,7 +21,7 @@ type rivalry struct {
 
 func (r rivalry) report(ctx context.Context, owner cluster.Owner, notices []livestate.Notice) {
 	for _, n := range notices {
-		reason, message := "", ""
+		var reason, message string
 		switch {
 		case n.Why == livestate.Conflict:
 			reason = "ObjectTakenOver"
