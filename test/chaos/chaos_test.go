@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -188,6 +191,37 @@ func settle(ctx context.Context, tenant *harness.Tenant, newest map[int]int) err
 			return err
 		}
 	}
+	return onlyNewest(ctx, tenant, newest)
+}
+
+// onlyNewest waits until nothing that an older push made is left.
+func onlyNewest(ctx context.Context, tenant *harness.Tenant, newest map[int]int) error {
+	r, err := tenant.Cluster.Resource(harness.ConfigMapKind, tenant.Namespace)
+	if err != nil {
+		return err
+	}
+	var want, have []string
+	for i := range apps {
+		want = append(want, made(i, newest[i]))
+	}
+	slices.Sort(want)
+	err = harness.Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+		list, err := r.List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return false, err
+		}
+		have = nil
+		for _, u := range list.Items {
+			if strings.Contains(u.GetName(), madeBy) {
+				have = append(have, u.GetName())
+			}
+		}
+		slices.Sort(have)
+		return slices.Equal(have, want), nil
+	})
+	if err != nil {
+		return fmt.Errorf("the cluster has %v, Git has %v: %w", have, want, err)
+	}
 	return nil
 }
 
@@ -258,6 +292,13 @@ func app(i int) string { return fmt.Sprintf("app-%d", i) }
 
 func file(i int) string { return app(i) + "/settings.yaml" }
 
+// content is an object that each push changes, and one that each push makes in
+// place of the one the push before made.
 func content(i, push int) string {
-	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  push: \"%d\"\n", app(i), push)
+	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  push: \"%d\"\n---\n"+
+		"apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  note: made\n", app(i), push, made(i, push))
 }
+
+const madeBy = "-made-by-"
+
+func made(i, push int) string { return fmt.Sprintf("%s%s%d", app(i), madeBy, push) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,9 @@ func (c *cluster) watch(ctx context.Context, k *harness.Cluster, namespace strin
 			u, isObject := e.Object.(*unstructured.Unstructured)
 			if !isObject || e.Type == "ERROR" || e.Type == "BOOKMARK" {
 				break
+			}
+			if e.Type == "DELETED" && strings.Contains(u.GetName(), madeBy) {
+				continue
 			}
 			if e.Type == "DELETED" {
 				return fmt.Errorf("ConfigMap %s was deleted, no push removes anything", u.GetName())
