@@ -2,6 +2,7 @@ package applier_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -42,6 +43,7 @@ func refuseCases() []testCase {
 		{"foreign head", "a head of another object is never applied", foreignHead},
 		{"damaged render", "a damaged render is not applied, and heals", damaged},
 		{"unsupported fields", "a field that is not served stalls by name", unsupported},
+		{"long name", "a name that no label can hold stalls", longName},
 		{"no artifact", "a source that is gone is reported and what runs stays", noSource},
 	}
 }
@@ -134,6 +136,13 @@ func unsupported(t *testing.T, w *world) {
 			t.Errorf("%s: observedGeneration lags", field)
 		}
 	}
+}
+
+func longName(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	long := a.as(strings.Repeat("n", 64))
+	long.create(long.name, nil)
+	long.condition(kube.ConditionStalled, "True", "ReconciliationFailed", "64 characters")
 }
 
 func noSource(t *testing.T, w *world) {

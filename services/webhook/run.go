@@ -67,6 +67,7 @@ func Run(ctx context.Context, cfg Config) error {
 		Refused: func(route index.Route, message string) {
 			recorder.Eventf(receiverOf(route), corev1.EventTypeWarning, "DeliveryRefused", "refused a delivery: %s", message)
 		},
+		Slots:  make(chan struct{}, maxDeliveries),
 		Routes: routes, Resources: resources, Bus: publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -78,6 +79,9 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	return nil
 }
+
+// maxDeliveries bounds the bodies in memory to 192 MiB, at 3 MiB each.
+const maxDeliveries = 64
 
 // missingRetry is how often a cluster is asked again that does not know Receivers yet.
 const missingRetry = time.Second

@@ -7,6 +7,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -27,6 +28,14 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 		return &status.Failure{
 			Reason:  status.ReasonUnsupported,
 			Message: fmt.Sprintf("%s is not supported by this version of Sluice: remove it, or the object is not applied", field),
+			Stalled: true,
+		}
+	}
+	if len(ks.Name) > validation.LabelValueMaxLength {
+		return &status.Failure{
+			Reason: status.ReasonFailed,
+			Message: fmt.Sprintf("the name has %d characters; every object is labelled with it, and a label holds at most %d: use a shorter name",
+				len(ks.Name), validation.LabelValueMaxLength),
 			Stalled: true,
 		}
 	}

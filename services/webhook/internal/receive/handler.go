@@ -41,6 +41,9 @@ type Handler struct {
 	Resources resolver
 	// Bus takes the events.
 	Bus publisher
+	// Slots bounds how many deliveries hold a body in memory at once; nil is no bound.
+	// A stranger takes no slot.
+	Slots chan struct{}
 	// Refused tells a Receiver's owner of a delivery that was not accepted; nil tells nobody.
 	Refused func(route index.Route, message string)
 	// Log gets one line a delivery.
@@ -93,6 +96,14 @@ func (h *Handler) take(w http.ResponseWriter, r *http.Request, now time.Time) (a
 	}()
 	route, found := h.Routes.Find(r.RequestURI)
 	a.route = route
+	if found && h.Slots != nil {
+		select {
+		case h.Slots <- struct{}{}:
+			defer func() { <-h.Slots }()
+		default:
+			return a.with(http.StatusServiceUnavailable, "too many deliveries at once, send it again", nil)
+		}
+	}
 	body, err := readBody(w, r, found)
 	switch {
 	case errors.Is(err, errTooLarge):
