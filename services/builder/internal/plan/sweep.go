@@ -59,7 +59,9 @@ func (s *Sweeper) Once(ctx context.Context) error {
 		return err
 	}
 	byObject := map[string][]blob.Object{}
+	old := map[string]bool{}
 	for _, r := range have {
+		old[r.Name] = time.Since(r.Modified) >= orphanAge
 		object, _, _ := cutLast(strings.TrimPrefix(r.Name, prefix))
 		byObject[object] = append(byObject[object], r)
 	}
@@ -67,7 +69,8 @@ func (s *Sweeper) Once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := s.Bucket.Sweep(ctx, prefix, func(name string) bool { return keep[name] }, orphanAge)
+	// What was young, or not there, when the logs were read may have been published since.
+	n, err := s.Bucket.Sweep(ctx, prefix, func(name string) bool { return keep[name] || !old[name] }, orphanAge)
 	if n > 0 {
 		s.Planner.log.Info("removed renders that nothing needs", "renders", n)
 	}
