@@ -7,7 +7,11 @@ import (
 	"testing"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/applier"
@@ -19,6 +23,8 @@ func aloneCases() []testCase {
 		{"requests", "each way through a pass sends exactly what it must", requests},
 		{"restart", "a restart writes nothing, and puts back what was edited meanwhile", restart},
 		{"replicas", "two appliers end at the newest revision", replicas},
+		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
+		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
 		{"wiped", "wiped streams heal", wiped},
 	}
 }
@@ -92,6 +98,70 @@ func restart(t *testing.T, w *world) {
 	if now := a.get().ResourceVersion; now != before {
 		t.Errorf("the restart wrote the Kustomization: %s", a.describe())
 	}
+}
+
+// unwatched runs an applier that may change ConfigMaps but not watch them.
+func unwatched(t *testing.T, w *world) {
+	w.stop()
+	const user = "half-blind"
+	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
+		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
+	}
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: user},
+		Rules: []rbacv1.PolicyRule{
+			rule("", "configmaps", "get", "create", "patch", "delete"),
+			rule("", "events", "*"),
+			rule("kustomize.toolkit.fluxcd.io", "*", "*"),
+			rule("source.toolkit.fluxcd.io", "*", "get", "list", "watch"),
+		},
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+	}
+	for _, o := range []client.Object{role, binding} {
+		if err := w.Create(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := w.startAs(user, applier.Settings{})
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Interval.Duration = 2 * time.Second })
+	a.build(configMap("one", "1"), configMap("two", "2"))
+	a.ready()
+	a.setValue("one", "v", "foreign")
+	a.holds("one", "1")
+	a.journalHas(events.TypeDriftCorrected)
+	stop()
+	w.stop = w.start(applier.Settings{})
+}
+
+func verify(t *testing.T, w *world) {
+	w.stop()
+	stop := w.start(applier.Settings{VerifyInterval: time.Millisecond})
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Interval.Duration = 2 * time.Second })
+	a.build(configMap("one", "1"))
+	a.ready()
+	before, err := a.configMap("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := time.Now()
+	a.until("the object is compared", func() error {
+		all, err := a.plane.Requests(from, time.Now())
+		for _, r := range all {
+			if r.Verb == "patch" && r.Resource == "configmaps" && r.Namespace == a.namespace {
+				return nil
+			}
+		}
+		return errors.Join(err, errors.New("no request about the ConfigMap"))
+	})
+	if now, err := a.configMap("one"); err != nil || now.ResourceVersion != before.ResourceVersion {
+		t.Errorf("comparing wrote the object: %v", err)
+	}
+	stop()
+	w.stop = w.start(applier.Settings{})
 }
 
 func replicas(t *testing.T, w *world) {

@@ -33,6 +33,9 @@ type Settings struct {
 	OverrideManagers []string
 	// StageKinds are kinds, as group/Kind, applied before the rest.
 	StageKinds []string
+	// VerifyInterval is how often all objects of a Kustomization are compared with
+	// the API server although no watch saw a change; zero never does.
+	VerifyInterval time.Duration
 }
 
 // Bind declares the settings as flags of fs.
@@ -41,6 +44,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
+	fs.DurationVar(&s.VerifyInterval, "verify-interval", 24*time.Hour, "how often all objects of a Kustomization are compared with the API server, one dry run each, although no watch saw a change; 0 never does")
 	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
 }
 
@@ -86,6 +90,8 @@ func (c Config) Validate() error {
 		return errors.New("configure applier: a bucket is missing")
 	case c.Concurrency < 0:
 		return fmt.Errorf("configure applier: concurrency is %d", c.Concurrency)
+	case c.VerifyInterval < 0:
+		return fmt.Errorf("configure applier: verify-interval is %s", c.VerifyInterval)
 	case c.IntervalJitter < 0 || c.IntervalJitter >= 100:
 		return fmt.Errorf("configure applier: interval-jitter-percentage is %d, want 0 to 99", c.IntervalJitter)
 	}

@@ -186,7 +186,9 @@ func newTarget(ctx context.Context, cfg Config, m ctrl.Manager) (*target.Target,
 		return nil, nil, err
 	}
 	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
-	return target.New(c, e, table, cfg.DefaultServiceAccount), table, nil
+	return target.New(c, e, table, target.Options{
+		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval,
+	}), table, nil
 }
 
 // drifted names what drifted. An object that another Kustomization took over is

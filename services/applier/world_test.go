@@ -100,12 +100,15 @@ func openBlobs(t *testing.T) *blob.Store {
 }
 
 // start runs an applier until the test ends or stop is called.
-func (w *world) start(s applier.Settings) (stop func()) {
+func (w *world) start(s applier.Settings) (stop func()) { return w.startAs("", s) }
+
+// startAs runs an applier with the rights of a user; an empty one is the administrator.
+func (w *world) startAs(user string, s applier.Settings) (stop func()) {
 	t := w.t
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cfg := rest.CopyConfig(w.plane.RESTConfig())
-	cfg.QPS, cfg.UserAgent = -1, userAgent+"/test"
+	cfg.QPS, cfg.UserAgent, cfg.Impersonate.UserName = -1, userAgent+"/test", user
 	b := bustest.Connect(t, w.nats, bus.Config{Name: "applier"}) // a replica has its own
 	done := make(chan error, 1)
 	go func() {

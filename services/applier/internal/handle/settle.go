@@ -41,9 +41,12 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 }
 
 // done ends a pass over an object that is where it should be, once what drifted
-// is put back. An entry that a crash kept from the journal is added.
+// is put back. Only here are objects compared that watches vouch for badly or not
+// at all, so that it happens about once an interval. An entry that a crash kept
+// from the journal is added.
 func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) (bus.Result, error) {
-	if err := p.correct(ctx, a, dirty); err != nil {
+	suspects := suspects{known: append(dirty, p.Target.Unwatched(p.ks)...), all: p.Target.VerifyDue(p.ks)}
+	if err := p.correct(ctx, a, suspects); err != nil {
 		if stopped(ctx, err) {
 			return bus.Result{}, err
 		}
@@ -76,7 +79,7 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" {
 		return nil
 	}
-	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, p.Target.Dirty(p.ks))
+	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{known: p.Target.Dirty(p.ks)})
 	if err == nil || stopped(ctx, err) {
 		return err
 	}
@@ -84,11 +87,17 @@ func (p *pass) hold(ctx context.Context) error {
 	return nil
 }
 
+// suspects are the objects that may differ from what was applied: known ones, or all.
+type suspects struct {
+	known []cluster.Ref
+	all   bool
+}
+
 // correct applies a render again when some of its objects differ from it; about
 // the others nothing is sent. The status stays as it is: the object is still at
 // its revision.
-func (p *pass) correct(ctx context.Context, a status.Attempt, dirty []cluster.Ref) error {
-	if len(dirty) == 0 {
+func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error {
+	if len(s.known) == 0 && !s.all {
 		return nil
 	}
 	id := desired.Identity(p.Options.Cluster, p.ks)
@@ -97,7 +106,7 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, dirty []cluster.Re
 		return err
 	}
 	applied, err := p.Target.Apply(ctx, Work{
-		Object: p.ks, Render: a.RenderID, Objects: objects, Guard: p.Writer.Watch(p.ks).Hold,
+		Object: p.ks, Render: a.RenderID, Objects: objects, Verify: s.all, Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)

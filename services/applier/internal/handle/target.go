@@ -51,6 +51,11 @@ type Target interface {
 	// Dirty returns the objects of the owner that may differ from what was applied
 	// last, without a request.
 	Dirty(ks *kustomizev1.Kustomization) []cluster.Ref
+	// Unwatched returns the objects of the owner whose changes no watch tells.
+	Unwatched(ks *kustomizev1.Kustomization) []cluster.Ref
+	// VerifyDue says whether it is time to compare all objects of the owner with the
+	// API server, also those that the watches call unchanged.
+	VerifyDue(ks *kustomizev1.Kustomization) bool
 	// Await asks for a check whenever one of these objects changes, until it is
 	// called with none.
 	Await(ks *kustomizev1.Kustomization, refs []cluster.Ref)

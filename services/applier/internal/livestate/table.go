@@ -220,6 +220,19 @@ func (t *Table) Dirty(owner cluster.Owner) []cluster.Ref {
 	return refs
 }
 
+// Unwatched returns those of refs whose kind cannot be listed and watched.
+func (t *Table) Unwatched(refs []cluster.Ref) []cluster.Ref {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []cluster.Ref
+	for _, r := range refs {
+		if k := t.kinds[r.GroupKind()]; k == nil || !k.watched {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
 // Await asks for OnChange when one of refs changes, in place of what the owner
 // awaited before; no refs end it. It returns the objects whose changes cannot be
 // seen, because they carry no owner label or their kind is not watched.

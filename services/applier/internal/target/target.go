@@ -6,7 +6,9 @@ package target
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,19 +25,30 @@ import (
 
 // Target is one cluster.
 type Target struct {
-	cluster        *cluster.Cluster
-	engine         *engine.Engine
-	table          *livestate.Table
-	defaultAccount string
+	cluster *cluster.Cluster
+	engine  *engine.Engine
+	table   *livestate.Table
+	opts    Options
 
-	mu    sync.Mutex
-	known map[cluster.Owner]bool
+	mu sync.Mutex
+	// verify says when all objects of an owner are to be compared with the API
+	// server again; an owner that is missing was not applied by this process.
+	verify map[cluster.Owner]time.Time
 }
 
-// New returns a target. defaultAccount is the service account of Kustomizations
-// that name none; empty means the applier's own rights.
-func New(c *cluster.Cluster, e *engine.Engine, table *livestate.Table, defaultAccount string) *Target {
-	return &Target{cluster: c, engine: e, table: table, defaultAccount: defaultAccount, known: map[cluster.Owner]bool{}}
+// Options are the settings of a target. The zero value works.
+type Options struct {
+	// DefaultServiceAccount is who Kustomizations act as that name no service
+	// account; empty means the applier's own rights.
+	DefaultServiceAccount string
+	// VerifyInterval is how often objects are compared with the API server although
+	// no watch saw a change; zero never does.
+	VerifyInterval time.Duration
+}
+
+// New returns a target.
+func New(c *cluster.Cluster, e *engine.Engine, table *livestate.Table, opts Options) *Target {
+	return &Target{cluster: c, engine: e, table: table, opts: opts, verify: map[cluster.Owner]time.Time{}}
 }
 
 func ownerOf(ks *kustomizev1.Kustomization) cluster.Owner {
@@ -47,7 +60,7 @@ func (t *Target) account(ks *kustomizev1.Kustomization) string {
 	if ks.Spec.ServiceAccountName != "" {
 		return ks.Spec.ServiceAccountName
 	}
-	return t.defaultAccount
+	return t.opts.DefaultServiceAccount
 }
 
 func (t *Target) client(ks *kustomizev1.Kustomization) (*cluster.Client, error) {
@@ -73,7 +86,7 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	})
 	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
 	if err == nil {
-		t.learn(ownerOf(w.Object), true)
+		t.learn(ownerOf(w.Object), w.Verify)
 	}
 	return applied, err
 }
@@ -160,15 +173,34 @@ func (t *Target) Remaining(ctx context.Context, ks *kustomizev1.Kustomization, r
 func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
 	owner := ownerOf(ks)
 	t.mu.Lock()
-	known := t.known[owner]
+	_, known := t.verify[owner]
 	t.mu.Unlock()
 	if known {
 		return t.table.Dirty(owner)
 	}
+	return inventoryOf(ks)
+}
+
+// Unwatched returns the objects that no watch vouches for, because their kind
+// cannot be listed and watched.
+func (t *Target) Unwatched(ks *kustomizev1.Kustomization) []cluster.Ref {
+	return t.table.Unwatched(inventoryOf(ks))
+}
+
+// VerifyDue says whether it is time to compare all objects with the API server,
+// for a change that left no trace in their metadata.
+func (t *Target) VerifyDue(ks *kustomizev1.Kustomization) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, known := t.verify[ownerOf(ks)]
+	return known && t.opts.VerifyInterval > 0 && time.Now().After(at)
+}
+
+func inventoryOf(ks *kustomizev1.Kustomization) []cluster.Ref {
 	if ks.Status.Inventory == nil {
 		return nil
 	}
-	var refs []cluster.Ref
+	refs := make([]cluster.Ref, 0, len(ks.Status.Inventory.Entries))
 	for _, e := range ks.Status.Inventory.Entries {
 		if ref, err := inventory.Parse(inventory.Entry{ID: e.ID, Version: e.Version}); err == nil {
 			refs = append(refs, ref)
@@ -184,18 +216,25 @@ func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) {
 
 // Forget drops what is remembered of an owner that is gone.
 func (t *Target) Forget(owner cluster.Owner) {
-	t.learn(owner, false)
+	t.mu.Lock()
+	delete(t.verify, owner)
+	t.mu.Unlock()
 	t.table.Release(owner)
 }
 
-func (t *Target) learn(owner cluster.Owner, known bool) {
+// learn records that this process applied an owner's objects, which compares those
+// with the API server that it did not know. The first time is spread, so that
+// those of a start do not come together ever after.
+func (t *Target) learn(owner cluster.Owner, verified bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if known {
-		t.known[owner] = true
-		return
+	_, known := t.verify[owner]
+	switch every := t.opts.VerifyInterval; {
+	case !known:
+		t.verify[owner] = time.Now().Add(every/2 + rand.N(every+1)) //nolint:gosec // spreads load, guards nothing
+	case verified:
+		t.verify[owner] = time.Now().Add(every)
 	}
-	delete(t.known, owner)
 }
 
 func changes(outcomes []engine.Outcome) []events.Change {
