@@ -7,7 +7,7 @@ import "testing"
 func TestApplier(t *testing.T) {
 	w := newWorld(t)
 	t.Run("alone", func(t *testing.T) {
-		for _, c := range aloneCases() {
+		for _, c := range append(aloneCases(), sourceAloneCases()...) {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
 		}
 	})
@@ -16,6 +16,7 @@ func TestApplier(t *testing.T) {
 		cases []testCase
 	}{
 		{"apply", applyCases()},
+		{"source", sourceCases()},
 		{"prune", pruneCases()},
 		{"delete", deleteCases()},
 		{"drift", driftCases()},

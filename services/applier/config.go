@@ -20,6 +20,8 @@ import (
 type Settings struct {
 	// NoCrossNamespaceRefs refuses sources in other namespaces.
 	NoCrossNamespaceRefs bool
+	// ExternalArtifacts allows sources of kind ExternalArtifact.
+	ExternalArtifacts bool
 	// DefaultServiceAccount is who Kustomizations act as that name no service
 	// account; empty means the applier's own rights.
 	DefaultServiceAccount string
@@ -41,6 +43,7 @@ type Settings struct {
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
+	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "allow sources of kind ExternalArtifact, which others than Sluice write; Flux's feature gate ExternalArtifact")
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")

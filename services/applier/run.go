@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
@@ -64,7 +63,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	worker := newWorker(cfg, m, ring, tgt)
+	worker := newWorker(cfg, m, ring, tgt, planner)
 	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("not filled yet")
@@ -80,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 	group.Go(func() error { return m.Start(groupCtx) })
 	group.Go(func() error { return table.Run(groupCtx) })
 	group.Go(func() error {
-		if !watch(groupCtx, m.GetCache()) {
+		if !watch(groupCtx, m.GetCache(), planner) {
 			return nil
 		}
 		work, workCtx := errgroup.WithContext(groupCtx)
@@ -98,11 +97,13 @@ func Run(ctx context.Context, cfg Config) error {
 }
 
 // watch fills the caches that workers read, before they take a check.
-func watch(ctx context.Context, c cache.Cache) bool {
-	for _, o := range []client.Object{&kustomizev1.Kustomization{}, &sourcev1.GitRepository{}} {
-		if _, err := c.GetInformer(ctx, o); err != nil {
-			return false // the context ended, or the manager reports the same error
-		}
+func watch(ctx context.Context, c cache.Cache, planner *plan.Planner) bool {
+	if _, err := c.GetInformer(ctx, &kustomizev1.Kustomization{}); err != nil {
+		return false // the context ended, or the manager reports the same error
+	}
+	select {
+	case <-planner.Looked():
+	case <-ctx.Done():
 	}
 	return c.WaitForCacheSync(ctx)
 }
@@ -207,13 +208,13 @@ func newRecorder(m ctrl.Manager) report.Recorder {
 	return report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
 }
 
-func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target) *handle.Worker {
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, planner *plan.Planner) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
 	recorder := newRecorder(m)
 	return &handle.Worker{
 		Bus: cfg.Bus, Reader: reader, Writer: writer,
-		Sources:   desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader()},
+		Sources:   desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched},
 		Depend:    depend.Checker{Cache: m.GetClient(), Live: m.GetAPIReader()},
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
@@ -222,7 +223,7 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target) 
 		Recorder:  recorder,
 		Log:       cfg.Logger,
 		Options: handle.Options{
-			Cluster: cfg.ClusterName, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
+			Cluster: cfg.ClusterName, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs, ExternalArtifacts: cfg.ExternalArtifacts,
 			Jitter: float64(cfg.IntervalJitter) / 100,
 		},
 	}

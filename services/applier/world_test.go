@@ -11,7 +11,6 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -132,34 +131,78 @@ func (w *world) startAs(user string, s applier.Settings) (stop func()) {
 	return stop
 }
 
+// with runs f beside an applier with other settings, instead of the one that
+// newWorld started.
+func (w *world) with(s applier.Settings, f func()) {
+	w.stop()
+	other := w.start(s)
+	defer func() {
+		other()
+		w.stop = w.start(applier.Settings{})
+	}()
+	f()
+}
+
 // app is one Kustomization of a test, with the namespace it lives in.
 type app struct {
 	*world
 	t         *testing.T
 	namespace string
 	name      string
-	source    string
+	source    sourceRef
 	revision  string
+}
+
+// sourceRef names the source of an app.
+type sourceRef struct{ kind, namespace, name string }
+
+func (r sourceRef) object(spec map[string]any) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetGroupVersionKind(sourcev1.GroupVersion.WithKind(r.kind))
+	u.SetNamespace(r.namespace)
+	u.SetName(r.name)
+	return u
+}
+
+// specs are the least that each kind of source needs.
+var specs = map[string]map[string]any{
+	sourcev1.GitRepositoryKind:    {"url": "https://example.com/repo.git", "interval": "1h"},
+	sourcev1.OCIRepositoryKind:    {"url": "oci://example.com/repo", "interval": "1h"},
+	sourcev1.BucketKind:           {"endpoint": "s3.example.com", "bucketName": "repo", "interval": "1h"},
+	sourcev1.ExternalArtifactKind: {"sourceRef": map[string]any{"apiVersion": "example.com/v1", "kind": "Maker", "name": "x"}},
 }
 
 // newApp makes a namespace, a source and a Kustomization of it.
 func (w *world) newApp(t *testing.T, edit func(*kustomizev1.Kustomization)) *app {
 	t.Helper()
+	return w.newAppOf(t, sourcev1.GitRepositoryKind, edit)
+}
+
+// newAppOf is newApp with a source of another kind.
+func (w *world) newAppOf(t *testing.T, kind string, edit func(*kustomizev1.Kustomization)) *app {
+	t.Helper()
+	a := &app{world: w, t: t, namespace: w.newNamespace(t), name: "app"}
+	a.source = sourceRef{kind: kind, namespace: a.namespace, name: "repo"}
+	a.createSource()
+	a.create(a.name, edit)
+	return a
+}
+
+func (w *world) newNamespace(t *testing.T) string {
+	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "app-"}}
 	if err := w.Create(t.Context(), namespace); err != nil {
 		t.Fatal(err)
 	}
-	a := &app{world: w, t: t, namespace: namespace.Name, name: "app", source: "repo"}
-	source := &sourcev1.GitRepository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: a.source},
-		Spec:       sourcev1.GitRepositorySpec{URL: "https://example.com/repo.git", Interval: metav1.Duration{Duration: time.Hour}},
-	}
-	if err := w.Create(t.Context(), source); err != nil {
-		t.Fatal(err)
+	return namespace.Name
+}
+
+func (a *app) createSource() {
+	a.t.Helper()
+	if err := a.Create(a.t.Context(), a.source.object(specs[a.source.kind])); err != nil {
+		a.t.Fatal(err)
 	}
 	a.moveSource("main@sha1:1")
-	a.create(a.name, edit)
-	return a
 }
 
 func (a *app) create(name string, edit func(*kustomizev1.Kustomization)) {
@@ -168,8 +211,11 @@ func (a *app) create(name string, edit func(*kustomizev1.Kustomization)) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: name},
 		Spec: kustomizev1.KustomizationSpec{
 			Interval: metav1.Duration{Duration: time.Hour}, RetryInterval: &metav1.Duration{Duration: 2 * time.Second},
-			Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: "GitRepository", Name: a.source},
+			Prune: true, SourceRef: kustomizev1.CrossNamespaceSourceReference{Kind: a.source.kind, Name: a.source.name},
 		},
+	}
+	if a.source.namespace != a.namespace {
+		ks.Spec.SourceRef.Namespace = a.source.namespace
 	}
 	if edit != nil {
 		edit(ks)
@@ -192,14 +238,15 @@ func (a *app) sourceDigest() string { return blob.Digest([]byte(a.revision)) }
 func (a *app) moveSource(revision string) {
 	a.t.Helper()
 	a.revision = revision
-	source := &sourcev1.GitRepository{}
-	if err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.source}, source); err != nil {
+	source := a.source.object(nil)
+	if err := a.Get(a.t.Context(), client.ObjectKeyFromObject(source), source); err != nil {
 		a.t.Fatal(err)
 	}
-	source.Status.Artifact = &fluxmeta.Artifact{
-		Revision: revision, Digest: a.sourceDigest(), Path: "p", URL: "http://example.com/p",
-		LastUpdateTime: metav1.Now(), Metadata: map[string]string{"org.opencontainers.image.revision": "origin-" + revision},
-	}
+	source.Object["status"] = map[string]any{"artifact": map[string]any{
+		"revision": revision, "digest": a.sourceDigest(), "path": "p", "url": "http://example.com/p",
+		"lastUpdateTime": time.Now().UTC().Format(time.RFC3339),
+		"metadata":       map[string]any{"org.opencontainers.image.revision": "origin-" + revision},
+	}}
 	if err := a.Status().Update(a.t.Context(), source); err != nil {
 		a.t.Fatal(err)
 	}

@@ -35,29 +35,53 @@ type Source struct {
 // from the API server.
 type Sources struct {
 	Cache, Live client.Reader
+	// Watched says whether the cache has a kind of source.
+	Watched func(kind string) bool
+}
+
+// withArtifact is a source of any kind.
+type withArtifact interface {
+	client.Object
+	GetArtifact() *fluxmeta.Artifact
+}
+
+// SourceKinds lists the kinds that a Kustomization can name as its source.
+func SourceKinds() []string {
+	return []string{sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.ExternalArtifactKind}
+}
+
+// NewSource returns an empty object of a kind of source, or nil when it is none.
+func NewSource(kind string) client.Object {
+	switch kind {
+	case sourcev1.GitRepositoryKind:
+		return &sourcev1.GitRepository{}
+	case sourcev1.OCIRepositoryKind:
+		return &sourcev1.OCIRepository{}
+	case sourcev1.BucketKind:
+		return &sourcev1.Bucket{}
+	case sourcev1.ExternalArtifactKind:
+		return &sourcev1.ExternalArtifact{}
+	}
+	return nil
+}
+
+// HasArtifact says whether a source has an artifact.
+func HasArtifact(source client.Object) bool {
+	s, ok := source.(withArtifact)
+	return ok && s.GetArtifact() != nil
 }
 
 // Read returns the source of ks; live asks the API server although a watch has
 // an answer.
 func (s Sources) Read(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
 	kind, name := depend.SourceOf(ks)
-	var object interface {
-		client.Object
-		GetArtifact() *fluxmeta.Artifact
-	}
-	reader := s.Live
-	switch kind {
-	case sourcev1.GitRepositoryKind:
-		object = &sourcev1.GitRepository{}
-		if !live {
-			reader = s.Cache
-		}
-	case sourcev1.OCIRepositoryKind:
-		object = &sourcev1.OCIRepository{}
-	case sourcev1.BucketKind:
-		object = &sourcev1.Bucket{}
-	default:
+	object, ok := NewSource(kind).(withArtifact)
+	if !ok {
 		return Source{Missing: fmt.Sprintf("sources of kind %s are not supported", kind), Absent: true}, nil
+	}
+	reader := s.Cache
+	if live || !s.Watched(kind) {
+		reader = s.Live
 	}
 	err := reader.Get(ctx, name, object)
 	if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {

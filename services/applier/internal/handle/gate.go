@@ -6,6 +6,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -39,15 +40,25 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 			Stalled: true,
 		}
 	}
+	return denied(ks, o)
+}
+
+// denied returns why an object may not use its source.
+func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	kind, name := depend.SourceOf(ks)
-	if o.NoCrossNamespaceRefs && name.Namespace != ks.Namespace {
-		return &status.Failure{
-			Reason:  status.ReasonAccessDenied,
-			Message: fmt.Sprintf("can't access '%s/%s', cross-namespace references have been blocked", kind, name),
-			Stalled: true,
-		}
+	var why string
+	switch {
+	case o.NoCrossNamespaceRefs && name.Namespace != ks.Namespace:
+		why = "cross-namespace references have been blocked"
+	case !o.ExternalArtifacts && kind == sourcev1.ExternalArtifactKind:
+		why = "ExternalArtifact feature gate is disabled"
+	default:
+		return nil
 	}
-	return nil
+	return &status.Failure{
+		Reason: status.ReasonAccessDenied, Stalled: true,
+		Message: fmt.Sprintf("can't access '%s/%s', %s", kind, name, why),
+	}
 }
 
 // unsupported names the first field in use that this version does not serve.

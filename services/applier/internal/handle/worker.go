@@ -57,6 +57,8 @@ type Options struct {
 	Cluster string
 	// NoCrossNamespaceRefs refuses sources in another namespace.
 	NoCrossNamespaceRefs bool
+	// ExternalArtifacts allows sources of kind ExternalArtifact.
+	ExternalArtifacts bool
 	// Jitter is the share of an interval by which timers are spread, 0.05 when zero.
 	Jitter float64
 }

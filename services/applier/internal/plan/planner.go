@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -34,6 +33,7 @@ const (
 const (
 	indexDependsOn = "sluice.dependsOn"
 	indexSource    = "sluice.source"
+	indexKind      = "sluice.sourceKind"
 )
 
 // checker queues checks.
@@ -43,14 +43,15 @@ type checker interface {
 
 // Planner sends checks to appliers.
 type Planner struct {
-	bus   checker
-	cache client.Reader
+	bus     checker
+	cache   client.Reader
+	sourced *sourceWatch
 }
 
 // New returns a Planner and registers its watches with a manager.
 func New(ctx context.Context, mgr manager.Manager, b checker) (*Planner, error) {
 	p := &Planner{bus: b, cache: mgr.GetClient()}
-	for field, values := range map[string]client.IndexerFunc{indexDependsOn: dependencies, indexSource: sources} {
+	for field, values := range map[string]client.IndexerFunc{indexDependsOn: dependencies, indexSource: sourceOf, indexKind: sourceKindOf} {
 		if err := mgr.GetFieldIndexer().IndexField(ctx, &kustomizev1.Kustomization{}, field, values); err != nil {
 			return nil, fmt.Errorf("index Kustomizations by %s: %w", field, err)
 		}
@@ -65,21 +66,31 @@ func New(ctx context.Context, mgr manager.Manager, b checker) (*Planner, error) 
 	if err := c.Watch(source.TypedKind(mgr.GetCache(), &kustomizev1.Kustomization{}, p.kustomizations())); err != nil {
 		return nil, fmt.Errorf("watch Kustomizations: %w", err)
 	}
-	if err := c.Watch(source.TypedKind(mgr.GetCache(), &sourcev1.GitRepository{}, p.repositories())); err != nil {
-		return nil, fmt.Errorf("watch GitRepositories: %w", err)
+	p.sourced = newSourceWatch(p, mgr, c)
+	if err := mgr.Add(p.sourced); err != nil {
+		return nil, fmt.Errorf("watch sources: %w", err)
 	}
 	return p, nil
 }
 
+// Watched says whether sources of a kind are watched, so that the cache has them.
+func (p *Planner) Watched(kind string) bool { return p.sourced.has(kind) }
+
+// Looked is closed once the kinds of sources that the cluster has are watched.
+func (p *Planner) Looked() <-chan struct{} { return p.sourced.looked }
+
 // Resync checks every Kustomization, for streams that were wiped.
-func (p *Planner) Resync(ctx context.Context) error {
+func (p *Planner) Resync(ctx context.Context) error { return p.check(ctx, ReasonResync) }
+
+// check checks the Kustomizations that options select.
+func (p *Planner) check(ctx context.Context, reason string, options ...client.ListOption) error {
 	list := &kustomizev1.KustomizationList{}
-	if err := p.cache.List(ctx, list); err != nil {
-		return fmt.Errorf("resync: list Kustomizations: %w", err)
+	if err := p.cache.List(ctx, list, options...); err != nil {
+		return fmt.Errorf("check Kustomizations: list them: %w", err)
 	}
 	targets := make([]bus.Target, 0, len(list.Items))
 	for i := range list.Items {
-		targets = append(targets, Target(client.ObjectKeyFromObject(&list.Items[i]), bus.Note{Reason: ReasonResync}))
+		targets = append(targets, Target(client.ObjectKeyFromObject(&list.Items[i]), bus.Note{Reason: reason}))
 	}
 	return p.bus.Check(ctx, targets...)
 }
@@ -111,7 +122,12 @@ func dependencies(o client.Object) []string {
 	return out
 }
 
-func sources(o client.Object) []string {
+func sourceOf(o client.Object) []string {
 	kind, name := depend.SourceOf(o.(*kustomizev1.Kustomization))
 	return []string{kind + "/" + name.String()}
+}
+
+func sourceKindOf(o client.Object) []string {
+	kind, _ := depend.SourceOf(o.(*kustomizev1.Kustomization))
+	return []string{kind}
 }

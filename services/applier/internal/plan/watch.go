@@ -4,8 +4,6 @@ import (
 	"context"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -65,35 +63,6 @@ func (p *Planner) dependents(ctx context.Context, ks *kustomizev1.Kustomization,
 	p.each(ctx, indexDependsOn, client.ObjectKeyFromObject(ks).String(), func(dependent *kustomizev1.Kustomization) {
 		q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency})
 	})
-}
-
-// repositories checks the objects that a source's life concerns. A new revision
-// is not among it: the builder answers every revision, and its event wakes us.
-func (p *Planner) repositories() handler.TypedEventHandler[*sourcev1.GitRepository, request] {
-	blocked := func(ctx context.Context, source *sourcev1.GitRepository, q queue, all bool) {
-		value := sourcev1.GitRepositoryKind + "/" + client.ObjectKeyFromObject(source).String()
-		p.each(ctx, indexSource, value, func(ks *kustomizev1.Kustomization) {
-			ready := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady)
-			if all || (ready != nil && ready.Reason == status.ReasonArtifactFailed) {
-				q.Add(request{client.ObjectKeyFromObject(ks), ReasonSource})
-			}
-		})
-	}
-	return handler.TypedFuncs[*sourcev1.GitRepository, request]{
-		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*sourcev1.GitRepository], q queue) {
-			if !e.IsInInitialList {
-				blocked(ctx, e.Object, q, false)
-			}
-		},
-		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*sourcev1.GitRepository], q queue) {
-			if (e.ObjectOld.Status.Artifact == nil) != (e.ObjectNew.Status.Artifact == nil) {
-				blocked(ctx, e.ObjectNew, q, false)
-			}
-		},
-		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*sourcev1.GitRepository], q queue) {
-			blocked(ctx, e.Object, q, true)
-		},
-	}
 }
 
 // each calls f for the Kustomizations an index finds. The cache is in memory and
