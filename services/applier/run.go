@@ -219,7 +219,7 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, 
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
 		Target:    tgt,
-		Finalizer: finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: tgt, Recorder: recorder, Cluster: cfg.ClusterName},
+		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: tgt, Recorder: recorder, Cluster: cfg.ClusterName},
 		Recorder:  recorder,
 		Log:       cfg.Logger,
 		Options: handle.Options{

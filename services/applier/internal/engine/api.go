@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -92,6 +94,8 @@ type Outcome struct {
 	ResourceVersion string
 	// Note says why an object was skipped.
 	Note string
+	// Held is true for a deleted object whose finalizers keep it for now.
+	Held bool
 }
 
 // Result is what a call did, also when it failed half way.
@@ -128,8 +132,34 @@ type PruneRequest struct {
 	Client *cluster.Client
 	// Stale are the entries to delete.
 	Stale []inventory.Entry
+	// Impersonated is true when the client's rights may be among what is deleted.
+	Impersonated bool
 	// Guard is as in Request.
 	Guard func(context.Context) error
+}
+
+// Lingering is an object that is deleted and still there.
+type Lingering struct {
+	Object cluster.Ref
+	// Finalizers hold it.
+	Finalizers []string
+}
+
+// String names the object and what holds it.
+func (l Lingering) String() string {
+	if len(l.Finalizers) == 0 {
+		return l.Object.String() + " (it has no finalizer, so it is about to go)"
+	}
+	return fmt.Sprintf("%s (held by finalizer %s)", l.Object, strings.Join(l.Finalizers, ", "))
+}
+
+// Text names lingering objects and what holds them.
+func Text(left []Lingering) string {
+	names := make([]string, 0, len(left))
+	for _, l := range left {
+		names = append(names, l.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // PruneResult is what a call of Prune did.
@@ -139,4 +169,26 @@ type PruneResult struct {
 	// Failed are the entries that are still to be deleted; they belong back into
 	// the inventory.
 	Failed []inventory.Entry
+}
+
+// Deleted returns the objects whose deletion the API server accepted.
+func (r PruneResult) Deleted() []cluster.Ref {
+	var refs []cluster.Ref
+	for _, o := range r.Outcomes {
+		if o.Action == Deleted {
+			refs = append(refs, o.Object)
+		}
+	}
+	return refs
+}
+
+// Held returns the entries of those deleted objects that finalizers keep for now.
+func (r PruneResult) Held() []inventory.Entry {
+	var refs []cluster.Ref
+	for _, o := range r.Outcomes {
+		if o.Held {
+			refs = append(refs, o.Object)
+		}
+	}
+	return inventory.OfRefs(refs)
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,6 +36,32 @@ func TestStagesAndOrder(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestDeletionOrder(t *testing.T) {
+	kinds := []string{
+		"CustomResourceDefinition", "Namespace", "ServiceAccount", "RoleBinding", "Secret", "Deployment", "Widget",
+		"ValidatingWebhookConfiguration",
+	}
+	for _, tt := range []struct {
+		why          string
+		impersonated bool
+		want         []string
+	}{
+		{"what others need goes last", false, []string{
+			"ValidatingWebhookConfiguration", "Widget", "Deployment", "Secret", "RoleBinding", "ServiceAccount", "Namespace", "CustomResourceDefinition",
+		}},
+		{"rights that the deletions may need go after everything, together", true, []string{
+			"ValidatingWebhookConfiguration", "Widget", "Deployment", "Secret", "Namespace", "CustomResourceDefinition", "ServiceAccount", "RoleBinding",
+		}},
+	} {
+		req := PruneRequest{Impersonated: tt.impersonated}
+		got := slices.Clone(kinds)
+		slices.SortStableFunc(got, func(a, b string) int { return req.rank(cluster.Ref{Kind: a}) - req.rank(cluster.Ref{Kind: b}) })
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: %s", tt.why, diff)
+		}
 	}
 }
 

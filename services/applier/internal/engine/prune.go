@@ -9,23 +9,24 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
-	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"golang.org/x/sync/errgroup"
 )
 
-// Prune deletes stale objects in reverse kind order, those of one kind in parallel.
-// An object of another owner, one that opts out and one that is already gone are
-// settled without a deletion. Failures are joined; their entries are in Failed.
+// Prune deletes stale objects, those that others need last, those of one kind in
+// parallel. An object of another owner, one that opts out, one that terminates and
+// one that is gone are settled without a deletion. Failures are joined; their
+// entries are in Failed.
 func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, error) {
 	var result PruneResult
 	refs, err := inventory.ParseAll(req.Stale)
 	if err != nil {
 		return PruneResult{Failed: req.Stale}, err
 	}
-	slices.SortStableFunc(refs, func(a, b cluster.Ref) int { return rank(b.Kind) - rank(a.Kind) })
+	rank := req.rank
+	slices.SortStableFunc(refs, func(a, b cluster.Ref) int { return rank(a) - rank(b) })
 	var errs []error
 	for len(refs) > 0 {
-		n := slices.IndexFunc(refs, func(r cluster.Ref) bool { return rank(r.Kind) != rank(refs[0].Kind) })
+		n := slices.IndexFunc(refs, func(r cluster.Ref) bool { return rank(r) != rank(refs[0]) })
 		if n < 0 {
 			n = len(refs)
 		}
@@ -42,89 +43,73 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 	return result, errors.Join(errs...)
 }
 
-func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref, result *PruneResult) error {
-	var (
-		mu    sync.Mutex
-		errs  []error
-		group errgroup.Group
-	)
-	group.SetLimit(e.opts.Parallel)
-	for _, r := range refs {
-		group.Go(func() error {
-			outcome, err := e.remove(ctx, req, r)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				errs = append(errs, &ObjectError{Object: r, Err: err, text: fmt.Sprintf("%s delete failed: %s", r, err)})
-				result.Failed = append(result.Failed, inventory.EntryOf(r))
-				return nil
-			}
-			result.Outcomes = append(result.Outcomes, outcome)
-			return nil
-		})
+// rank orders deletions: the reverse of the order of applying, so that webhooks and
+// custom resources go before workloads, those before their configuration, and
+// namespaces and definitions last. Rights go even after them when the deletions are
+// made with rights that may be among them.
+func (r PruneRequest) rank(ref cluster.Ref) int {
+	at := len(kindOrder) - rank(ref.Kind)
+	if r.Impersonated && slices.Contains(rights, ref.Kind) {
+		return len(kindOrder) + 1
 	}
-	return errors.Join(append(errs, group.Wait())...)
+	return at
 }
 
-// remove deletes one object if it may.
-func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref) (Outcome, error) {
-	skipped := func(note string) (Outcome, error) {
-		e.records.Forget(r)
-		return Outcome{Object: r, Action: Skipped, Note: note}, nil
+// rights are the kinds that a service account's rights are made of.
+var rights = []string{"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+// prune looks at all objects of a group before it deletes the first: afterwards the
+// right to look may be gone.
+func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref, result *PruneResult) error {
+	verdicts := make([]verdict, len(refs))
+	e.parallel(len(refs), func(n int) { verdicts[n] = judge(ctx, req, refs[n]) })
+	var (
+		mu   sync.Mutex
+		errs []error
+	)
+	e.parallel(len(refs), func(n int) {
+		outcome, err := e.remove(ctx, req, refs[n], verdicts[n])
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			errs = append(errs, &ObjectError{Object: refs[n], Err: err, text: fmt.Sprintf("%s delete failed: %s", refs[n], err)})
+			result.Failed = append(result.Failed, inventory.EntryOf(refs[n]))
+			return
+		}
+		result.Outcomes = append(result.Outcomes, outcome)
+	})
+	return errors.Join(errs...)
+}
+
+// parallel calls f for 0 to n-1, as many at once as the engine's options say.
+func (e *Engine) parallel(n int, f func(int)) {
+	var group errgroup.Group
+	group.SetLimit(e.opts.Parallel)
+	for i := range n {
+		group.Go(func() error { f(i); return nil })
 	}
-	meta, err := req.Client.GetMetadata(ctx, r)
-	if cluster.IsGone(err) {
-		return skipped("it is gone")
-	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	if owner := cluster.OwnerOf(meta.Labels); owner != req.Owner {
-		// Its records may be the new owner's, so they stay.
-		e.records.Withdraw(r, req.Owner)
-		return Outcome{Object: r, Action: Skipped, Note: "its labels name another owner"}, nil
-	}
-	if livestate.OptOuts(meta.Annotations, meta.Labels).Any(livestate.NoPrune | livestate.NoReconcile | livestate.Ignore) {
-		return skipped("it opts out")
+	_ = group.Wait() // nothing returns an error
+}
+
+// remove carries out what was judged of an object.
+func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v verdict) (Outcome, error) {
+	switch {
+	case v.err != nil:
+		return Outcome{}, v.err
+	case v.foreign:
+		e.records.Withdraw(r, req.Owner) // its records may be the new owner's, so they stay
+		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
 	}
 	e.records.Forget(r)
-	err = req.Client.Delete(ctx, r, meta.UID)
+	if v.note != "" {
+		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
+	}
+	err := req.Client.Delete(ctx, r, v.live.UID)
 	if cluster.IsGone(err) {
-		return skipped("it is gone")
+		return Outcome{Object: r, Action: Skipped, Note: gone}, nil
 	}
 	if err != nil {
 		return Outcome{}, err
 	}
-	return Outcome{Object: r, Action: Deleted, UID: meta.UID, ResourceVersion: meta.ResourceVersion}, nil
-}
-
-// Remaining returns which objects of an inventory still exist. It looks once.
-func (e *Engine) Remaining(ctx context.Context, client *cluster.Client, entries []inventory.Entry) ([]cluster.Ref, error) {
-	refs, err := inventory.ParseAll(entries)
-	if err != nil {
-		return nil, err
-	}
-	present := make([]bool, len(refs))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(e.opts.Parallel)
-	for n, r := range refs {
-		group.Go(func() error {
-			_, err := client.GetMetadata(ctx, r)
-			if err != nil && !cluster.IsGone(err) {
-				return fmt.Errorf("read %s: %w", r, err)
-			}
-			present[n] = err == nil
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	var left []cluster.Ref
-	for n, r := range refs {
-		if present[n] {
-			left = append(left, r)
-		}
-	}
-	return left, nil
+	return Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion, Held: len(v.live.Finalizers) > 0}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
@@ -61,8 +62,41 @@ func TestPruneReportsWhatFailed(t *testing.T) {
 	if err == nil || len(got.Failed) != 2 || !strings.Contains(err.Error(), "ConfigMap/"+f.namespace+"/a delete failed: ") {
 		t.Errorf("%+v, %v", got, err)
 	}
-	left, err := f.engine.Remaining(t.Context(), f.client, append(r.Inventory, inventory.Entry{ID: "x_y_no.such.group_Kind", Version: "v1"}))
-	if err != nil || len(left) != 2 {
-		t.Errorf("remaining: %v, %v", left, err)
+}
+
+func TestPruneLooksOnceAtWhatTerminates(t *testing.T) {
+	f := newFixture(t)
+	r := f.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: NS, finalizers: [example.com/hold]}")
+	ref := f.ref("v1", "ConfigMap", "c")
+	req := engine.PruneRequest{
+		Owner: f.owner, Client: f.client,
+		Stale: append(r.Inventory, inventory.Entry{ID: "x_y_no.such.group_Kind", Version: "v1"}),
 	}
+	doomed, err := f.engine.Doomed(t.Context(), req)
+	if err != nil || len(doomed) != 1 || doomed[0].UID == "" || !f.exists(ref) {
+		t.Errorf("doomed: %+v, %v", doomed, err)
+	}
+	for n, want := range []engine.Action{engine.Deleted, engine.Skipped} {
+		got, err := f.engine.Prune(t.Context(), req)
+		if err != nil || actionOf(got, ref) != want {
+			t.Errorf("deletion %d: %+v, %v, want %s", n+1, got, err, want)
+		}
+	}
+	left, err := f.engine.Terminating(t.Context(), req)
+	if want := []engine.Lingering{{Object: ref, Finalizers: []string{"example.com/hold"}}}; err != nil || cmp.Diff(want, left) != "" {
+		t.Errorf("terminating: %v, %v", left, err)
+	}
+	f.edit(ref, "other", "application/merge-patch+json", `{"metadata":{"finalizers":null}}`)
+	if left, err := f.engine.Terminating(t.Context(), req); err != nil || len(left) != 0 {
+		t.Errorf("terminating once it is let go: %v, %v", left, err)
+	}
+}
+
+func actionOf(r engine.PruneResult, ref cluster.Ref) engine.Action {
+	for _, o := range r.Outcomes {
+		if o.Object.Same(ref) {
+			return o.Action
+		}
+	}
+	return ""
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -28,9 +29,9 @@ type target interface {
 	// rights any more, such as a service account that is gone; "" when it can.
 	Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error)
 	// Prune deletes objects as far as they are the owner's.
-	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (deleted []cluster.Ref, failed []inventory.Entry, err error)
-	// Remaining returns those of the owner's objects that still exist.
-	Remaining(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) ([]cluster.Ref, error)
+	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error)
+	// Terminating returns those of the owner's objects that are deleted and still there.
+	Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error)
 }
 
 // opener opens logs on the bus.
@@ -45,13 +46,15 @@ type Finalizer struct {
 	Target   target
 	Recorder report.Recorder
 	Cluster  string
+
+	told told
 }
 
 // pollTermination is how often objects that terminate are looked at.
 const pollTermination = 2 * time.Second
 
 // Finalize does what is left to do for a deleted object.
-func (f Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
 	if !controllerutil.ContainsFinalizer(ks, kube.Finalizer) {
 		return bus.Result{Next: bus.Never}, nil // deleted before it ever got ours, or done
 	}
@@ -67,8 +70,8 @@ func (f Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization) 
 		f.leave(ks, list, why)
 		return f.release(ctx, ks)
 	}
-	deleted, _, err := f.Target.Prune(ctx, ks, list, f.Writer.Watch(ks).Hold)
-	if reportErr := f.tell(ctx, ks, deleted); reportErr != nil {
+	result, err := f.Target.Prune(ctx, ks, list, f.Writer.Watch(ks).Hold)
+	if reportErr := f.tell(ctx, ks, result.Deleted()); reportErr != nil {
 		return bus.Result{}, reportErr
 	}
 	if err != nil {
@@ -95,30 +98,42 @@ func deletes(ks *kustomizev1.Kustomization) bool {
 	return false
 }
 
-// terminating says whether to wait for objects that still exist. The timeout ends
-// the wait, not the deletion.
-func (f Finalizer) terminating(ctx context.Context, ks *kustomizev1.Kustomization, list []inventory.Entry) (bool, error) {
-	if ks.GetDeletionPolicy() != kustomizev1.DeletionPolicyWaitForTermination ||
-		time.Since(ks.DeletionTimestamp.Time) > ks.GetTimeout() {
+// terminating says whether to wait for objects that still exist, and tells which.
+// The timeout ends the wait, not the deletion.
+func (f *Finalizer) terminating(ctx context.Context, ks *kustomizev1.Kustomization, list []inventory.Entry) (bool, error) {
+	if ks.GetDeletionPolicy() != kustomizev1.DeletionPolicyWaitForTermination {
 		return false, nil
 	}
-	refs, err := inventory.ParseAll(list)
-	if err != nil {
-		return false, err
-	}
-	left, err := f.Target.Remaining(ctx, ks, refs)
+	left, err := f.Target.Terminating(ctx, ks, list)
 	if err != nil {
 		return false, fmt.Errorf("wait for termination: %w", err)
 	}
-	return len(left) > 0, nil
+	waited := time.Since(ks.DeletionTimestamp.Time)
+	over := waited >= ks.GetTimeout()
+	if len(left) > 0 && (over || waited >= report.LingerAfter && f.told.first(ks.UID)) {
+		f.tellTerminating(ks, left, over)
+	}
+	return len(left) > 0 && !over, nil
 }
 
-func (f Finalizer) release(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+func (f *Finalizer) tellTerminating(ks *kustomizev1.Kustomization, left []engine.Lingering, over bool) {
+	message := "waiting for objects that are still terminating: "
+	if over {
+		message = fmt.Sprintf("not waiting any longer than %s for objects that are still terminating: ", ks.GetTimeout())
+	}
+	f.Recorder.Tell(ks, report.Note{
+		Reason: report.ReasonTerminating, Warning: true, Revision: ks.Status.LastAppliedRevision,
+		Message: message + engine.Text(left),
+	})
+}
+
+func (f *Finalizer) release(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+	f.told.forget(ks.UID)
 	return bus.Result{Next: bus.Never}, f.Writer.RemoveFinalizer(ctx, ks)
 }
 
 // leave says which objects stay behind, and why.
-func (f Finalizer) leave(ks *kustomizev1.Kustomization, list []inventory.Entry, why string) {
+func (f *Finalizer) leave(ks *kustomizev1.Kustomization, list []inventory.Entry, why string) {
 	names := make([]string, 0, len(list))
 	for _, e := range list {
 		name := e.ID
@@ -133,7 +148,7 @@ func (f Finalizer) leave(ks *kustomizev1.Kustomization, list []inventory.Entry, 
 	})
 }
 
-func (f Finalizer) tell(ctx context.Context, ks *kustomizev1.Kustomization, deleted []cluster.Ref) error {
+func (f *Finalizer) tell(ctx context.Context, ks *kustomizev1.Kustomization, deleted []cluster.Ref) error {
 	if len(deleted) == 0 {
 		return nil
 	}

@@ -44,6 +44,13 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	if err != nil {
 		return bus.Result{}, err
 	}
+	held, err := p.overBudget(ctx, a, objects)
+	if err != nil {
+		held = &status.Failure{Reason: status.ReasonFailed, Message: err.Error(), Cause: err}
+	}
+	if held != nil {
+		return p.holdBack(ctx, a, *held)
+	}
 	try, err := p.claim(ctx, a, objects)
 	if err != nil {
 		return bus.Result{}, err
@@ -123,13 +130,14 @@ func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
 		p.Target.GiveUp(p.ks, stale)
 		return nil
 	}
-	deleted, left, err := p.Target.Prune(ctx, try.claim.Object(), stale, try.claim.Hold)
-	for _, ref := range deleted {
+	result, err := p.Target.Prune(ctx, try.claim.Object(), stale, try.claim.Hold)
+	p.lingering.add(p.check.Key, result.Held())
+	for _, ref := range result.Deleted() {
 		try.pruned = append(try.pruned, eventRef(ref))
 		try.changes = append(try.changes, events.Change{Object: eventRef(ref), Action: "deleted"})
 	}
-	if len(left) > 0 {
-		setInventory(try.next, inventory.Merge(entries(try.next), left))
+	if len(result.Failed) > 0 {
+		setInventory(try.next, inventory.Merge(entries(try.next), result.Failed))
 	}
 	if err != nil {
 		return &status.Failure{Reason: status.ReasonPruneFailed, Message: err.Error(), Cause: err}

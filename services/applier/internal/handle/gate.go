@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -39,6 +40,9 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 				len(ks.Name), validation.LabelValueMaxLength),
 			Stalled: true,
 		}
+	}
+	if _, _, err := budget.Of(ks); err != nil {
+		return &status.Failure{Reason: status.ReasonInvalidBudget, Message: err.Error(), Stalled: true}
 	}
 	return denied(ks, o)
 }

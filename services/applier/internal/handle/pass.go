@@ -53,6 +53,7 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	case desired.Rendered:
 	}
 	p.patience.forget(p.check.Key)
+	p.tellLingering(ctx)
 	return p.settle(ctx)
 }
 
@@ -118,7 +119,12 @@ func (p *pass) attempt() status.Attempt {
 	}
 }
 
-// interval is when an object is looked at again although nothing happened.
+// interval is when an object is looked at again although nothing happened: sooner
+// when it is to be seen whether what was pruned is gone.
 func (p *pass) interval() bus.Result {
-	return bus.Result{Next: jitter(p.ks.Spec.Interval.Duration, p.Options.Jitter)}
+	next := jitter(p.ks.Spec.Interval.Duration, p.Options.Jitter)
+	if entries, wait := p.lingering.due(p.check.Key); len(entries) > 0 {
+		next = min(next, max(wait, time.Second))
+	}
+	return bus.Result{Next: next}
 }

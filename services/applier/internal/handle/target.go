@@ -7,7 +7,9 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 )
@@ -43,9 +45,14 @@ type Target interface {
 	Apply(ctx context.Context, w Work) (Applied, error)
 	// GiveUp forgets objects that left the render and are not to be deleted.
 	GiveUp(ks *kustomizev1.Kustomization, stale []inventory.Entry)
-	// Prune deletes objects that left the render, as far as they are the owner's.
-	// It returns what it deleted and what it failed to delete.
-	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (deleted []cluster.Ref, failed []inventory.Entry, err error)
+	// Deletions returns those of the objects that left the render that Prune would
+	// delete now.
+	Deletions(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry) (budget.Plan, error)
+	// Prune deletes objects that left the render, as far as they are the owner's. Its
+	// result is valid with an error too.
+	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error)
+	// Terminating returns those of the objects that are deleted and still there.
+	Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error)
 	// Health looks at objects once; it does not wait.
 	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (health.Report, error)
 	// Dirty returns the objects of the owner that may differ from what was applied

@@ -49,6 +49,8 @@ type Worker struct {
 
 	patience patience
 	changed  changed
+
+	lingering lingering
 }
 
 // Options change how a worker decides.
@@ -115,6 +117,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 // gone forgets an object that does not exist any more.
 func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
 	w.patience.forget(key)
+	w.lingering.take(key)
 	w.Target.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
 	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
 		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/client-go/util/workqueue"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
@@ -44,10 +46,19 @@ func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustom
 // wanted says whether an update asks for a check of the object itself.
 func wanted(before, now *kustomizev1.Kustomization) bool {
 	return before.UID != now.UID || before.Generation != now.Generation ||
-		before.Annotations[kube.RequestedAt] != now.Annotations[kube.RequestedAt] ||
+		annotated(before, now, kube.RequestedAt, budget.Annotation, budget.Approval) ||
 		before.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero() ||
 		(now.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(before, kube.Finalizer) &&
 			!controllerutil.ContainsFinalizer(now, kube.Finalizer))
+}
+
+// annotated says whether one of these annotations changed.
+func annotated(before, now *kustomizev1.Kustomization, keys ...string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool {
+		was, had := before.Annotations[key]
+		is, has := now.Annotations[key]
+		return was != is || had != has
+	})
 }
 
 // unblocks says whether an update may let dependents go on: the object got

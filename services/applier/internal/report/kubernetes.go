@@ -27,6 +27,14 @@ const (
 	maxMessage = 1024
 )
 
+const (
+	// ReasonTerminating is the reason of the Event that names deleted objects that do
+	// not go.
+	ReasonTerminating = "Terminating"
+	// LingerAfter is how long a deleted object may take to go before that is told.
+	LingerAfter = 10 * time.Second
+)
+
 // Recorder writes Kubernetes Events, in the background and without retry: they
 // are for people, nothing depends on them.
 type Recorder struct {

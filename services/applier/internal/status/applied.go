@@ -56,6 +56,13 @@ func Done(ks *kustomizev1.Kustomization, renderID, revision string) bool {
 		ks.Status.LastAppliedRevision == revision && ks.Status.LastAttemptedRevision == revision
 }
 
+// Pruning says whether the newest outcome of the object is that not all could be
+// deleted that a render no longer has.
+func Pruning(ks *kustomizev1.Kustomization, renderID string) bool {
+	newest := ks.Status.History.Latest()
+	return newest != nil && newest.Digest == Digest(renderID) && newest.LastReconciledStatus == ReasonPruneFailed
+}
+
 // Failed says whether the newest outcome of the object is a failure.
 func Failed(ks *kustomizev1.Kustomization) bool {
 	return meta.IsStatusConditionFalse(ks.Status.Conditions, kube.ConditionReady)

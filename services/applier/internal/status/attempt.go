@@ -22,6 +22,8 @@ const (
 	ReasonDependency       = "DependencyNotReady"
 	ReasonAccessDenied     = "AccessDenied"
 	ReasonUnsupported      = "UnsupportedField"
+	ReasonOverBudget       = "PruneBudgetExceeded"
+	ReasonInvalidBudget    = "InvalidPruneBudget"
 	messageInProgress      = "Reconciliation in progress"
 	digestAlgorithm        = "hmac-sha256:"
 	metadataRevision       = "revision"

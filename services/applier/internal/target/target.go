@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
@@ -100,20 +101,45 @@ func (t *Target) GiveUp(ks *kustomizev1.Kustomization, stale []inventory.Entry) 
 	}
 }
 
+// Deletions returns those of the objects that Prune would delete now.
+func (t *Target) Deletions(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry) (budget.Plan, error) {
+	req, err := t.pruning(ks, stale)
+	if err != nil {
+		return nil, err
+	}
+	doomed, err := t.engine.Doomed(ctx, req)
+	plan := make(budget.Plan, 0, len(doomed))
+	for _, d := range doomed {
+		plan = append(plan, budget.Deletion{Object: d.Object, UID: d.UID})
+	}
+	return plan, err
+}
+
 // Prune deletes objects as far as they are the owner's.
-func (t *Target) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) ([]cluster.Ref, []inventory.Entry, error) {
+func (t *Target) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error) {
+	req, err := t.pruning(ks, stale)
+	if err != nil {
+		return engine.PruneResult{Failed: stale}, err
+	}
+	req.Guard = guard
+	return t.engine.Prune(ctx, req)
+}
+
+// Terminating returns those of the owner's objects that are deleted and still there.
+func (t *Target) Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error) {
+	req, err := t.pruning(ks, entries)
+	if err != nil {
+		return nil, err
+	}
+	return t.engine.Terminating(ctx, req)
+}
+
+func (t *Target) pruning(ks *kustomizev1.Kustomization, stale []inventory.Entry) (engine.PruneRequest, error) {
 	client, err := t.client(ks)
 	if err != nil {
-		return nil, stale, err
+		return engine.PruneRequest{}, err
 	}
-	result, err := t.engine.Prune(ctx, engine.PruneRequest{Owner: ownerOf(ks), Client: client, Stale: stale, Guard: guard})
-	var deleted []cluster.Ref
-	for _, o := range result.Outcomes {
-		if o.Action == engine.Deleted {
-			deleted = append(deleted, o.Object)
-		}
-	}
-	return deleted, result.Failed, err
+	return engine.PruneRequest{Owner: ownerOf(ks), Client: client, Stale: stale, Impersonated: t.account(ks) != ""}, nil
 }
 
 // Health looks at objects once.
@@ -144,28 +170,6 @@ func (t *Target) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (
 		return "", fmt.Errorf("look for service account %s/%s: %w", ks.Namespace, account, err)
 	}
 	return "", nil
-}
-
-// Remaining returns those of the owner's objects that still exist.
-func (t *Target) Remaining(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) ([]cluster.Ref, error) {
-	client, err := t.client(ks)
-	if err != nil {
-		return nil, err
-	}
-	var left []cluster.Ref
-	for _, ref := range refs {
-		live, err := client.GetMetadata(ctx, ref)
-		if cluster.IsGone(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", ref, err)
-		}
-		if cluster.OwnerOf(live.Labels) == ownerOf(ks) && live.DeletionTimestamp != nil {
-			left = append(left, ref)
-		}
-	}
-	return left, nil
 }
 
 // Dirty returns the objects that may differ from what was applied last. An owner

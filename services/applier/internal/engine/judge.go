@@ -1,0 +1,80 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// verdict says what is to become of a stale object. It is to be deleted when it
+// has neither a note, which says why not, nor an error.
+type verdict struct {
+	live    *metav1.PartialObjectMetadata
+	note    string
+	foreign bool
+	err     error
+}
+
+const gone = "it is gone"
+
+// judge looks at a stale object.
+func judge(ctx context.Context, req PruneRequest, r cluster.Ref) verdict {
+	live, err := req.Client.GetMetadata(ctx, r)
+	switch {
+	case cluster.IsGone(err):
+		return verdict{note: gone}
+	case err != nil:
+		return verdict{err: err}
+	case cluster.OwnerOf(live.Labels) != req.Owner:
+		return verdict{live: live, note: "its labels name another owner", foreign: true}
+	case livestate.OptOuts(live.Annotations, live.Labels).Any(livestate.NoPrune | livestate.NoReconcile | livestate.Ignore):
+		return verdict{live: live, note: "it opts out"}
+	case live.DeletionTimestamp != nil:
+		return verdict{live: live, note: "it is terminating"}
+	}
+	return verdict{live: live}
+}
+
+// Doomed returns the stale objects that Prune would delete now, with their uids.
+func (e *Engine) Doomed(ctx context.Context, req PruneRequest) ([]Outcome, error) {
+	var out []Outcome
+	err := e.inspect(ctx, req, func(r cluster.Ref, v verdict) {
+		if v.note == "" {
+			out = append(out, Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion})
+		}
+	})
+	return out, err
+}
+
+// Terminating returns the owner's stale objects that are deleted and still there,
+// held by their finalizers. It looks once.
+func (e *Engine) Terminating(ctx context.Context, req PruneRequest) ([]Lingering, error) {
+	var out []Lingering
+	err := e.inspect(ctx, req, func(r cluster.Ref, v verdict) {
+		if v.live != nil && !v.foreign && v.live.DeletionTimestamp != nil {
+			out = append(out, Lingering{Object: r, Finalizers: v.live.Finalizers})
+		}
+	})
+	return out, err
+}
+
+// inspect calls f for each stale object in order.
+func (e *Engine) inspect(ctx context.Context, req PruneRequest, f func(cluster.Ref, verdict)) error {
+	refs, err := inventory.ParseAll(req.Stale)
+	if err != nil {
+		return err
+	}
+	verdicts := make([]verdict, len(refs))
+	e.parallel(len(refs), func(n int) { verdicts[n] = judge(ctx, req, refs[n]) })
+	for n, v := range verdicts {
+		if v.err != nil {
+			return fmt.Errorf("read %s: %w", refs[n], v.err)
+		}
+		f(refs[n], v)
+	}
+	return nil
+}
