@@ -97,9 +97,6 @@ func run(ctx context.Context, s settings, all []launch.Service) error {
 	if err != nil {
 		return errors.Join(err, g.stop(ctx), telemetry.Shutdown(ctx))
 	}
-	if err := env.Bus.ReleaseAll(ctx); err != nil { // those of a process that was killed
-		return errors.Join(err, env.Bus.Close(), g.stop(ctx), telemetry.Shutdown(ctx))
-	}
 	env.Ready.Add("bus", env.Bus.Ready)
 	components := make([]serve.Component, len(all))
 	for i, service := range all {

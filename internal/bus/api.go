@@ -76,6 +76,9 @@ type WorkConfig struct {
 	// Grace is how long running handlers may go on after Work's context ended; 3
 	// seconds when zero.
 	Grace time.Duration
+	// Alone says that no other process takes checks of the stage, so that no lease
+	// has to be taken: one process never works on a key twice at once.
+	Alone bool
 }
 
 // FanOutConfig configures FanOut.

@@ -32,7 +32,7 @@ func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 		trace.WithAttributes(attribute.String("kind", key.Kind), attribute.String("namespace", key.Namespace), attribute.String("name", key.Name)))
 	defer span.End()
 
-	held, err := w.bus.acquire(ctx, w.stage, key)
+	held, err := w.acquire(ctx, key)
 	if err != nil {
 		w.putBack(ctx, check, m, err)
 		return false
@@ -51,6 +51,14 @@ func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 	}
 	w.report(ctx, check, outcome, took, errors.Join(err, serr))
 	return done
+}
+
+// acquire takes the lease of a key. A worker that is alone needs none and gets nil.
+func (w *work) acquire(ctx context.Context, key events.Key) (*lease, error) {
+	if w.alone {
+		return nil, nil
+	}
+	return w.bus.acquire(ctx, w.stage, key)
 }
 
 // check decodes a message. Its note is a hint: one that cannot be read is none.

@@ -15,7 +15,7 @@ import (
 var errBusy = errors.New("key is leased to another worker")
 
 // lease keeps other workers from doing the same work. It is no fence: who writes
-// to a cluster must be right without it.
+// to a cluster must be right without it. Renewing and releasing nil does nothing.
 type lease struct {
 	bus      *Bus
 	subject  string
@@ -66,6 +66,9 @@ func (l *lease) publish(ctx context.Context, sequence uint64) error {
 // renew extends the lease. It returns ErrLeaseLost once somebody else may hold it;
 // any other error leaves time to try again.
 func (l *lease) renew(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
 	err := l.publish(ctx, l.sequence)
 	if isConflict(err) {
 		err = l.reclaim(ctx)
@@ -95,6 +98,9 @@ func (l *lease) reclaim(ctx context.Context) error {
 
 // release ends the lease. One that cannot be released ends by itself.
 func (l *lease) release(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, l.bus.cfg.Timeout)
 	defer cancel()
 	stream, err := l.bus.handle(ctx, events.StreamLeases)
@@ -105,21 +111,6 @@ func (l *lease) release(ctx context.Context) error {
 	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) &&
 		!errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
 		return fmt.Errorf("release lease %s: %w", l.subject, err)
-	}
-	return nil
-}
-
-// ReleaseAll ends every lease. It is for a process that has the bus to itself and
-// knows that whoever held them is gone, as after a crash.
-func (b *Bus) ReleaseAll(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
-	defer cancel()
-	stream, err := b.handle(ctx, events.StreamLeases)
-	if err != nil {
-		return err
-	}
-	if err := stream.Purge(ctx); err != nil {
-		return fmt.Errorf("release leases: %w", err)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 		return err
 	}
 	w := &work{
-		bus: b, stage: cfg.Stage, handle: handle,
+		bus: b, stage: cfg.Stage, handle: handle, alone: cfg.Alone,
 		deadline: orElse(cfg.Deadline, defaultDeadline),
 		jobs:     make(chan *delivery),
 		busy:     map[events.Key]*place{},
@@ -80,6 +80,7 @@ type work struct {
 	bus      *Bus
 	stage    events.Stage
 	handle   Handler
+	alone    bool
 	deadline time.Duration
 	// jobs is unbuffered: senders wait in line, one per lane, so lanes take turns.
 	jobs chan *delivery

@@ -9,11 +9,13 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier"
 )
 
@@ -22,6 +24,7 @@ func aloneCases() []testCase {
 	return []testCase{
 		{"requests", "each way through a pass sends exactly what it must", requests},
 		{"restart", "a restart writes nothing, and puts back what was edited meanwhile", restart},
+		{"killed", "what a dead applier wrote is held while the newest build is broken", killed},
 		{"replicas", "two appliers end at the newest revision", replicas},
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
@@ -61,11 +64,21 @@ func requests(t *testing.T, w *world) {
 		do   func()
 		want map[string]int
 	}{
-		{"a render that changes one object: claim, object, final status", func() {
+		{"a render that changes one object: object and final status", func() {
 			a.moveSource("main@sha1:2")
 			a.build(two("2")...)
 			a.ready()
-		}, map[string]int{"patch configmaps": 1, "patch kustomizations/status": 2}},
+		}, map[string]int{"patch configmaps": 1, "patch kustomizations/status": 1}},
+		{"a render that adds an object: claim, dry run and object, final status", func() {
+			a.moveSource("main@sha1:2b")
+			a.build(append(two("2"), configMap("three", "3"))...)
+			a.ready()
+		}, map[string]int{"patch configmaps": 2, "patch kustomizations/status": 2}},
+		{"a render that drops it: claim, deletion, final status", func() {
+			a.moveSource("main@sha1:2c")
+			a.build(two("2")...)
+			a.ready()
+		}, map[string]int{"get configmaps": 1, "delete configmaps": 1, "patch kustomizations/status": 2}},
 		{"a revision with the same render: one status", func() {
 			a.moveSource("main@sha1:3")
 			a.build(two("2")...)
@@ -164,10 +177,48 @@ func verify(t *testing.T, w *world) {
 	w.stop = w.start(applier.Settings{})
 }
 
-func replicas(t *testing.T, w *world) {
+// killed plays an applier that claimed in the journal, wrote, and died before it
+// wrote the status.
+func killed(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
-	stop := w.start(applier.Settings{})
-	defer stop()
+	a.build(configMap("one", "1"))
+	a.ready()
+	a.settled()
+	w.stop()
+	a.moveSource("main@sha1:2")
+	build := a.seal(a.keys, configMap("one", "2"))
+	err := a.tryAppend(events.ApplySubject(clusterName, a.key()), events.ApplyProgressing{Applied: events.Applied{
+		Cluster: clusterName, Object: a.key(), UID: build.UID, Revision: build.Revision, RenderID: build.RenderID,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.setValue("one", "v", "2")
+	a.moveSource("main@sha1:3")
+	a.publish(events.BuildFailed{BuildInput: a.input(a.get()), Reason: "BuildFailed", Message: "broken"})
+	w.stop = w.start(applier.Settings{})
+	for range 2 {
+		a.condition(kube.ConditionReady, "False", "BuildFailed", "broken")
+		a.settled()
+		a.holds("one", "2")
+		a.setValue("one", "v", "foreign")
+		a.holds("one", "2")
+		w.stop()
+		w.stop = w.start(applier.Settings{})
+	}
+}
+
+func replicas(t *testing.T, w *world) {
+	w.stop()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "sluice-system"}}
+	if err := client.IgnoreAlreadyExists(w.Create(t.Context(), namespace)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		defer w.run("", applier.Config{})()
+	}
+	defer func() { w.stop = w.start(applier.Settings{}) }()
+	a := w.newApp(t, nil)
 	const rounds = 20
 	for n := range rounds {
 		a.moveSource(fmt.Sprintf("main@sha1:%d", n))

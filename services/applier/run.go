@@ -88,7 +88,7 @@ func Run(ctx context.Context, cfg Config) error {
 		})
 		work.Go(func() error {
 			return cfg.Bus.Work(workCtx, bus.WorkConfig{
-				Stage: events.StageApply, Workers: cfg.Concurrency, Deadline: cfg.Deadline,
+				Stage: events.StageApply, Workers: cfg.Concurrency, Deadline: cfg.Deadline, Alone: cfg.Single,
 			}, worker.Handle)
 		})
 		return work.Wait()

@@ -103,6 +103,10 @@ func (w *world) start(s applier.Settings) (stop func()) { return w.startAs("", s
 
 // startAs runs an applier with the rights of a user; an empty one is the administrator.
 func (w *world) startAs(user string, s applier.Settings) (stop func()) {
+	return w.run(user, applier.Config{Settings: s, Single: true})
+}
+
+func (w *world) run(user string, c applier.Config) (stop func()) {
 	t := w.t
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -111,10 +115,9 @@ func (w *world) startAs(user string, s applier.Settings) (stop func()) {
 	b := bustest.Connect(t, w.nats, bus.Config{Name: "applier"}) // a replica has its own
 	done := make(chan error, 1)
 	go func() {
-		done <- applier.Run(ctx, applier.Config{
-			Settings: s, REST: cfg, Bus: b, Blobs: w.blobs, Keys: w.keys, ClusterName: clusterName, Single: true,
-			Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
-		})
+		c.REST, c.Bus, c.Blobs, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
+		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+		done <- applier.Run(ctx, c)
 	}()
 	stopped := false
 	stop = func() {
@@ -329,7 +332,11 @@ func (a *app) publish(data events.Data) {
 }
 
 func (a *app) tryPublish(data events.Data) error {
-	log, err := a.bus.Open(a.t.Context(), events.BuildSubject(clusterName, a.key()))
+	return a.tryAppend(events.BuildSubject(clusterName, a.key()), data)
+}
+
+func (a *app) tryAppend(subject string, data events.Data) error {
+	log, err := a.bus.Open(a.t.Context(), subject)
 	if err != nil {
 		return err
 	}

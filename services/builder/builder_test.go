@@ -30,6 +30,7 @@ func TestBuilder(t *testing.T) {
 	onlyReads(t, w, began)
 	t.Run("sources of other namespaces are refused when told so", func(t *testing.T) { crossNamespace(t, w) })
 	t.Run("a sweep removes orphans and finds lost renders", func(t *testing.T) { swept(t, w) })
+	t.Run("of old renders only the newest stay", func(t *testing.T) { onlyNewestStay(t, w) })
 	t.Run("it waits for its keys", func(t *testing.T) { waitsForKeys(t, w) })
 	t.Run("two replicas", func(t *testing.T) { twoReplicas(t, w) })
 }
@@ -49,7 +50,6 @@ func sideBySide(t *testing.T, w *world) {
 		"suspend holds, resume builds":                         suspend,
 		"a deleted object leaves no render, its log stays":     deleted,
 		"an object of the same name again is another":          recreated,
-		"only newest renders stay":                             onlyNewestStay,
 		"a failure is said once and retried":                   failureSaidOnce,
 		"bad input of one object does not hold up another's":   othersGoOn,
 		"a hook that names the object checks it":               hooked,
@@ -309,16 +309,22 @@ func recreated(t *testing.T, w *world) {
 }
 
 func onlyNewestStay(t *testing.T, w *world) {
+	defer w.start(func(c *builder.Config) { c.SweepEvery = 100 * time.Millisecond })()
 	a := w.newApp(t, nil)
-	var last events.BuildRendered
+	var all []string
 	for i := range 6 {
 		a.push(fmt.Sprintf("main@sha1:%d", i), files(fmt.Sprint("value", i)))
-		last = a.rendered("revision")
+		all = append(all, a.rendered("revision").Render)
+	}
+	if got := a.renders(); len(got) != len(all) {
+		t.Errorf("young renders are gone, %d are left", len(got))
+	}
+	for i, name := range all {
+		a.age(name, time.Duration(10-i)*time.Hour)
 	}
 	a.until("old renders are gone", func() error {
-		r := a.renders()
-		if len(r) != 3 || !slices.Contains(r, last.Render) {
-			return fmt.Errorf("have %v", r)
+		if got := a.renders(); len(got) != 3 || !slices.Contains(got, all[5]) || !slices.Contains(got, all[4]) || !slices.Contains(got, all[3]) {
+			return fmt.Errorf("have %v", got)
 		}
 		return nil
 	})

@@ -104,7 +104,7 @@ func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return cfg.Bus.Work(ctx, bus.WorkConfig{
-			Stage: events.StageBuild, Workers: cfg.Concurrency, Deadline: cfg.Timeout + 5*time.Minute,
+			Stage: events.StageBuild, Workers: cfg.Concurrency, Deadline: cfg.Timeout + 5*time.Minute, Alone: cfg.Single,
 		}, handler.Handle)
 	})
 	group.Go(func() error { return cfg.Bus.FanOut(ctx, plan.FanOut(), planner.Events) })

@@ -107,7 +107,9 @@ func (s *service) assemble() error {
 
 func (s *service) work(ctx context.Context) error {
 	s.started.Store(true)
-	return s.Bus.Work(ctx, bus.WorkConfig{Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute}, s.handler.Handle)
+	return s.Bus.Work(ctx, bus.WorkConfig{
+		Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute, Alone: s.Single,
+	}, s.handler.Handle)
 }
 
 func (s *service) fanOut(ctx context.Context) error {

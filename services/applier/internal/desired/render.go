@@ -16,8 +16,8 @@ import (
 // id says: it must be built again and must not be applied.
 var ErrBroken = errors.New("the render cannot be used")
 
-// cacheBytes bounds the size of the renders, decoded from as many bytes, that are kept open.
-const cacheBytes = 64 << 20
+// cacheBytes bounds the size of the renders that are kept.
+const cacheBytes = 32 << 20
 
 // store reads the bucket.
 type store interface {
@@ -29,31 +29,28 @@ type opener interface {
 	Open(ctx context.Context, id seal.Identity, contentID string, sealed []byte) ([]byte, error)
 }
 
-// Renders opens renders and keeps the ones used last.
+// Renders opens renders and keeps the ones used last, in their encoded form: the
+// objects take many times the room.
 type Renders struct {
 	store store
 	keys  opener
 
 	mu    sync.Mutex
 	order *list.List
-	byID  map[cacheKey]*list.Element
+	byKey map[seal.Identity]*list.Element
 	size  int
 }
 
-type cacheKey struct {
-	seal.Identity
-	renderID string
-}
-
+// cached is the render of an object that was used last.
 type cached struct {
-	key     cacheKey
-	objects []render.Object
-	size    int
+	object   seal.Identity
+	renderID string
+	plain    []byte
 }
 
 // NewRenders returns Renders over a bucket.
 func NewRenders(s store, keys opener) *Renders {
-	return &Renders{store: s, keys: keys, order: list.New(), byID: map[cacheKey]*list.Element{}}
+	return &Renders{store: s, keys: keys, order: list.New(), byKey: map[seal.Identity]*list.Element{}}
 }
 
 // Name is where the sealed render of an object is stored.
@@ -61,13 +58,28 @@ func Name(id seal.Identity, kind, renderID string) string {
 	return fmt.Sprintf("renders/%s/%s/%s/%s/%s", id.Cluster, kind, id.Namespace, id.Name, renderID)
 }
 
-// Open returns the objects of a render; they are shared, do not change them. An
-// error that wraps ErrBroken cannot be helped by trying again.
+// Open returns the objects of a render. An error that wraps ErrBroken cannot be
+// helped by trying again.
 func (r *Renders) Open(ctx context.Context, id seal.Identity, name, renderID string) ([]render.Object, error) {
-	key := cacheKey{Identity: id, renderID: renderID}
-	if objects, ok := r.lookup(key); ok {
-		return objects, nil
+	plain, ok := r.lookup(id, renderID)
+	if !ok {
+		var err error
+		if plain, err = r.load(ctx, id, name, renderID); err != nil {
+			return nil, err
+		}
 	}
+	objects, err := render.Decode(plain)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	if !ok {
+		r.keep(&cached{object: id, renderID: renderID, plain: plain})
+	}
+	return objects, nil
+}
+
+// load reads a render from the bucket and opens its seal.
+func (r *Renders) load(ctx context.Context, id seal.Identity, name, renderID string) ([]byte, error) {
 	sealed, err := r.store.Get(ctx, name, "", seal.MaxPlain)
 	switch {
 	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrTooLarge):
@@ -79,40 +91,40 @@ func (r *Renders) Open(ctx context.Context, id seal.Identity, name, renderID str
 	switch {
 	case errors.Is(err, seal.ErrForged), errors.Is(err, seal.ErrFormat), errors.Is(err, seal.ErrUnknownKey), errors.Is(err, seal.ErrTooLarge):
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
-	case err != nil:
-		return nil, err
 	}
-	objects, err := render.Decode(plain)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
-	}
-	r.keep(&cached{key: key, objects: objects, size: len(plain)})
-	return objects, nil
+	return plain, err
 }
 
-func (r *Renders) lookup(key cacheKey) ([]render.Object, bool) {
+func (r *Renders) lookup(id seal.Identity, renderID string) ([]byte, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	element, ok := r.byID[key]
-	if !ok {
+	element, ok := r.byKey[id]
+	if !ok || element.Value.(*cached).renderID != renderID {
 		return nil, false
 	}
 	r.order.MoveToFront(element)
-	return element.Value.(*cached).objects, true
+	return element.Value.(*cached).plain, true
 }
 
+// keep keeps a render in place of the one of its object that was kept before.
 func (r *Renders) keep(c *cached) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if _, ok := r.byID[c.key]; ok || c.size > cacheBytes {
+	if before, ok := r.byKey[c.object]; ok {
+		r.drop(before)
+	}
+	if len(c.plain) > cacheBytes {
 		return
 	}
-	r.byID[c.key] = r.order.PushFront(c)
-	r.size += c.size
+	r.byKey[c.object] = r.order.PushFront(c)
+	r.size += len(c.plain)
 	for r.size > cacheBytes {
-		oldest := r.order.Back()
-		drop := r.order.Remove(oldest).(*cached)
-		delete(r.byID, drop.key)
-		r.size -= drop.size
+		r.drop(r.order.Back())
 	}
+}
+
+func (r *Renders) drop(element *list.Element) {
+	c := r.order.Remove(element).(*cached)
+	delete(r.byKey, c.object)
+	r.size -= len(c.plain)
 }

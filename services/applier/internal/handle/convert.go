@@ -41,6 +41,21 @@ func plain(objects []render.Object) []*unstructured.Unstructured {
 	return out
 }
 
+// only returns those of objects that refs name, of whatever version.
+func only(objects []render.Object, refs []cluster.Ref) []render.Object {
+	wanted := make(map[string]bool, len(refs))
+	for _, r := range refs {
+		wanted[inventory.ID(r)] = true
+	}
+	var out []render.Object
+	for _, o := range objects {
+		if wanted[inventory.ID(cluster.RefOf(o.Unstructured))] {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 func firstOf(s, fallback string) string {
 	if s == "" {
 		return fallback

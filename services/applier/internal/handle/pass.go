@@ -28,9 +28,16 @@ type pass struct {
 
 	source desired.Source
 	build  desired.Build
+	// begun is an attempt that an applier began in the journal and never ended,
+	// because it died. The cluster may have all of it.
+	begun status.Attempt
 }
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
+	good, _ := status.LastGood(p.ks)
+	if id, revision := p.journal.Begun(); id != good {
+		p.begun = status.Attempt{RenderID: id, Revision: revision, Started: p.started}
+	}
 	if f := refuse(p.ks, p.Options); f != nil {
 		if err := p.hold(ctx); err != nil {
 			return bus.Result{}, err

@@ -75,7 +75,10 @@ func (p *pass) move(ctx context.Context, a status.Attempt) (bus.Result, error) {
 // hold puts back what drifted from the last good render, while the newest build
 // cannot be applied.
 func (p *pass) hold(ctx context.Context) error {
-	id, revision := status.LastGood(p.ks)
+	id, revision := p.begun.RenderID, p.begun.Revision
+	if id == "" {
+		id, revision = status.LastGood(p.ks)
+	}
 	if id == "" {
 		return nil
 	}
@@ -104,6 +107,9 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 	objects, err := p.Renders.Open(ctx, id, p.renderName(a), a.RenderID)
 	if err != nil {
 		return err
+	}
+	if !s.all {
+		objects = only(objects, s.known)
 	}
 	applied, err := p.Target.Apply(ctx, Work{
 		Object: p.ks, Render: a.RenderID, Objects: objects, Verify: s.all, Guard: p.Writer.Watch(p.ks).Hold,

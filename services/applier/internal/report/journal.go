@@ -104,6 +104,24 @@ func (j *Journal) Write(ctx context.Context, data events.Data) error {
 	return nil
 }
 
+// Claim appends the entry that an attempt begins with. It returns bus.ErrConflict
+// when another applier wrote since the journal was opened.
+func (j *Journal) Claim(ctx context.Context, data events.ApplyProgressing) error {
+	if err := j.append(ctx, data); err != nil {
+		return fmt.Errorf("claim attempt in journal of %s: %w", j.key, err)
+	}
+	return nil
+}
+
+// Begun returns the attempt that the journal ends with: one that is under way, or
+// whose applier died.
+func (j *Journal) Begun() (renderID, revision string) {
+	if j.last.Type != events.TypeApplyProgressing {
+		return "", ""
+	}
+	return j.last.RenderID, j.last.Revision
+}
+
 func (j *Journal) append(ctx context.Context, data events.Data) error {
 	e, err := events.New("applier", j.key, data, time.Now())
 	if err != nil {

@@ -82,13 +82,23 @@ func Progress(ks *kustomizev1.Kustomization, message string) {
 	c.Set(kube.ConditionReady, metav1.ConditionUnknown, kube.ReasonProgressing, messageInProgress)
 }
 
-// Claim marks the attempt as begun: it is what an applier writes before it
-// touches anything else. The history remembers the attempt until it ends, so that
-// what it did is not taken for drift should its applier die.
-func Claim(ks *kustomizev1.Kustomization, a Attempt) {
+// Begin makes the history remember an attempt until it ends, so that what it did
+// is not taken for drift should its applier die. An empty attempt changes nothing.
+func Begin(ks *kustomizev1.Kustomization, a Attempt) {
 	record(ks, a, kube.ReasonProgressing, a.Started)
-	Progress(ks, fmt.Sprintf("Detecting drift for revision %s with a timeout of %s", a.Revision, ks.GetTimeout()))
+}
+
+// Claim marks the attempt as begun: it is what an applier writes before it
+// touches anything else.
+func Claim(ks *kustomizev1.Kustomization, a Attempt) {
+	Begin(ks, a)
+	Progress(ks, Detecting(ks, a))
 	ks.Status.LastAttemptedRevision = a.Revision
+}
+
+// Detecting is what an attempt says of itself when it begins.
+func Detecting(ks *kustomizev1.Kustomization, a Attempt) string {
+	return fmt.Sprintf("Detecting drift for revision %s with a timeout of %s", a.Revision, ks.GetTimeout())
 }
 
 // Wait marks the attempt as applied and waiting for its objects to get ready. A

@@ -3,5 +3,5 @@
 // truth about it, and otherwise builds, seals, stores and publishes.
 //
 // It writes nothing to Kubernetes. The order of a success is: render to the
-// bucket, event to the log, old renders away.
+// bucket, event to the log. Old renders are the sweeper's to remove (package plan).
 package handle

@@ -102,11 +102,6 @@ func (j *job) succeed(ctx context.Context, id string, objects int, how string) (
 	}
 	j.config.Metrics.count(outcome+"_"+how, took)
 	j.config.Logger.Info("build published", j.attrs("outcome", outcome, "render_id", id[:12], "objects", objects, "how", how, "duration_ms", took.Milliseconds())...)
-	if j.newest != nil && !unchanged {
-		if err := j.tidy(ctx, id); err != nil {
-			j.config.Logger.Warn("old renders stay until the next sweep", j.attrs("err", err)...)
-		}
-	}
 	return bus.Result{Next: j.next()}, nil
 }
 

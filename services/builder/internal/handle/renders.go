@@ -4,15 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/seal"
 )
-
-// keepRenders is how many renders of an object stay beside the one its log points to.
-const keepRenders = 2
 
 // maxSealed bounds a sealed render: it may be as large as a plain one.
 const maxSealed = seal.MaxPlain + 1<<20
@@ -59,35 +55,4 @@ func (j *job) store(ctx context.Context, id string, plain []byte) error {
 		return err
 	}
 	return j.Bucket.Touch(ctx, name, maxSealed)
-}
-
-// tidy removes the renders of the object that nothing should need any more.
-func (j *job) tidy(ctx context.Context, id string) error {
-	renders, err := j.Bucket.List(ctx, rendersOf(j.config.Cluster, j.key))
-	if err != nil {
-		return err
-	}
-	keep := KeepNewest(renders, j.renderName(id))
-	var errs []error
-	for _, r := range renders {
-		if !keep[r.Name] {
-			errs = append(errs, j.Bucket.Delete(ctx, r.Name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// KeepNewest names the renders of one object that stay: the current one and the
-// newest others.
-func KeepNewest(renders []blob.Object, current string) map[string]bool {
-	byAge := slices.Clone(renders)
-	slices.SortStableFunc(byAge, func(a, b blob.Object) int { return b.Modified.Compare(a.Modified) })
-	keep := map[string]bool{current: true}
-	for _, r := range byAge {
-		if len(keep) > keepRenders {
-			break
-		}
-		keep[r.Name] = true
-	}
-	return keep
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,12 +14,15 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/services/builder/internal/handle"
 )
 
-// orphanAge is how old a render must be before a sweep removes it; it is far
-// more than a build can take between storing and publishing.
-const orphanAge = time.Hour
+const (
+	// orphanAge is how old a render must be before a sweep removes it; it is far
+	// more than a build can take between storing and publishing.
+	orphanAge = time.Hour
+	// keepRenders is how many renders of an object stay beside the one its log points to.
+	keepRenders = 2
+)
 
 // renders is the bucket as a sweep uses it.
 type renders interface {
@@ -98,7 +102,7 @@ func (s *Sweeper) judge(ctx context.Context, byObject map[string][]blob.Object) 
 			}
 		}
 		found := current == ""
-		for name := range handle.KeepNewest(byObject[key.Namespace+"/"+key.Name], current) {
+		for name := range keepNewest(byObject[key.Namespace+"/"+key.Name], current) {
 			keep[name] = true
 		}
 		for _, r := range byObject[key.Namespace+"/"+key.Name] {
@@ -117,4 +121,19 @@ func cutLast(name string) (before, after string, ok bool) {
 		return "", name, false
 	}
 	return name[:i], name[i+1:], true
+}
+
+// keepNewest names the renders of one object that stay: the current one and the
+// newest others.
+func keepNewest(renders []blob.Object, current string) map[string]bool {
+	byAge := slices.Clone(renders)
+	slices.SortStableFunc(byAge, func(a, b blob.Object) int { return b.Modified.Compare(a.Modified) })
+	keep := map[string]bool{current: true}
+	for _, r := range byAge {
+		if len(keep) > keepRenders {
+			break
+		}
+		keep[r.Name] = true
+	}
+	return keep
 }

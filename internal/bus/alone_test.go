@@ -10,14 +10,14 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus/bustest"
 )
 
-// A process that has the bus to itself does not wait for the leases of the one
-// before it, which was killed: a lease of a minute would outlast the test.
-func TestReleaseAllFreesTheKeysOfAKilledProcess(t *testing.T) {
+// A worker that is alone does not wait for the leases of the process before it,
+// which was killed: a lease of a minute would outlast the test.
+func TestAloneNeedsNoLease(t *testing.T) {
 	server := bustest.Server(t)
 	key := events.NewKey("Kustomization", "apps", "held")
 	killed := bustest.Connect(t, server, bus.Config{LeaseTTL: time.Minute})
 	holding := make(chan struct{}, 1)
-	work(t, killed, func(ctx context.Context) {
+	work(t, killed, false, func(ctx context.Context) {
 		holding <- struct{}{}
 		<-ctx.Done()
 	})
@@ -26,22 +26,19 @@ func TestReleaseAllFreesTheKeysOfAKilledProcess(t *testing.T) {
 	bustest.Kill(killed)
 
 	next := bustest.Connect(t, server, bus.Config{LeaseTTL: time.Minute})
-	if err := next.ReleaseAll(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	taken := make(chan struct{}, 1)
-	work(t, next, func(context.Context) { taken <- struct{}{} })
+	work(t, next, true, func(context.Context) { taken <- struct{}{} })
 	check(t, next, key)
 	await(t, taken, "the next process takes the key")
 }
 
 // work runs a worker until the test ends.
-func work(t *testing.T, b *bus.Bus, do func(context.Context)) {
+func work(t *testing.T, b *bus.Bus, alone bool, do func(context.Context)) {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		ended <- b.Work(ctx, bus.WorkConfig{Stage: events.StageApply, Grace: time.Second}, func(ctx context.Context, _ bus.Check) (bus.Result, error) {
+		ended <- b.Work(ctx, bus.WorkConfig{Stage: events.StageApply, Grace: time.Second, Alone: alone}, func(ctx context.Context, _ bus.Check) (bus.Result, error) {
 			do(ctx)
 			return bus.Result{}, ctx.Err()
 		})
