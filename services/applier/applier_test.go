@@ -1,13 +1,16 @@
 package applier_test
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // TestApplier runs every case beside one applier on one control plane. Each case
 // has a namespace of its own.
 func TestApplier(t *testing.T) {
 	w := newWorld(t)
 	t.Run("alone", func(t *testing.T) {
-		for _, c := range append(aloneCases(), sourceAloneCases()...) {
+		for _, c := range slices.Concat(aloneCases(), sourceAloneCases(), acceptAloneCases()) {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
 		}
 	})
@@ -17,6 +20,7 @@ func TestApplier(t *testing.T) {
 	}{
 		{"apply", applyCases()},
 		{"source", sourceCases()},
+		{"accept", acceptCases()},
 		{"prune", pruneCases()},
 		{"budget", budgetCases()},
 		{"delete", deleteCases()},

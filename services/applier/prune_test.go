@@ -22,6 +22,9 @@ func pruneCases() []testCase {
 		{"after a failure", "what an attempt made before it failed is not forgotten", pruneAfterFailure},
 		{"deleted after a failure", "nor when the Kustomization is deleted then", pruneDeletedAfterFailure},
 		{"refused", "an attempt that wrote nothing leaves the inventory as it was", pruneRefused},
+		{"ssa Ignore", "an object that is annotated ssa: Ignore is pruned neither as stale nor with the Kustomization", pruneIgnored},
+		{"ssa IfNotPresent", "is no protection from pruning", pruneIfNotPresent},
+		{"rejected", "an entry whose deletion is refused stays until a retry works", pruneRejected},
 		{"empty", "an empty render prunes everything, and a later one restores it", pruneEmpty},
 	}
 }
@@ -139,6 +142,75 @@ func pruneRefused(t *testing.T, w *world) {
 		t.Errorf("inventory is %v", e)
 	}
 	a.holds("one", "1")
+}
+
+// control sets a control annotation of a live ConfigMap.
+func (a *app) control(name, key, value string) {
+	a.t.Helper()
+	cm, err := a.configMap(name)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	before := cm.DeepCopy()
+	cm.Annotations = map[string]string{"kustomize.toolkit.fluxcd.io/" + key: value}
+	if err := a.Patch(a.t.Context(), cm, client.MergeFrom(before), client.FieldOwner("somebody")); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func pruneIgnored(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("stale", "1"), configMap("last", "1"), configMap("goes", "1"))
+	a.ready()
+	a.control("stale", "ssa", "Ignore")
+	a.control("last", "ssa", "ignore")
+	a.moveSource("main@sha1:2")
+	a.build(configMap("last", "1"), configMap("goes", "1"))
+	a.ready()
+	a.delete()
+	a.absent("goes")
+	a.holds("stale", "1")
+	a.holds("last", "1")
+}
+
+func pruneIfNotPresent(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one, namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/ssa: IfNotPresent}}\ndata: {v: \"1\"}\n")
+	a.ready()
+	a.moveSource("main@sha1:2")
+	a.build()
+	a.ready()
+	a.absent("one")
+}
+
+func pruneRejected(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.grant()
+	a.build(configMap("one", "1"), configMap("two", "1"))
+	a.ready()
+	role := &rbacv1.Role{}
+	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "tenant"}, role); err != nil {
+		t.Fatal(err)
+	}
+	may := func(verbs ...string) {
+		role.Rules[0].Verbs = verbs
+		if err := a.Update(t.Context(), role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may("get", "create", "patch")
+	a.moveSource("main@sha1:2")
+	a.build(configMap("one", "1"))
+	ks := a.condition(kube.ConditionReady, "False", "PruneFailed", "ConfigMap/"+a.namespace+"/two delete failed")
+	if e := ks.Status.Inventory.Entries; len(e) != 2 {
+		t.Errorf("inventory is %v", e)
+	}
+	may("*")
+	ks = a.ready()
+	a.absent("two")
+	if e := ks.Status.Inventory.Entries; len(e) != 1 {
+		t.Errorf("inventory is %v", e)
+	}
 }
 
 func pruneEmpty(t *testing.T, w *world) {

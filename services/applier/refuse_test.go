@@ -166,12 +166,13 @@ func accountCases() []testCase {
 
 func asAccount(ks *kustomizev1.Kustomization) { ks.Spec.ServiceAccountName = "tenant" }
 
-func (a *app) grant() {
+// grant gives the account rights to ConfigMaps and what further rules say.
+func (a *app) grant(further ...rbacv1.PolicyRule) {
 	a.t.Helper()
 	meta := metav1.ObjectMeta{Namespace: a.namespace, Name: "tenant"}
 	for _, o := range []client.Object{
 		&corev1.ServiceAccount{ObjectMeta: meta},
-		&rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}}}},
+		&rbacv1.Role{ObjectMeta: meta, Rules: append(further, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"configmaps"}, Verbs: []string{"*"}})},
 		&rbacv1.RoleBinding{
 			ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "tenant"},
 			Subjects: []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: a.namespace, Name: "tenant"}},
