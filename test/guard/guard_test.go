@@ -75,7 +75,8 @@ func TestImportsPointOneWay(t *testing.T) {
 func adapters() []string {
 	return []string{
 		"services/fetcher/internal/git", "services/fetcher/internal/pack",
-		"services/builder/internal/kustomize", "services/builder/internal/sandbox", "services/builder/internal/substitute",
+		"services/builder/internal/fast", "services/builder/internal/kustomize",
+		"services/builder/internal/sandbox", "services/builder/internal/substitute",
 		"services/applier/internal/engine", "services/applier/internal/livestate", "services/applier/internal/inventory",
 		"services/applier/internal/health", "services/webhook/internal/provider",
 	}

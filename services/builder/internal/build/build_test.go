@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/fast/treetest"
 	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
 )
 
@@ -139,9 +140,54 @@ func TestBuildFailuresNameReasonAndFile(t *testing.T) {
 	}
 }
 
+func TestFiveThousandObjectsFitAChild(t *testing.T) {
+	b, pool, folder := newBuilder(t, 1)
+	const objects = 5_000
+	tree := write(t, folder, "big", treetest.Big(objects))
+	out, err := b.Build(t.Context(), tree, bigSpec(), nil, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	built, err := render.Decode(out.Plain)
+	if err != nil || len(built) != objects || out.Objects != objects {
+		t.Fatalf("%d objects, %v", len(built), err)
+	}
+	for _, o := range built {
+		if o.GetNamespace() != "prod" || o.GetLabels()["team"] != "a" || o.GetAnnotations()["note"] != "b" || o.GetLabels()["by"] != "flux" {
+			t.Fatalf("%s %s/%s has labels %v and annotations %v", o.GetKind(), o.GetNamespace(), o.GetName(), o.GetLabels(), o.GetAnnotations())
+		}
+	}
+	if pool.Started() != 1 {
+		t.Errorf("%d children were started for one build", pool.Started())
+	}
+}
+
+// bigSpec builds treetest.Big as a user would, with metadata of the spec's own.
+func bigSpec() *kustomizev1.KustomizationSpec {
+	return &kustomizev1.KustomizationSpec{
+		Path: "app", CommonMetadata: &kustomizev1.CommonMetadata{Labels: map[string]string{"by": "flux"}},
+	}
+}
+
+// BenchmarkFiveThousandObjects is one build with namespace, labels and annotations,
+// as a builder sees it: the request to the child, the build, the render that it
+// sends back.
+func BenchmarkFiveThousandObjects(b *testing.B) {
+	builder, pool, folder := newBuilder(b, 1)
+	if err := pool.Warm(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	tree := write(b, folder, "big", treetest.Big(5_000))
+	for b.Loop() {
+		if _, err := builder.Build(b.Context(), tree, bigSpec(), nil, time.Minute); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func TestEndlessBuildIsKilledAndOthersGoOn(t *testing.T) {
 	b, _, folder := newBuilder(t, 2)
-	files := map[string]string{"big/kustomization.yaml": "namespace: x\nnamePrefix: p-\nresources: [all.yaml]\n", "small/a.yaml": config("a", "1")}
+	files := map[string]string{"big/kustomization.yaml": "namespace: x\nsortOptions: {order: fifo}\nresources: [all.yaml]\n", "small/a.yaml": config("a", "1")}
 	var all strings.Builder
 	for i := range 20_000 {
 		all.WriteString("---\n" + config(fmt.Sprintf("c%d", i), "1"))

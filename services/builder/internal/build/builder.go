@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -74,21 +73,9 @@ func folder(spec *kustomizev1.KustomizationSpec) string {
 // artifact, so that building that gives the same output.
 func Unchanged(reads []kustomize.Read, tree *artifact.Tree) bool {
 	for _, r := range reads {
-		if !same(r, tree) {
+		if !r.Same(tree) {
 			return false
 		}
 	}
 	return len(reads) > 0
-}
-
-func same(r kustomize.Read, tree *artifact.Tree) bool {
-	file, isFile := tree.File(r.Path)
-	names, isFolder := tree.Folder(r.Path)
-	switch {
-	case r.Absent:
-		return !isFile && !isFolder
-	case r.Dir:
-		return isFolder && (!r.Listed || slices.Equal(r.Names, names))
-	}
-	return isFile && (r.Digest == "" || r.Digest == file.Digest)
 }

@@ -10,7 +10,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
 	"sigs.k8s.io/kustomize/kyaml/openapi"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
+	"github.com/sluice-gitops/sluice/services/builder/internal/fast"
 )
 
 // ErrPath says that the path of the spec is not a folder of the artifact.
@@ -38,20 +38,63 @@ type Result struct {
 	// OwnSchema says that the build replaced the OpenAPI schema of the process,
 	// which must not be used for another build.
 	OwnSchema bool
+	// Fast says that the objects were built without kustomize's search of all objects
+	// for each (package fast).
+	Fast bool
 }
 
 // Prime parses kustomize's built-in OpenAPI schema, which the first build of a
 // process would otherwise do.
 func Prime() { openapi.Schema() }
 
-// Build runs kustomize on the folder that the spec names. An error names a file
-// by its path in the artifact; it wraps ErrPath when the folder is not there.
+// Build builds the folder that the spec names, as kustomize does. An error names a
+// file by its path in the artifact; it wraps ErrPath when the folder is not there.
 func Build(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (Result, error) {
+	result, err := run(tree, spec, buildFast)
+	if errors.Is(err, errNotFast) {
+		return run(tree, spec, buildAny)
+	}
+	result.Fast = err == nil
+	return result, err
+}
+
+// errNotFast says that a tree is for kustomize itself to build.
+var errNotFast = errors.New("not fast")
+
+// engine builds the kustomization in a folder of files.
+type engine func(files *files, folder string) ([]*resource.Resource, error)
+
+func buildFast(f *files, folder string) ([]*resource.Resource, error) {
+	built, err := fast.Build(f, folder)
+	if err != nil || f.refused != nil {
+		f.refused = errNotFast
+		return nil, errNotFast
+	}
+	return built, nil
+}
+
+func buildAny(f *files, folder string) ([]*resource.Resource, error) {
+	options := krusty.MakeDefaultOptions()
+	options.LoadRestrictions = types.LoadRestrictionsNone
+	options.PluginConfig = types.DisabledPluginConfig()
+	built, err := krusty.MakeKustomizer(options).Run(f, folder)
+	if err != nil {
+		return nil, err
+	}
+	return built.Resources(), nil
+}
+
+// run builds with one engine and with files of its own, so that what another engine
+// looked at is not part of the result.
+func run(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, build engine) (Result, error) {
 	f := newFiles(tree)
-	objects, err := f.build(spec)
+	objects, err := f.build(spec, build)
 	result := Result{Objects: objects, Reads: f.reads.all(), OwnSchema: f.ownSchema}
 	if err != nil && f.refused != nil {
 		err = f.refused
+	}
+	if errors.Is(err, errNotFast) {
+		return result, err
 	}
 	if err != nil {
 		return result, f.explain(err)
@@ -59,7 +102,7 @@ func Build(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (Result, er
 	return result, nil
 }
 
-func (f *files) build(spec *kustomizev1.KustomizationSpec) ([]render.Object, error) {
+func (f *files) build(spec *kustomizev1.KustomizationSpec, build engine) ([]render.Object, error) {
 	dir := path.Clean("./" + spec.Path)
 	if leaves(dir) {
 		return nil, fmt.Errorf("spec.path: path %q leaves the artifact", spec.Path)
@@ -74,10 +117,7 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec) ([]render.Object, err
 	if err := f.prepare(dir, spec); err != nil {
 		return nil, err
 	}
-	options := krusty.MakeDefaultOptions()
-	options.LoadRestrictions = types.LoadRestrictionsNone
-	options.PluginConfig = types.DisabledPluginConfig()
-	built, err := krusty.MakeKustomizer(options).Run(f, path.Join(top, dir))
+	built, err := build(f, path.Join(top, dir))
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +127,9 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec) ([]render.Object, err
 	return collect(built, dir, f.keepOrigin)
 }
 
-func collect(built resmap.ResMap, dir string, keepOrigin bool) ([]render.Object, error) {
-	objects := make([]render.Object, 0, built.Size())
-	for _, r := range built.Resources() {
+func collect(built []*resource.Resource, dir string, keepOrigin bool) ([]render.Object, error) {
+	objects := make([]render.Object, 0, len(built))
+	for _, r := range built {
 		o, err := convert(r)
 		if err != nil {
 			return nil, err
@@ -100,18 +140,6 @@ func collect(built resmap.ResMap, dir string, keepOrigin bool) ([]render.Object,
 		objects = append(objects, render.Object{Origin: takeOrigin(o, dir, keepOrigin), Unstructured: o})
 	}
 	return objects, nil
-}
-
-func convert(r *resource.Resource) (*unstructured.Unstructured, error) {
-	body, err := r.MarshalJSON()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", r.CurId(), err)
-	}
-	o := &unstructured.Unstructured{}
-	if err := o.UnmarshalJSON(body); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", r.CurId(), err)
-	}
-	return o, nil
 }
 
 func isKustomization(o *unstructured.Unstructured) bool {

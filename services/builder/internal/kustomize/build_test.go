@@ -2,6 +2,7 @@ package kustomize_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
+	"github.com/sluice-gitops/sluice/services/builder/internal/fast/treetest"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 )
 
@@ -356,16 +358,29 @@ func TestBuildRecordsWhatItLookedAt(t *testing.T) {
 	}
 }
 
+// BenchmarkBuild sets the fast path beside kustomize, with namespace, labels and
+// annotations. kustomize needs a minute or two for the largest.
 func BenchmarkBuild(b *testing.B) {
 	kustomize.Prime()
-	files := tree{"app/kustomization.yaml": kustomization("resources: [a.yaml, b.yaml, p.yaml, q.yaml, r.yaml]\nnamespace: x"),
-		"app/a.yaml": configA, "app/b.yaml": configB, "app/p.yaml": pod,
-		"app/q.yaml": strings.ReplaceAll(pod, "name: p", "name: q"), "app/r.yaml": strings.ReplaceAll(pod, "name: p", "name: r")}
-	root := files.open(b)
-	spec := &kustomizev1.KustomizationSpec{Path: "app"}
-	for b.Loop() {
-		if _, err := kustomize.Build(root, spec); err != nil {
-			b.Fatal(err)
+	for _, by := range []struct {
+		name  string
+		build func(*artifact.Tree, *kustomizev1.KustomizationSpec) (kustomize.Result, error)
+	}{
+		{"fast", kustomize.Build},
+		{"kustomize", kustomize.BuildWithKustomize},
+	} {
+		for _, objects := range []int{5, 50, 500, 5000} {
+			b.Run(fmt.Sprintf("%s/objects=%d", by.name, objects), func(b *testing.B) {
+				root := tree(treetest.Big(objects)).open(b)
+				spec := &kustomizev1.KustomizationSpec{Path: "app"}
+				b.ReportAllocs()
+				for b.Loop() {
+					got, err := by.build(root, spec)
+					if err != nil || len(got.Objects) != objects || got.Fast != (by.name == "fast") {
+						b.Fatalf("%d objects, fast %t, %v", len(got.Objects), got.Fast, err)
+					}
+				}
+			})
 		}
 	}
 }

@@ -18,7 +18,7 @@ func (f *files) explain(err error) error {
 	text := err.Error()
 	text = strings.ReplaceAll(text, top+"/", "")
 	text = strings.ReplaceAll(text, top, ".")
-	text = strings.TrimSpace(text)
+	text = strings.TrimSpace(addresses.ReplaceAllString(text, "0x"))
 	if hint := hintOf(text); hint != "" {
 		text = hint + ": " + text
 	}
@@ -31,6 +31,10 @@ func (f *files) explain(err error) error {
 	}
 	return fmt.Errorf("kustomize build failed: %s", text)
 }
+
+// addresses of memory are in some messages, and would make the same error another
+// one each time.
+var addresses = regexp.MustCompile(`0x[0-9a-f]{8,}`)
 
 // quoted are the names in an error's text.
 var quoted = regexp.MustCompile(`[A-Za-z0-9_.\-/]+\.(?:yaml|yml|json)|Kustomization\b`)

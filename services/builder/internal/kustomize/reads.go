@@ -24,6 +24,19 @@ type Read struct {
 	Digest string `json:"h,omitempty"`
 }
 
+// Same says that another artifact has at the path what was read there.
+func (r Read) Same(tree *artifact.Tree) bool {
+	file, isFile := tree.File(r.Path)
+	names, isFolder := tree.Folder(r.Path)
+	switch {
+	case r.Absent:
+		return !isFile && !isFolder
+	case r.Dir:
+		return isFolder && (!r.Listed || slices.Equal(r.Names, names))
+	}
+	return isFile && (r.Digest == "" || r.Digest == file.Digest)
+}
+
 type recorder struct {
 	byPath map[string]*Read
 	// order is the paths of the files that were read, for messages.
