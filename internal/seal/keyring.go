@@ -119,6 +119,19 @@ func derive(key []byte) (subkeys, error) {
 	return subkeys{render: aead, head: head}, nil
 }
 
+// Subkey returns a key of 32 bytes for one purpose (RFC 5869). Like the naming key,
+// from which it comes, it stays the same when the sealing key is rotated.
+func (k *Keyring) Subkey(purpose string) ([]byte, error) {
+	if k == nil {
+		return nil, fmt.Errorf("%w: there is no keyring", ErrKeyring)
+	}
+	key, err := hkdf.Key(sha256.New, k.naming, nil, "sluice "+purpose, keySize)
+	if err != nil {
+		return nil, fmt.Errorf("derive key for %s: %w", purpose, err)
+	}
+	return key, nil
+}
+
 // key finds a key; a nil keyring holds none.
 func (k *Keyring) key(id string) (subkeys, error) {
 	if k == nil {

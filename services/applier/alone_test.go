@@ -3,6 +3,7 @@ package applier_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier"
 )
@@ -23,8 +25,10 @@ import (
 func aloneCases() []testCase {
 	return []testCase{
 		{"requests", "each way through a pass sends exactly what it must", requests},
-		{"restart", "a restart writes nothing, and puts back what was edited meanwhile", restart},
+		{"restart", "a restart asks for nothing but what changed meanwhile", restart},
 		{"killed", "what a dead applier wrote is held while the newest build is broken", killed},
+		{"nothing kept", "without what was kept everything is verified once", nothingKept},
+		{"dropped", "what was kept of a Kustomization goes with it", dropped},
 		{"replicas", "two appliers end at the newest revision", replicas},
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
@@ -97,19 +101,146 @@ func requests(t *testing.T, w *world) {
 	}
 }
 
+// about returns the requests of the applier that name an object of the app's, without
+// watches and lists.
+func (a *app) about(from time.Time) []string {
+	a.t.Helper()
+	all, err := a.plane.Requests(from, time.Now())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	var out []string
+	for _, r := range all {
+		if strings.HasPrefix(r.UserAgent, userAgent) && r.Namespace == a.namespace && r.Resource != "events" && r.Verb != "watch" && r.Verb != "list" {
+			out = append(out, r.Verb+" "+r.Resource)
+		}
+	}
+	return out
+}
+
 func restart(t *testing.T, w *world) {
+	for _, c := range []struct {
+		what      string
+		meanwhile func(*app)
+		want      []string
+	}{
+		{"nothing happened: no request", func(*app) {}, nil},
+		{"an object was edited: it is put back alone", func(a *app) { a.setValue("one", "v", "foreign") }, []string{"patch configmaps"}},
+		{"an object was deleted: it is made again alone", func(a *app) {
+			cm, err := a.configMap("one")
+			if err == nil {
+				err = a.Delete(t.Context(), cm)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}, []string{"patch configmaps"}},
+		{"a foreign field came: one look", func(a *app) { a.setValue("one", "extra", "x") }, []string{"patch configmaps"}},
+	} {
+		a := w.newApp(t, nil)
+		a.build(configMap("one", "1"), configMap("two", "2"))
+		a.ready()
+		a.aged("one")
+		before := a.get().ResourceVersion
+		w.stop()
+		c.meanwhile(a)
+		from := time.Now()
+		w.stop = w.start(applier.Settings{})
+		canary := w.newApp(t, nil) // its pass ends after those of the start
+		canary.build(configMap("one", "1"))
+		canary.ready()
+		a.holds("one", "1")
+		a.until(c.what, func() error {
+			if got := a.about(from); !slices.Equal(got, c.want) {
+				return fmt.Errorf("requests are %v, want %v", got, c.want)
+			}
+			return nil
+		})
+		a.settled()
+		if got := a.about(from); !slices.Equal(got, c.want) {
+			t.Errorf("%s: requests are %v, want %v", c.what, got, c.want)
+		}
+		if now := a.get().ResourceVersion; now != before {
+			t.Errorf("%s: the restart wrote the Kustomization: %s", c.what, a.describe())
+		}
+	}
+}
+
+// nothingKept restarts the applier without its snapshots, and with forged ones.
+func nothingKept(t *testing.T, w *world) {
+	for _, c := range []struct {
+		what string
+		do   func(name string) error
+	}{
+		{"the snapshot is gone", func(name string) error { return w.blobs.Delete(t.Context(), name) }},
+		{"the snapshot is not authentic", func(name string) error {
+			return w.blobs.Replace(t.Context(), name, []byte("forged"), blob.Digest([]byte("forged")))
+		}},
+	} {
+		a := w.newApp(t, nil)
+		a.build(configMap("one", "1"), configMap("two", "2"))
+		a.ready()
+		a.aged("one")
+		w.stop()
+		if err := c.do(a.snapshot()); err != nil {
+			t.Fatal(err)
+		}
+		a.setValue("one", "v", "foreign")
+		from := time.Now()
+		w.stop = w.start(applier.Settings{})
+		a.holds("one", "1")
+		a.journalHas(events.TypeDriftCorrected)
+		a.settled()
+		want := []string{"patch configmaps", "patch configmaps", "patch configmaps"} // two dry runs, one write
+		if got := a.about(from); !slices.Equal(got, want) {
+			t.Errorf("%s: requests are %v, want %v", c.what, got, want)
+		}
+	}
+}
+
+// aged waits until a ConfigMap was applied long enough ago for a dry run to prove that
+// it is unchanged: the times it compares have whole seconds.
+func (a *app) aged(name string) {
+	a.t.Helper()
+	cm, err := a.configMap(name)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.until(name+" has aged", func() error {
+		if age := time.Since(cm.CreationTimestamp.Time); age < 4*time.Second {
+			return fmt.Errorf("it is %s old", age)
+		}
+		return nil
+	})
+}
+
+func (a *app) snapshot() string {
+	return fmt.Sprintf("live/%s/kustomization/%s/%s", clusterName, a.namespace, a.name)
+}
+
+func dropped(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
-	a.build(configMap("one", "1"), configMap("two", "2"))
+	a.build(configMap("one", "1"))
 	a.ready()
-	a.settled()
-	before := a.get().ResourceVersion
-	w.stop()
-	a.setValue("one", "v", "foreign")
-	w.stop = w.start(applier.Settings{})
-	a.holds("one", "1")
-	a.settled()
-	if now := a.get().ResourceVersion; now != before {
-		t.Errorf("the restart wrote the Kustomization: %s", a.describe())
+	a.until("the snapshot is there", func() error {
+		_, err := w.blobs.Stat(t.Context(), a.snapshot())
+		return err
+	})
+	if err := a.Delete(t.Context(), a.get()); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		_, err := w.blobs.Stat(t.Context(), a.snapshot())
+		if errors.Is(err, blob.ErrNotFound) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the snapshot is still there: %v", err)
+		}
+		<-tick.C
 	}
 }
 

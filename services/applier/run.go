@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
@@ -35,6 +36,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/snapshot"
 	"github.com/sluice-gitops/sluice/services/applier/internal/target"
 )
 
@@ -59,7 +61,8 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	tgt, table, err := newTarget(ctx, cfg, m)
+	snapshots := snapshot.New(cfg.Blobs, ring, cfg.Logger)
+	tgt, table, err := newTarget(ctx, cfg, m, ring, snapshots)
 	if err != nil {
 		return err
 	}
@@ -93,7 +96,12 @@ func Run(ctx context.Context, cfg Config) error {
 		})
 		return work.Wait()
 	})
-	return group.Wait()
+	keep, stop := context.WithCancel(context.WithoutCancel(ctx))
+	kept := make(chan error, 1)
+	go func() { kept <- snapshots.Run(keep) }()
+	err = group.Wait()
+	stop() // after the last worker, so that what it did is kept
+	return errors.Join(err, <-kept)
 }
 
 // watch fills the caches that workers read, before they take a check.
@@ -156,7 +164,11 @@ func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ri
 
 // newTarget connects to the cluster that is applied to. What its watches see
 // becomes checks.
-func newTarget(ctx context.Context, cfg Config, m ctrl.Manager) (*target.Target, *livestate.Table, error) {
+func newTarget(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, snapshots *snapshot.Store) (*target.Target, *livestate.Table, error) {
+	hashKey, err := ring.Subkey("live table")
+	if err != nil {
+		return nil, nil, err
+	}
 	c, err := cluster.New(cfg.REST, cluster.Options{OverrideManagers: cfg.OverrideManagers})
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to cluster: %w", err)
@@ -181,6 +193,7 @@ func newTarget(ctx context.Context, cfg Config, m ctrl.Manager) (*target.Target,
 		},
 		OnChange: func(owner cluster.Owner) { check(owner, bus.Note{Reason: plan.ReasonHealth}) },
 		Logger:   cfg.Logger,
+		HashKey:  hashKey,
 	})
 	stages, err := groupKinds(cfg.StageKinds)
 	if err != nil {
@@ -188,7 +201,8 @@ func newTarget(ctx context.Context, cfg Config, m ctrl.Manager) (*target.Target,
 	}
 	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
 	return target.New(c, e, table, target.Options{
-		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval,
+		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval, Snapshots: snapshots,
+		Identity: func(ks *kustomizev1.Kustomization) seal.Identity { return desired.Identity(cfg.ClusterName, ks) },
 	}), table, nil
 }
 

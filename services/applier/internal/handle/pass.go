@@ -34,6 +34,9 @@ type pass struct {
 }
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
+	if err := p.Target.Recall(ctx, p.ks); err != nil {
+		return bus.Result{}, err
+	}
 	good, _ := status.LastGood(p.ks)
 	if id, revision := p.journal.Begun(); id != good {
 		p.begun = status.Attempt{RenderID: id, Revision: revision, Started: p.started}
@@ -132,6 +135,9 @@ func (p *pass) interval() bus.Result {
 	next := jitter(p.ks.Spec.Interval.Duration, p.Options.Jitter)
 	if entries, wait := p.lingering.due(p.check.Key); len(entries) > 0 {
 		next = min(next, max(wait, time.Second))
+	}
+	if verify := p.Target.VerifyIn(p.ks); verify > 0 {
+		next = min(next, verify)
 	}
 	return bus.Result{Next: next}
 }

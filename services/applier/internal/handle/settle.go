@@ -82,7 +82,9 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" {
 		return nil
 	}
-	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{known: p.Target.Dirty(p.ks)})
+	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{
+		known: p.Target.Dirty(p.ks), all: p.Target.VerifyDue(p.ks),
+	})
 	if err == nil || stopped(ctx, err) {
 		return err
 	}
@@ -112,7 +114,7 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 		objects = only(objects, s.known)
 	}
 	applied, err := p.Target.Apply(ctx, Work{
-		Object: p.ks, Render: a.RenderID, Objects: objects, Verify: s.all, Guard: p.Writer.Watch(p.ks).Hold,
+		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Verify: s.all, Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)

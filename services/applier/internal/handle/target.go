@@ -2,6 +2,7 @@ package handle
 
 import (
 	"context"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
@@ -19,6 +20,8 @@ type Work struct {
 	Object  *kustomizev1.Kustomization
 	Render  string
 	Objects []render.Object
+	// Part says that Objects are some of the render's, not all.
+	Part bool
 	// Verify compares every object with the API server, also those that the
 	// watches call unchanged.
 	Verify bool
@@ -60,6 +63,12 @@ type Target interface {
 	Dirty(ks *kustomizev1.Kustomization) []cluster.Ref
 	// Unwatched returns the objects of the owner whose changes no watch tells.
 	Unwatched(ks *kustomizev1.Kustomization) []cluster.Ref
+	// Recall prepares for an object that this process has not applied yet, by
+	// comparing what is live with what is kept about it.
+	Recall(ctx context.Context, ks *kustomizev1.Kustomization) error
+	// VerifyIn says in how long VerifyDue will ask for a look that cannot wait for
+	// the interval; zero when there is none.
+	VerifyIn(ks *kustomizev1.Kustomization) time.Duration
 	// VerifyDue says whether it is time to compare all objects of the owner with the
 	// API server, also those that the watches call unchanged.
 	VerifyDue(ks *kustomizev1.Kustomization) bool

@@ -99,6 +99,14 @@ func (r *Ring) Open(ctx context.Context, id seal.Identity, contentID string, sea
 	return r.keyring().Open(id, contentID, sealed)
 }
 
+// Seal is seal's Seal.
+func (r *Ring) Seal(id seal.Identity, contentID string, plain []byte) ([]byte, error) {
+	return r.keyring().Seal(id, contentID, plain)
+}
+
+// Subkey is seal's Subkey.
+func (r *Ring) Subkey(purpose string) ([]byte, error) { return r.keyring().Subkey(purpose) }
+
 func (r *Ring) keyring() *seal.Keyring {
 	r.mu.Lock()
 	defer r.mu.Unlock()

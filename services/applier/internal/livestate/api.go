@@ -51,6 +51,9 @@ type Options struct {
 	OnDrift func(owner cluster.Owner, notices []Notice)
 	// OnChange is told that an awaited object of an owner changed in any way.
 	OnChange func(owner cluster.Owner)
+	// HashKey keys the hashes of kept records; random when empty, so that nothing kept
+	// is of use to another process.
+	HashKey []byte
 	// Logger gets what goes wrong with watches; the default logger when nil.
 	Logger *slog.Logger
 	// Gather is how long notices are gathered; 20 ms when zero.

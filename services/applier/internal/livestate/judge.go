@@ -32,7 +32,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 	switch {
 	case live.ResourceVersion == a.slim.ResourceVersion:
 		rec.state = Clean
-	case live.UID == a.slim.UID && !newer(live.ResourceVersion, a.slim.ResourceVersion):
+	case !a.adopted && live.UID == a.slim.UID && !newer(live.ResourceVersion, a.slim.ResourceVersion):
 		// An event from before our write came late.
 	case live.OptOut.Any(NoReconcile | Ignore):
 		// Marked dirty, so that the end of the opt-out is acted on; reported to no one.
@@ -49,8 +49,8 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		t.dirty(r, rec, Changed)
 	case live.Rest != a.slim.Rest, live.Generation != a.slim.Generation:
 		t.doubt(r, rec)
-	case live.Sub == a.slim.Sub && t.now().Sub(a.at) < closeWrite:
-		// No status write explains the event.
+	case live.Sub == a.slim.Sub && (a.adopted || t.now().Sub(a.at) < closeWrite):
+		// No status write explains the event, or the version that a kept record names.
 		t.doubt(r, rec)
 	}
 }

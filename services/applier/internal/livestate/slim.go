@@ -3,7 +3,11 @@ package livestate
 import (
 	"bytes"
 	"cmp"
-	"hash/maphash"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"hash"
 	"slices"
 	"strings"
 	"unique"
@@ -87,15 +91,20 @@ type Slim struct {
 	Absorb bool
 }
 
-// hasher reduces metadata. Its seed makes hashes comparable inside this process
-// only; no hash leaves it.
+// hasher reduces metadata. Its hashes are keyed, so that nobody can choose field
+// names that hide a change, and are comparable wherever the key is the same.
 type hasher struct {
-	seed      maphash.Seed
+	key       []byte
 	overrides []string
 }
 
-func newHasher(overrides []string) hasher {
-	return hasher{seed: maphash.MakeSeed(), overrides: overrides}
+// newHasher takes a key of the caller's, or one of this process alone.
+func newHasher(key []byte, overrides []string) hasher {
+	if len(key) == 0 {
+		key = make([]byte, sha256.Size)
+		_, _ = rand.Read(key) // never fails: it ends the process instead
+	}
+	return hasher{key: key, overrides: overrides}
 }
 
 // reduce returns the slim record of an object's metadata.
@@ -128,27 +137,37 @@ func (h hasher) entries(entries []metav1.ManagedFieldsEntry) uint64 {
 			bytes.Compare(fieldsOf(a), fieldsOf(b)), cmp.Compare(unix(a.Time), unix(b.Time)),
 		)
 	})
-	var sum maphash.Hash
-	sum.SetSeed(h.seed)
-	for _, e := range entries {
-		for _, part := range []string{e.Manager, string(e.Operation), e.APIVersion} {
-			sum.WriteString(part)
-			sum.WriteByte(0)
-		}
-		sum.Write(fieldsOf(e))
-		maphash.WriteComparable(&sum, unix(e.Time))
+	if len(entries) == 0 {
+		return 0
 	}
-	return sum.Sum64()
+	sum := hmac.New(sha256.New, h.key)
+	var at [8]byte
+	for _, e := range entries {
+		write(sum, []byte(e.Manager), []byte(e.Operation), []byte(e.APIVersion), fieldsOf(e))
+		binary.BigEndian.PutUint64(at[:], uint64(unix(e.Time)))
+		sum.Write(at[:])
+	}
+	return number(sum)
 }
 
 func (h hasher) hash(version string, fields []byte) uint64 {
-	var sum maphash.Hash
-	sum.SetSeed(h.seed)
-	sum.WriteString(version)
-	sum.WriteByte(0)
-	sum.Write(fields)
-	return max(sum.Sum64(), 1)
+	sum := hmac.New(sha256.New, h.key)
+	write(sum, []byte(version), fields)
+	return number(sum)
 }
+
+// write adds parts, each with its length in front, so that no two lists are alike.
+func write(sum hash.Hash, parts ...[]byte) {
+	var size [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(size[:], uint64(len(p)))
+		sum.Write(size[:])
+		sum.Write(p)
+	}
+}
+
+// number is the start of a sum; zero stands for nothing hashed.
+func number(sum hash.Hash) uint64 { return max(binary.BigEndian.Uint64(sum.Sum(nil)), 1) }
 
 func fieldsOf(e metav1.ManagedFieldsEntry) []byte {
 	if e.FieldsV1 == nil {

@@ -3,6 +3,7 @@ package livestate
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type Table struct {
 
 	mu      sync.Mutex
 	kinds   map[schema.GroupKind]*kind
+	owned   map[cluster.Owner]map[*record]struct{} // records in which an owner has a claim
 	awaited map[cluster.Owner]map[object]bool
 	outbox  outbox
 	start   func(*kind) // set while Run runs
@@ -47,6 +49,9 @@ type kind struct {
 
 // record is what is known of one object.
 type record struct {
+	kind *kind
+	key  types.NamespacedName
+
 	seen    Slim // what the watch, or an answer to us, showed last
 	present bool // seen describes an object that exists
 	busy    int  // writes of ours in flight
@@ -64,6 +69,8 @@ type applied struct {
 	claim
 	slim Slim
 	at   time.Time
+	// adopted is true when the record was kept by an earlier process, or another.
+	adopted bool
 }
 
 // claim is an owner's wish for an object.
@@ -84,8 +91,9 @@ func New(client *cluster.Client, opts Options) *Table {
 		opts.Corrections = 60
 	}
 	return &Table{
-		client: client, opts: opts, hash: newHasher(client.Cluster().OverrideManagers()), now: time.Now,
+		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers()), now: time.Now,
 		kinds:   map[schema.GroupKind]*kind{},
+		owned:   map[cluster.Owner]map[*record]struct{}{},
 		awaited: map[cluster.Owner]map[object]bool{},
 		outbox:  newOutbox(),
 	}
@@ -140,13 +148,21 @@ func (t *Table) Manage(kinds ...schema.GroupVersionKind) {
 	}
 }
 
-// Synced waits until every kind managed so far was listed once. A kind that cannot
-// be listed (no rights, not served) counts as listed: its objects stay Unknown.
-func (t *Table) Synced(ctx context.Context) error {
+// Synced waits until the kinds were listed once, or every kind managed so far when
+// none is given. A kind that cannot be listed (no rights, not served) counts as
+// listed: its objects stay Unknown.
+func (t *Table) Synced(ctx context.Context, kinds ...schema.GroupVersionKind) error {
 	t.mu.Lock()
 	var waits []chan struct{}
-	for _, k := range t.kinds {
-		waits = append(waits, k.synced)
+	for _, gvk := range kinds {
+		if k := t.kinds[gvk.GroupKind()]; k != nil {
+			waits = append(waits, k.synced)
+		}
+	}
+	if len(kinds) == 0 {
+		for _, k := range t.kinds {
+			waits = append(waits, k.synced)
+		}
 	}
 	t.mu.Unlock()
 	for _, w := range waits {
@@ -206,17 +222,16 @@ func (t *Table) Dirty(owner cluster.Owner) []cluster.Ref {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var refs []cluster.Ref
-	for _, k := range t.kinds {
-		for key, rec := range k.records {
-			if rec.applied == nil || rec.applied.owner != owner || (rec.state != Dirty && rec.state != Doubtful) {
-				continue
-			}
-			if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
-				continue
-			}
-			refs = append(refs, cluster.NewRef(k.gvk, key.Namespace, key.Name))
+	for rec := range t.owned[owner] {
+		if rec.applied == nil || rec.applied.owner != owner || (rec.state != Dirty && rec.state != Doubtful) {
+			continue
 		}
+		if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
+			continue
+		}
+		refs = append(refs, rec.ref())
 	}
+	slices.SortFunc(refs, cluster.Compare)
 	return refs
 }
 
@@ -260,16 +275,33 @@ func (t *Table) Release(owner cluster.Owner) {
 	defer t.mu.Unlock()
 	delete(t.awaited, owner)
 	t.outbox.drop(owner)
-	for _, k := range t.kinds {
-		for key, rec := range k.records {
-			if rec.applied != nil && rec.applied.owner == owner {
-				rec.applied = nil
-			}
-			rec.lost = without(rec.lost, owner)
-			t.inherit(cluster.NewRef(k.gvk, key.Namespace, key.Name), rec)
-			k.tidy(key, rec)
-		}
+	for rec := range t.owned[owner] {
+		t.withdraw(rec, owner)
 	}
+}
+
+func (r *record) ref() cluster.Ref { return cluster.NewRef(r.kind.gvk, r.key.Namespace, r.key.Name) }
+
+// link keeps the index of owners true after an owner's claims in a record changed.
+func (t *Table) link(owner cluster.Owner, rec *record) {
+	set := t.owned[owner]
+	if rec.claimed(owner) {
+		if set == nil {
+			set = map[*record]struct{}{}
+			t.owned[owner] = set
+		}
+		set[rec] = struct{}{}
+		return
+	}
+	if delete(set, rec); len(set) == 0 {
+		delete(t.owned, owner)
+	}
+}
+
+// claimed says whether the object is an owner's, or was taken from it.
+func (r *record) claimed(owner cluster.Owner) bool {
+	return r.applied != nil && r.applied.owner == owner ||
+		slices.ContainsFunc(r.lost, func(c claim) bool { return c.owner == owner })
 }
 
 func (t *Table) find(r cluster.Ref) (*kind, *record) {

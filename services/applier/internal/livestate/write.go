@@ -33,6 +33,7 @@ func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answe
 	rec.lost = without(rec.lost, owner)
 	rec.futile = futile(rec, slim)
 	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, slim: slim, at: t.now()}
+	t.link(owner, rec)
 	rec.state, rec.reported = Clean, mark{}
 	if !rec.present || !newer(rec.seen.ResourceVersion, slim.ResourceVersion) {
 		rec.seen, rec.present = slim, true
@@ -79,7 +80,11 @@ func (t *Table) Forget(r cluster.Ref) {
 	if rec == nil {
 		return
 	}
-	rec.busy, rec.applied = 0, nil
+	rec.busy = 0
+	if a := rec.applied; a != nil {
+		rec.applied = nil
+		t.link(a.owner, rec)
+	}
 	t.inherit(r, rec)
 	k.tidy(r.Key(), rec)
 }
@@ -88,16 +93,19 @@ func (t *Table) Forget(r cluster.Ref) {
 func (t *Table) Withdraw(r cluster.Ref, owner cluster.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	k, rec := t.find(r)
-	if rec == nil {
-		return
+	if _, rec := t.find(r); rec != nil {
+		t.withdraw(rec, owner)
 	}
+}
+
+func (t *Table) withdraw(rec *record, owner cluster.Owner) {
 	rec.lost = without(rec.lost, owner)
 	if rec.applied != nil && rec.applied.owner == owner {
 		rec.applied = nil
 	}
-	t.inherit(r, rec)
-	k.tidy(r.Key(), rec)
+	t.link(owner, rec)
+	t.inherit(rec.ref(), rec)
+	rec.kind.tidy(rec.key, rec)
 }
 
 // inherit gives an object that is gone, and that nobody holds any more, back to the
@@ -125,7 +133,7 @@ func (t *Table) ensure(r cluster.Ref) *record {
 func (k *kind) record(key types.NamespacedName) *record {
 	rec := k.records[key]
 	if rec == nil {
-		rec = &record{}
+		rec = &record{kind: k, key: key}
 		k.records[key] = rec
 	}
 	return rec

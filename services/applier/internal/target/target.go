@@ -6,7 +6,6 @@ package target
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
@@ -33,8 +33,10 @@ type Target struct {
 
 	mu sync.Mutex
 	// verify says when all objects of an owner are to be compared with the API
-	// server again; an owner that is missing was not applied by this process.
-	verify map[cluster.Owner]time.Time
+	// server again; of an owner that is missing nothing is known.
+	verify map[cluster.Owner]verification
+	// paced is when the next owner of which nothing was kept may be verified.
+	paced time.Time
 }
 
 // Options are the settings of a target. The zero value works.
@@ -45,11 +47,15 @@ type Options struct {
 	// VerifyInterval is how often objects are compared with the API server although
 	// no watch saw a change; zero never does.
 	VerifyInterval time.Duration
+	// Snapshots keep the live table over restarts; it is not kept when nil.
+	Snapshots Snapshots
+	// Identity names an owner in the seal of its snapshot.
+	Identity func(ks *kustomizev1.Kustomization) seal.Identity
 }
 
 // New returns a target.
 func New(c *cluster.Cluster, e *engine.Engine, table *livestate.Table, opts Options) *Target {
-	return &Target{cluster: c, engine: e, table: table, opts: opts, verify: map[cluster.Owner]time.Time{}}
+	return &Target{cluster: c, engine: e, table: table, opts: opts, verify: map[cluster.Owner]verification{}}
 }
 
 func ownerOf(ks *kustomizev1.Kustomization) cluster.Owner {
@@ -87,7 +93,10 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	})
 	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
 	if err == nil {
-		t.learn(ownerOf(w.Object), w.Verify)
+		if !w.Part {
+			t.learn(ownerOf(w.Object), w.Verify)
+		}
+		t.save(w.Object, w.Render)
 	}
 	return applied, err
 }
@@ -172,32 +181,16 @@ func (t *Target) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (
 	return "", nil
 }
 
-// Dirty returns the objects that may differ from what was applied last. An owner
-// that this process has not applied yet may differ in all of them.
+// Dirty returns the objects that may differ from what was applied last, as far as
+// the watches tell.
 func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
-	owner := ownerOf(ks)
-	t.mu.Lock()
-	_, known := t.verify[owner]
-	t.mu.Unlock()
-	if known {
-		return t.table.Dirty(owner)
-	}
-	return inventoryOf(ks)
+	return t.table.Dirty(ownerOf(ks))
 }
 
 // Unwatched returns the objects that no watch vouches for, because their kind
 // cannot be listed and watched.
 func (t *Target) Unwatched(ks *kustomizev1.Kustomization) []cluster.Ref {
 	return t.table.Unwatched(inventoryOf(ks))
-}
-
-// VerifyDue says whether it is time to compare all objects with the API server,
-// for a change that left no trace in their metadata.
-func (t *Target) VerifyDue(ks *kustomizev1.Kustomization) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	at, known := t.verify[ownerOf(ks)]
-	return known && t.opts.VerifyInterval > 0 && time.Now().After(at)
 }
 
 func inventoryOf(ks *kustomizev1.Kustomization) []cluster.Ref {
@@ -224,21 +217,7 @@ func (t *Target) Forget(owner cluster.Owner) {
 	delete(t.verify, owner)
 	t.mu.Unlock()
 	t.table.Release(owner)
-}
-
-// learn records that this process applied an owner's objects, which compares those
-// with the API server that it did not know. The first time is spread, so that
-// those of a start do not come together ever after.
-func (t *Target) learn(owner cluster.Owner, verified bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	_, known := t.verify[owner]
-	switch every := t.opts.VerifyInterval; {
-	case !known:
-		t.verify[owner] = time.Now().Add(every/2 + rand.N(every+1)) //nolint:gosec // spreads load, guards nothing
-	case verified:
-		t.verify[owner] = time.Now().Add(every)
-	}
+	t.drop(owner)
 }
 
 func changes(outcomes []engine.Outcome) []events.Change {

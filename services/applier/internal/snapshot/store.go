@@ -1,0 +1,185 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+)
+
+// ErrNone says that there is no snapshot that can be used.
+var ErrNone = errors.New("no usable snapshot")
+
+// contentID stands in the seal where a render has its own, so that neither opens as
+// the other. Its number is that of the format.
+const contentID = "live table v1"
+
+const (
+	// gather is how long changes of one Kustomization are gathered into one write. What
+	// a crash takes from the last of them costs a dry run for each object.
+	gather = 2 * time.Second
+	// writers is how many snapshots are written at once: few, so that a commit that
+	// changes everything has the machine to itself.
+	writers = 2
+	// flush bounds the writes at the end of the process.
+	flush = 5 * time.Second
+)
+
+// bucket is where snapshots are.
+type bucket interface {
+	Get(ctx context.Context, name, wantDigest string, limit int64) ([]byte, error)
+	Replace(ctx context.Context, name string, body []byte, digest string) error
+	Delete(ctx context.Context, name string) error
+}
+
+// ring seals snapshots and opens them.
+type ring interface {
+	Seal(id seal.Identity, contentID string, plain []byte) ([]byte, error)
+	Open(ctx context.Context, id seal.Identity, contentID string, sealed []byte) ([]byte, error)
+}
+
+// Store has one snapshot for each Kustomization.
+type Store struct {
+	bucket bucket
+	ring   ring
+	log    *slog.Logger
+
+	mu    sync.Mutex
+	queue map[string]job
+}
+
+// job is what is to be done about a snapshot: written, or deleted when keep is nil.
+type job struct {
+	id     seal.Identity
+	render string
+	keep   func() []livestate.Kept
+}
+
+// content is the plain form of a snapshot.
+type content struct {
+	// Render is what was applied completely when the snapshot was taken.
+	Render  string
+	Objects []livestate.Kept
+}
+
+// New returns a store. Nothing is written unless Run runs.
+func New(b bucket, r ring, log *slog.Logger) *Store {
+	return &Store{bucket: b, ring: r, log: log, queue: map[string]job{}}
+}
+
+func name(id seal.Identity) string {
+	return fmt.Sprintf("live/%s/%s/%s/%s", id.Cluster, strings.ToLower(id.Kind), id.Namespace, id.Name)
+}
+
+// Save writes a snapshot a moment later, in place of one that is still to be
+// written. render is what was applied; keep is called when it is written.
+func (s *Store) Save(id seal.Identity, render string, keep func() []livestate.Kept) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue[name(id)] = job{id: id, render: render, keep: keep}
+}
+
+// Drop deletes the snapshot of a Kustomization that is gone; id needs no uid.
+func (s *Store) Drop(id seal.Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue[name(id)] = job{id: id}
+}
+
+// Load returns what was kept when render had been applied completely. An error that
+// wraps ErrNone will not go away.
+func (s *Store) Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error) {
+	sealed, err := s.bucket.Get(ctx, name(id), "", seal.MaxPlain)
+	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge) {
+		return nil, fmt.Errorf("%w of %s: %w", ErrNone, id, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load snapshot of %s: %w", id, err)
+	}
+	plain, err := s.ring.Open(ctx, id, contentID, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	var c content
+	if err := json.Unmarshal(plain, &c); err != nil {
+		return nil, fmt.Errorf("%w of %s: %w", ErrNone, id, err)
+	}
+	if c.Render != render {
+		return nil, fmt.Errorf("%w of %s: it is of another render", ErrNone, id)
+	}
+	return c.Objects, nil
+}
+
+// Run writes until the context ends, and then what is left.
+func (s *Store) Run(ctx context.Context) error {
+	tick := time.NewTicker(gather)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-tick.C:
+			s.write(ctx)
+		case <-ctx.Done():
+		}
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), flush)
+	defer cancel()
+	s.write(last)
+	return nil
+}
+
+// write does what is queued. What fails is tried again, unless something newer came.
+func (s *Store) write(ctx context.Context) {
+	s.mu.Lock()
+	jobs := s.queue
+	s.queue = map[string]job{}
+	s.mu.Unlock()
+	var group errgroup.Group
+	group.SetLimit(writers)
+	for name, j := range jobs {
+		group.Go(func() error {
+			if err := s.do(ctx, name, j); err != nil {
+				s.log.Warn("cannot keep the live table", "namespace", j.id.Namespace, "name", j.id.Name, "error", err.Error())
+				s.again(name, j)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // no job returns an error
+}
+
+func (s *Store) again(name string, j job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, newer := s.queue[name]; !newer {
+		s.queue[name] = j
+	}
+}
+
+func (s *Store) do(ctx context.Context, name string, j job) error {
+	if j.keep == nil {
+		err := s.bucket.Delete(ctx, name)
+		if errors.Is(err, blob.ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	plain, err := json.Marshal(content{Render: j.render, Objects: j.keep()})
+	if err != nil {
+		return fmt.Errorf("encode snapshot: %w", err)
+	}
+	sealed, err := s.ring.Seal(j.id, contentID, plain)
+	if err != nil {
+		return err
+	}
+	return s.bucket.Replace(ctx, name, sealed, blob.Digest(sealed))
+}

@@ -1,0 +1,94 @@
+package target
+
+import (
+	"context"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// Snapshots keep what the live table knows about the objects of an owner.
+type Snapshots interface {
+	Save(id seal.Identity, render string, keep func() []livestate.Kept)
+	Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error)
+	Drop(id seal.Identity)
+}
+
+// listPatience is how long a first pass waits for the lists of its kinds.
+const listPatience = 10 * time.Second
+
+// Recall prepares this process for an owner that it has not applied yet: it lists
+// the kinds of its objects and compares the objects with what was kept about them.
+// Without anything kept they are verified later, in the background. It fails only
+// with the context.
+func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) error {
+	owner := ownerOf(ks)
+	t.mu.Lock()
+	_, known := t.verify[owner]
+	t.mu.Unlock()
+	refs := inventoryOf(ks)
+	if known || len(refs) == 0 {
+		return nil
+	}
+	kinds := kindsOf(refs)
+	t.table.Manage(kinds...)
+	bounded, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
+	listed := t.table.Synced(bounded, kinds...) == nil
+	kept, ok := t.load(bounded, ks)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !listed || !ok {
+		t.owe(owner, len(refs))
+		return nil
+	}
+	t.table.Adopt(owner, kept)
+	t.learn(owner, false)
+	return nil
+}
+
+// load returns what was kept when the render was applied that the cluster has now.
+func (t *Target) load(ctx context.Context, ks *kustomizev1.Kustomization) ([]livestate.Kept, bool) {
+	render, _ := status.LastGood(ks)
+	if t.opts.Snapshots == nil || render == "" {
+		return nil, false
+	}
+	kept, err := t.opts.Snapshots.Load(ctx, t.opts.Identity(ks), render)
+	return kept, err == nil // whatever is wrong, looking again at the objects mends it
+}
+
+func (t *Target) save(ks *kustomizev1.Kustomization, render string) {
+	if t.opts.Snapshots == nil {
+		return
+	}
+	owner := ownerOf(ks)
+	t.opts.Snapshots.Save(t.opts.Identity(ks), render, func() []livestate.Kept { return t.table.Keep(owner) })
+}
+
+func (t *Target) drop(owner cluster.Owner) {
+	if t.opts.Snapshots == nil {
+		return
+	}
+	gone := &kustomizev1.Kustomization{}
+	gone.Namespace, gone.Name = owner.Namespace, owner.Name
+	t.opts.Snapshots.Drop(t.opts.Identity(gone))
+}
+
+func kindsOf(refs []cluster.Ref) []schema.GroupVersionKind {
+	seen := map[schema.GroupKind]bool{}
+	var kinds []schema.GroupVersionKind
+	for _, r := range refs {
+		if !seen[r.GroupKind()] {
+			seen[r.GroupKind()] = true
+			kinds = append(kinds, r.GVK())
+		}
+	}
+	return kinds
+}
