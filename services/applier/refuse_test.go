@@ -10,6 +10,7 @@ import (
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -160,6 +161,7 @@ func noSource(t *testing.T, w *world) {
 func accountCases() []testCase {
 	return []testCase{
 		{"rights", "objects are applied with the rights of the service account", accountRights},
+		{"own rights", "an account whose own rights are among the objects deletes everything else first", accountOwnRights},
 		{"gone", "an object whose service account is gone still finalises", accountGone},
 	}
 }
@@ -192,6 +194,26 @@ func accountRights(t *testing.T, w *world) {
 	a.ready()
 	a.delete()
 	a.absent("one")
+}
+
+func accountOwnRights(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.grant(
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"*"}},
+		rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles", "rolebindings"}, Verbs: []string{"*"}},
+	)
+	const named = "metadata: {name: tenant, namespace: NS}\n"
+	const group = "apiVersion: rbac.authorization.k8s.io/v1\n"
+	a.build(configMap("one", "1"), "apiVersion: v1\nkind: ServiceAccount\n"+named,
+		group+"kind: Role\n"+named+`rules: [{apiGroups: [""], resources: [configmaps, serviceaccounts], verbs: ["*"]}, {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: ["*"]}]`,
+		group+"kind: RoleBinding\n"+named+"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}\nsubjects: [{kind: ServiceAccount, name: tenant, namespace: NS}]\n")
+	a.ready()
+	a.delete()
+	a.absent("one")
+	account := &corev1.ServiceAccount{}
+	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "tenant"}, account); !apierrors.IsNotFound(err) {
+		t.Errorf("service account: %v", err)
+	}
 }
 
 func accountGone(t *testing.T, w *world) {

@@ -52,7 +52,7 @@ func TestDeletionOrder(t *testing.T) {
 		{"what others need goes last", false, []string{
 			"ValidatingWebhookConfiguration", "Widget", "Deployment", "Secret", "RoleBinding", "ServiceAccount", "Namespace", "CustomResourceDefinition",
 		}},
-		{"rights that the deletions may need go after everything, together", true, []string{
+		{"rights that the deletions may need go after everything, the account before them", true, []string{
 			"ValidatingWebhookConfiguration", "Widget", "Deployment", "Secret", "Namespace", "CustomResourceDefinition", "ServiceAccount", "RoleBinding",
 		}},
 	} {

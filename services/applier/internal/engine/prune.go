@@ -46,17 +46,21 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 // rank orders deletions: the reverse of the order of applying, so that webhooks and
 // custom resources go before workloads, those before their configuration, and
 // namespaces and definitions last. Rights go even after them when the deletions are
-// made with rights that may be among them.
+// made with rights that may be among them. The account goes before its rights: it
+// keeps them, and that it is gone tells who comes later why nothing more can be done.
 func (r PruneRequest) rank(ref cluster.Ref) int {
-	at := len(kindOrder) - rank(ref.Kind)
-	if r.Impersonated && slices.Contains(rights, ref.Kind) {
-		return len(kindOrder) + 1
+	last := len(kindOrder) - rank("CustomResourceDefinition")
+	switch {
+	case r.Impersonated && ref.Kind == "ServiceAccount":
+		return last + 1
+	case r.Impersonated && slices.Contains(rights, ref.Kind):
+		return last + 2
 	}
-	return at
+	return len(kindOrder) - rank(ref.Kind)
 }
 
 // rights are the kinds that a service account's rights are made of.
-var rights = []string{"ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+var rights = []string{"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
 
 // prune looks at all objects of a group before it deletes the first: afterwards the
 // right to look may be gone.
