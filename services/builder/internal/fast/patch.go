@@ -177,16 +177,25 @@ func selected(plugin resmap.Transformer, on types.Selector, renames bool) (func(
 		return nil, err
 	}
 	return func(found *objectList) error {
+		moved := false
 		for _, r := range found.items {
 			// kustomize decides; this only saves it the work.
 			if !match.MatchGvk(r.GetGvk()) || !match.MatchName(r.GetName()) && !match.MatchName(r.OrgId().Name) {
 				continue
 			}
+			was := identityOf(r.CurId())
 			if err := alone(r, plugin.Transform); err != nil {
 				return err
 			}
+			if !renames || r.IsNilOrEmpty() {
+				continue
+			}
+			moved = moved || was != identityOf(r.CurId())
+			if found.known != nil {
+				found.note(r) // a JSON patch makes it remember its id
+			}
 		}
-		if renames {
+		if moved {
 			return found.renamed()
 		}
 		return nil

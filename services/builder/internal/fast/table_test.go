@@ -49,6 +49,11 @@ func TestTreesThatAreBuiltFast(t *testing.T) {
 			"two/kustomization.yaml": "resources: [b.yaml]\nnamespace: three\n", "two/b.yaml": configA + "---\n" + manifest("v1", "ConfigMap", "b", "") + "  namespace: two\n",
 			"bindings.yaml": manifest("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", "b",
 				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: r}\nsubjects: [{kind: ServiceAccount, name: a, namespace: two}, {kind: ServiceAccount, name: a, namespace: one}]\n")}},
+		{"the same for a binding in a namespace, and an account with a new name", treetest.Files{
+			"kustomization.yaml":     kustomization("resources: [one, two.yaml]\n"),
+			"one/kustomization.yaml": "resources: [a.yaml]\nnamespace: two\nnamePrefix: p-\n", "one/a.yaml": accountA + "  namespace: one\n",
+			"two.yaml": "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: b, namespace: two}\n" +
+				"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects: [{kind: ServiceAccount, name: a, namespace: two}]\n"}},
 		{"the same name in several namespaces is no conflict", treetest.Files{
 			"kustomization.yaml":     kustomization("resources: [one, two]\n"),
 			"one/kustomization.yaml": "resources: [../base]\nnamespace: one\n", "two/kustomization.yaml": "resources: [../base]\nnamespace: two\n",
