@@ -170,19 +170,30 @@ func restart(t *testing.T, w *world) {
 func nothingKept(t *testing.T, w *world) {
 	for _, c := range []struct {
 		what string
-		do   func(name string) error
+		do   func(name string, old []byte) error
 	}{
-		{"the snapshot is gone", func(name string) error { return w.blobs.Delete(t.Context(), name) }},
-		{"the snapshot is not authentic", func(name string) error {
+		{"the snapshot is gone", func(name string, _ []byte) error { return w.blobs.Delete(t.Context(), name) }},
+		{"the snapshot is not authentic", func(name string, _ []byte) error {
 			return w.blobs.Replace(t.Context(), name, []byte("forged"), blob.Digest([]byte("forged")))
+		}},
+		{"an older snapshot was put back", func(name string, old []byte) error {
+			return w.blobs.Replace(t.Context(), name, old, blob.Digest(old))
 		}},
 	} {
 		a := w.newApp(t, nil)
+		a.build(configMap("one", "0"), configMap("two", "2"))
+		a.ready()
+		var old []byte
+		a.until("a snapshot is kept", func() (err error) {
+			old, err = w.blobs.Get(t.Context(), a.snapshot(), "", 1<<20)
+			return err
+		})
+		a.moveSource("main@sha1:2")
 		a.build(configMap("one", "1"), configMap("two", "2"))
 		a.ready()
 		a.aged("one")
 		w.stop()
-		if err := c.do(a.snapshot()); err != nil {
+		if err := c.do(a.snapshot(), old); err != nil {
 			t.Fatal(err)
 		}
 		a.setValue("one", "v", "foreign")
@@ -207,8 +218,10 @@ func (a *app) aged(name string) {
 		a.t.Fatal(err)
 	}
 	a.until(name+" has aged", func() error {
-		if age := time.Since(cm.CreationTimestamp.Time); age < 4*time.Second {
-			return fmt.Errorf("it is %s old", age)
+		for _, e := range cm.ManagedFields {
+			if age := time.Since(e.Time.Time); age < 4*time.Second {
+				return fmt.Errorf("%s wrote it %s ago", e.Manager, age)
+			}
 		}
 		return nil
 	})

@@ -29,8 +29,8 @@ func (r rivalry) report(ctx context.Context, owner cluster.Owner, notices []live
 				n.Object, n.Rival.Namespace, n.Rival.Name)
 		case n.Repeated:
 			reason = "ObjectContested"
-			message = fmt.Sprintf("%s is changed again and again after it was put back: another controller writes the same fields; corrections are slowed down",
-				n.Object)
+			message = fmt.Sprintf("%s is changed again and again after it was put back: another controller writes the same fields; until it stops, the object is put back once in %s",
+				n.Object, livestate.CorrectionInterval)
 		default:
 			continue
 		}

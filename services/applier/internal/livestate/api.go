@@ -41,6 +41,10 @@ type Notice struct {
 	Rival cluster.Owner
 }
 
+// CorrectionInterval is how often an object is put back that others keep changing, when
+// the options say nothing else.
+const CorrectionInterval = 10 * time.Second
+
 // Options are the settings of a table. Callbacks run on the table's own goroutine,
 // must not block for long and may call the table.
 type Options struct {
@@ -62,7 +66,7 @@ type Options struct {
 	// that the second of our own write, in which a dry run proves little, is over.
 	VerifyDelay time.Duration
 	// Corrections is how many notices about one object pass before they are held
-	// back; 60 when zero. One more is earned each CorrectionInterval (10 s when zero).
+	// back; 60 when zero. One more is earned each CorrectionInterval.
 	Corrections        int
 	CorrectionInterval time.Duration
 }

@@ -86,7 +86,7 @@ func New(client *cluster.Client, opts Options) *Table {
 	}
 	orDefault(&opts.Gather, 20*time.Millisecond)
 	orDefault(&opts.VerifyDelay, 4*time.Second)
-	orDefault(&opts.CorrectionInterval, 10*time.Second)
+	orDefault(&opts.CorrectionInterval, CorrectionInterval)
 	if opts.Corrections == 0 {
 		opts.Corrections = 60
 	}
