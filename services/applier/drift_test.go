@@ -109,8 +109,10 @@ func driftRefused(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
 	a.build(configMap("one", "1"))
 	a.ready()
-	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops"} })
-	a.condition(kube.ConditionStalled, "True", "UnsupportedField", "spec.decryption")
+	a.edit(func(ks *kustomizev1.Kustomization) {
+		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
+	})
+	a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
 	a.settled()
 	a.setValue("one", "v", "foreign")
 	a.holds("one", "1")

@@ -120,7 +120,6 @@ func unsupported(t *testing.T, w *world) {
 		"spec.kubeConfig": func(s *kustomizev1.KustomizationSpec) {
 			s.KubeConfig = &fluxmeta.KubeConfigReference{SecretRef: &fluxmeta.SecretKeyReference{Name: "x"}}
 		},
-		"spec.decryption": func(s *kustomizev1.KustomizationSpec) { s.Decryption = &kustomizev1.Decryption{Provider: "sops"} },
 		"spec.healthCheckExprs": func(s *kustomizev1.KustomizationSpec) {
 			s.HealthCheckExprs = []kustomize.CustomHealthCheck{{APIVersion: "v1", Kind: "X", HealthCheckExpressions: kustomize.HealthCheckExpressions{Current: "true"}}}
 		},
@@ -137,6 +136,10 @@ func unsupported(t *testing.T, w *world) {
 			t.Errorf("%s: observedGeneration lags", field)
 		}
 	}
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
+	})
+	a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
 }
 
 func longName(t *testing.T, w *world) {

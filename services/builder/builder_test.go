@@ -31,6 +31,7 @@ func TestBuilder(t *testing.T) {
 	t.Run("sources of other namespaces are refused when told so", func(t *testing.T) { crossNamespace(t, w) })
 	t.Run("a sweep removes orphans and finds lost renders", func(t *testing.T) { swept(t, w) })
 	t.Run("of old renders only the newest stay", func(t *testing.T) { onlyNewestStay(t, w) })
+	t.Run("the operator's age keys", func(t *testing.T) { operatorKeys(t, w) })
 	t.Run("it waits for its keys", func(t *testing.T) { waitsForKeys(t, w) })
 	t.Run("two replicas", func(t *testing.T) { twoReplicas(t, w) })
 }
@@ -42,7 +43,9 @@ func sideBySide(t *testing.T, w *world) {
 		"a spec change builds again":                           specChangeBuilds,
 		"a failure names the file and recovers":                failureRecovers,
 		"failures of the source":                               sourceFailures,
-		"decryption is refused, not ignored":                   decryptionRefused,
+		"encrypted files are built with the keys of a Secret":  decryption,
+		"a way of decrypting that is not served stalls":        decryptionRefused,
+		"sources of every kind, also of another namespace":     sourceKinds,
 		"a lost event of the source is made good":              lostEvent,
 		"a missing or damaged render is built again":           brokenRender,
 		"a missing or damaged artifact fails and recovers":     brokenArtifact,
@@ -156,14 +159,6 @@ func sourceFailures(t *testing.T, w *world) {
 	}
 	a.push("main@sha1:1", files("one"))
 	a.rendered("the artifact is there")
-}
-
-func decryptionRefused(t *testing.T, w *world) {
-	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops"} })
-	a.push("main@sha1:1", files("one"))
-	if f := a.failed("decryption", "spec.decryption"); f.Reason != "BuildFailed" || !f.Stalled {
-		t.Errorf("got %+v", f)
-	}
 }
 
 func lostEvent(t *testing.T, w *world) {

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -31,6 +32,9 @@ type Settings struct {
 	// ConfigSelector selects the ConfigMaps and Secrets that are watched; empty
 	// watches none.
 	ConfigSelector string
+	// AgeSecret names a Secret of the runtime namespace with age keys for
+	// Kustomizations that decrypt but name no Secret; empty means there is none.
+	AgeSecret string
 	// SweepEvery is how often the bucket is searched for renders of no object.
 	SweepEvery time.Duration
 }
@@ -43,6 +47,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.Int64Var(&s.ArtifactBytes, "build-artifact-max-bytes", 1<<30, "most bytes that one artifact may unpack to")
 	fs.IntVar(&s.ArtifactEntries, "build-artifact-max-entries", 200_000, "most files and folders that one artifact may unpack to")
 	fs.StringVar(&s.ConfigSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "labels of the ConfigMaps and Secrets whose changes cause builds at once; empty watches none")
+	fs.StringVar(&s.AgeSecret, "sops-age-secret", "", "Secret of the runtime namespace whose entries *.agekey decrypt for Kustomizations with spec.decryption and without a secretRef")
 	fs.DurationVar(&s.SweepEvery, "build-sweep-interval", 5*time.Minute, "how often the bucket is searched for renders that nothing needs or that are lost")
 }
 
@@ -132,4 +137,12 @@ func (c Config) withDefaults() Config {
 		c.Ready = &serve.Readiness{}
 	}
 	return c
+}
+
+// ageSecret is the Secret that AgeSecret names.
+func (c Config) ageSecret() *client.ObjectKey {
+	if c.AgeSecret == "" {
+		return nil
+	}
+	return &client.ObjectKey{Namespace: c.RuntimeNamespace, Name: c.AgeSecret}
 }

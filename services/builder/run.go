@@ -62,6 +62,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 		return err
 	}
 	planner := plan.New(cfg.Bus, cfg.ClusterName, cfg.Logger)
+	planner.AgeSecret = cfg.ageSecret()
 	m, err := newManager(ctx, cfg, planner)
 	if err != nil {
 		return err
@@ -71,7 +72,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 		ring = keys.Fixed(cfg.Keys)
 	}
 	handler := handle.New(handle.Parts{
-		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched},
+		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched, AgeSecret: cfg.ageSecret()},
 		Log:     cfg.Bus, Bucket: cfg.Blob, Trees: trees, Builder: build.New(pool), Keys: ring,
 	}, handle.Config{
 		Cluster: cfg.ClusterName, Live: !cfg.Single, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,

@@ -33,6 +33,14 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 			Stalled: true,
 		}
 	}
+	if d := ks.Spec.Decryption; d != nil && d.ServiceAccountName != "" {
+		return &status.Failure{
+			Reason: status.ReasonGateDisabled,
+			Message: "spec.decryption.serviceAccountName needs the feature gate ObjectLevelWorkloadIdentity, " +
+				"which this version of Sluice does not have: give the keys in spec.decryption.secretRef",
+			Stalled: true,
+		}
+	}
 	if len(ks.Name) > validation.LabelValueMaxLength {
 		return &status.Failure{
 			Reason: status.ReasonFailed,
@@ -71,8 +79,6 @@ func unsupported(ks *kustomizev1.Kustomization) string {
 	switch {
 	case ks.Spec.KubeConfig != nil:
 		return "spec.kubeConfig"
-	case ks.Spec.Decryption != nil:
-		return "spec.decryption"
 	case len(ks.Spec.HealthCheckExprs) > 0:
 		return "spec.healthCheckExprs"
 	case len(ks.Spec.Ignore) > 0:

@@ -24,6 +24,7 @@ const (
 	ReasonUnsupported      = "UnsupportedField"
 	ReasonOverBudget       = "PruneBudgetExceeded"
 	ReasonInvalidBudget    = "InvalidPruneBudget"
+	ReasonGateDisabled     = "FeatureGateDisabled"
 	messageInProgress      = "Reconciliation in progress"
 	digestAlgorithm        = "hmac-sha256:"
 	metadataRevision       = "revision"

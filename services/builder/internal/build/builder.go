@@ -37,8 +37,8 @@ type Output struct {
 
 // Build builds spec from an artifact. An error that is a *InputError is the user's
 // to fix; any other is worth trying again.
-func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (Output, error) {
-	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Variables: variables})
+func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in Inputs, timeout time.Duration) (Output, error) {
+	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Inputs: in})
 	if err != nil {
 		return Output{}, fmt.Errorf("encode build request: %w", err)
 	}

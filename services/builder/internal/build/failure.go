@@ -5,6 +5,7 @@ import (
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 
+	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 )
 
@@ -23,6 +24,8 @@ type InputError struct {
 	Reason string `json:"reason"`
 	// Message names file or field and what is wrong.
 	Message string `json:"message"`
+	// Stalled says that only another spec, artifact or key can help.
+	Stalled bool `json:"stalled,omitempty"`
 }
 
 // Error implements error.
@@ -36,6 +39,8 @@ func failed(err error) *InputError {
 		return f
 	case errors.Is(err, kustomize.ErrPath):
 		return &InputError{Reason: ReasonArtifact, Message: err.Error()}
+	case errors.Is(err, decrypt.ErrNotServed):
+		return &InputError{Reason: ReasonBuild, Message: err.Error(), Stalled: true}
 	}
 	return &InputError{Reason: ReasonBuild, Message: err.Error()}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
+	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
 )
@@ -17,9 +18,17 @@ import (
 // request is what the parent asks of a child.
 type request struct {
 	// Dir holds the artifact's root.
-	Dir       string                         `json:"dir"`
-	Spec      *kustomizev1.KustomizationSpec `json:"spec"`
-	Variables map[string]string              `json:"variables,omitempty"`
+	Dir    string                         `json:"dir"`
+	Spec   *kustomizev1.KustomizationSpec `json:"spec"`
+	Inputs Inputs                         `json:"inputs"`
+}
+
+// Inputs are what a build takes beside artifact and spec. They may be secret.
+type Inputs struct {
+	// Variables of spec.postBuild, with those of ConfigMaps and Secrets.
+	Variables map[string]string `json:"variables,omitempty"`
+	// Keys for spec.decryption.
+	Keys decrypt.Keys `json:"keys,omitzero"`
 }
 
 // reply is what a child answers, in front of the render.
@@ -84,20 +93,54 @@ func run(open *opened, q request) (a reply, objects []render.Object, spent bool)
 	if err != nil {
 		return reply{Broken: "the unpacked artifact cannot be read"}, nil, true
 	}
-	built, err := kustomize.Build(tree, q.Spec)
+	built, err := build(tree, q)
 	a.Reads, spent = built.Reads, built.OwnSchema
-	if err == nil {
-		err = substitute.Apply(built.Objects, q.Spec.PostBuild, q.Variables)
-	}
-	if err == nil {
-		err = readable(built.Objects)
-	}
 	if err != nil {
 		a.Failure = failed(err)
 		return a, nil, true
 	}
 	kustomize.Decorate(built.Objects, q.Spec.CommonMetadata)
 	return a, built.Objects, spent
+}
+
+// build builds, decrypts and substitutes, in this order.
+func build(tree *artifact.Tree, q request) (kustomize.Result, error) {
+	if q.Spec.Decryption == nil {
+		built, err := kustomize.Build(tree, q.Spec, nil)
+		if err != nil {
+			return built, err
+		}
+		return built, finish(built.Objects, q)
+	}
+	secrets, err := decrypt.New(q.Inputs.Keys)
+	if err != nil {
+		return kustomize.Result{}, err
+	}
+	built, err := kustomize.Build(tree, q.Spec, secrets)
+	if err == nil {
+		err = secrets.Objects(built.Objects)
+	}
+	if err == nil {
+		err = finish(built.Objects, q)
+	}
+	return built, discreet(err, secrets)
+}
+
+func finish(objects []render.Object, q request) error {
+	if err := substitute.Apply(objects, q.Spec.PostBuild, q.Inputs.Variables); err != nil {
+		return err
+	}
+	return readable(objects)
+}
+
+// discreet replaces an error of others that may quote what was decrypted.
+func discreet(err error, secrets *decrypt.Decryptor) error {
+	var own *decrypt.Error
+	if err == nil || errors.As(err, &own) || !secrets.Reveals(err.Error()) {
+		return err
+	}
+	return errors.New("kustomize build failed: the message is not shown because it may quote what was decrypted: " +
+		"decrypt the files of the Secret generators and patches with sops and run kustomize build on them")
 }
 
 // readable refuses what an applier could not use: a Secret that is still

@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
@@ -25,6 +26,7 @@ type (
 		Kustomization(ctx context.Context, key events.Key, live bool) (*kustomizev1.Kustomization, error)
 		Source(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (objects.Source, error)
 		Variables(ctx context.Context, ks *kustomizev1.Kustomization) ([]map[string]string, error)
+		DecryptionKeys(ctx context.Context, ks *kustomizev1.Kustomization) (decrypt.Keys, error)
 	}
 	eventLog interface {
 		Open(ctx context.Context, subject string) (*bus.Log, error)
@@ -44,7 +46,7 @@ type (
 		Open(ctx context.Context, name, digest string) (*workspace.Lease, error)
 	}
 	builder interface {
-		Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, variables map[string]string, timeout time.Duration) (build.Output, error)
+		Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in build.Inputs, timeout time.Duration) (build.Output, error)
 	}
 	keyring interface {
 		Keyring(ctx context.Context) (*seal.Keyring, error)

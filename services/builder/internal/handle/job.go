@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
+	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
@@ -40,11 +41,11 @@ type job struct {
 	ring    *seal.Keyring
 	started time.Time
 
-	ks        *kustomizev1.Kustomization
-	source    objects.Source
-	input     events.BuildInput
-	variables map[string]string
-	details   map[string]string
+	ks      *kustomizev1.Kustomization
+	source  objects.Source
+	input   events.BuildInput
+	inputs  build.Inputs
+	details map[string]string
 	// newest is the newest successful build of this very object, if there is one.
 	newest *past
 }
@@ -57,7 +58,7 @@ func (j *job) run(ctx context.Context) (bus.Result, error) {
 	if f := j.refusal(); f != nil {
 		return j.fail(ctx, *f)
 	}
-	if err := j.inputs(ctx); err != nil {
+	if err := j.readInputs(ctx); err != nil {
 		return j.failOr(ctx, err)
 	}
 	newest, err := j.lastSuccess(ctx)
@@ -82,7 +83,7 @@ func (j *job) render(ctx context.Context) (bus.Result, error) {
 	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
 		return j.succeed(ctx, id, n, "skipped")
 	}
-	out, err := j.Builder.Build(ctx, tree.Tree, &j.ks.Spec, j.variables, j.timeout())
+	out, err := j.Builder.Build(ctx, tree.Tree, &j.ks.Spec, j.inputs, j.timeout())
 	if err != nil {
 		return j.failOr(ctx, err)
 	}
@@ -115,6 +116,9 @@ func (j *job) describe() error {
 
 // refusal checks what must hold before anything is read for the build.
 func (j *job) refusal() *failure {
+	if f := j.undecipherable(); f != nil {
+		return f
+	}
 	ref := j.ks.Spec.SourceRef
 	switch {
 	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.ks.Namespace:
@@ -124,29 +128,45 @@ func (j *job) refusal() *failure {
 		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", ref.String()), retry: j.retryInterval()}
 	case j.source.Artifact == nil:
 		return &failure{reason: fluxmeta.ArtifactFailedReason, message: "Source artifact not found, retrying in 30s", retry: sourceWait}
-	case j.ks.Spec.Decryption != nil:
-		return &failure{reason: fluxmeta.BuildFailedReason, stalled: true, message: fmt.Sprintf(
-			"spec.decryption: provider %s is not supported by this version", j.ks.Spec.Decryption.Provider)}
 	}
 	return nil
 }
 
-// inputs reads the variables, and digests what the output depends on beside
-// artifact and spec. The digest is keyed: variables may be secret.
-func (j *job) inputs(ctx context.Context) error {
+// undecipherable refuses a way of decrypting that is not served.
+func (j *job) undecipherable() *failure {
+	d := j.ks.Spec.Decryption
+	switch {
+	case d == nil:
+		return nil
+	case d.ServiceAccountName != "":
+		return &failure{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, message: "spec.decryption.serviceAccountName needs the feature gate " +
+			"ObjectLevelWorkloadIdentity, which this version of Sluice does not have: give the keys in spec.decryption.secretRef"}
+	case d.Provider != decrypt.Provider:
+		return &failure{reason: fluxmeta.BuildFailedReason, stalled: true, message: fmt.Sprintf(
+			"spec.decryption: provider %q is not known, use %s", d.Provider, decrypt.Provider)}
+	}
+	return nil
+}
+
+// readInputs reads variables and keys, and digests what the output depends on
+// beside artifact and spec. The digest is keyed: they may be secret.
+func (j *job) readInputs(ctx context.Context) error {
 	sources, err := j.Objects.Variables(ctx, j.ks)
-	if errors.Is(err, objects.ErrVariables) {
+	if err == nil {
+		j.inputs.Variables = substitute.Merge(sources...)
+		j.inputs.Keys, err = j.Objects.DecryptionKeys(ctx, j.ks)
+	}
+	if errors.Is(err, objects.ErrVariables) || errors.Is(err, objects.ErrDecryption) {
 		return &build.InputError{Reason: build.ReasonBuild, Message: err.Error()}
 	}
 	if err != nil {
 		return err
 	}
-	j.variables = substitute.Merge(sources...)
-	body, err := json.Marshal(j.variables)
+	body, err := json.Marshal(j.inputs)
 	if err != nil {
-		return fmt.Errorf("digest variables: %w", err)
+		return fmt.Errorf("digest inputs: %w", err)
 	}
-	j.details = map[string]string{detailRecipe: recipe, detailVariables: j.ring.ContentID(body)}
+	j.details = map[string]string{detailRecipe: recipe, detailInputs: j.ring.ContentID(body)}
 	return nil
 }
 

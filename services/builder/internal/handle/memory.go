@@ -19,9 +19,9 @@ type memory struct {
 }
 
 type remembered struct {
-	uid, spec, variables, render string
-	objects                      int
-	reads                        []kustomize.Read
+	uid, spec, inputs, render string
+	objects                   int
+	reads                     []kustomize.Read
 }
 
 func newMemory() *memory { return &memory{byKey: map[events.Key]remembered{}} }
@@ -30,7 +30,7 @@ func (m *memory) remember(j *job, id string, out build.Output) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.byKey[j.key] = remembered{
-		uid: j.input.UID, spec: j.input.SpecDigest, variables: j.details[detailVariables],
+		uid: j.input.UID, spec: j.input.SpecDigest, inputs: j.details[detailInputs],
 		render: id, objects: out.Objects, reads: out.Reads,
 	}
 }
@@ -47,7 +47,7 @@ func (m *memory) unchanged(j *job, tree *artifact.Tree) (id string, objects int,
 	m.mu.Lock()
 	r, ok := m.byKey[j.key]
 	m.mu.Unlock()
-	if !ok || r.uid != j.input.UID || r.spec != j.input.SpecDigest || r.variables != j.details[detailVariables] {
+	if !ok || r.uid != j.input.UID || r.spec != j.input.SpecDigest || r.inputs != j.details[detailInputs] {
 		return "", 0, false
 	}
 	return r.render, r.objects, build.Unchanged(r.reads, tree)

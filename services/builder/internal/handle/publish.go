@@ -36,7 +36,7 @@ func (j *job) failOr(ctx context.Context, err error) (bus.Result, error) {
 	}
 	var b *build.InputError
 	if errors.As(err, &b) {
-		return j.fail(ctx, failure{reason: b.Reason, message: b.Message, retry: j.retryInterval()})
+		return j.fail(ctx, failure{reason: b.Reason, message: b.Message, stalled: b.Stalled, retry: j.retryInterval()})
 	}
 	return bus.Result{}, err
 }
@@ -114,10 +114,10 @@ func (j *job) append(ctx context.Context, data events.Data) error {
 }
 
 // next is when a build that succeeded is looked at again: only for inputs that
-// nothing may tell of, the objects that variables come from.
+// nothing may tell of, the objects that variables and keys come from.
 func (j *job) next() time.Duration {
 	post := j.ks.Spec.PostBuild
-	if post == nil || len(post.SubstituteFrom) == 0 {
+	if (post == nil || len(post.SubstituteFrom) == 0) && j.ks.Spec.Decryption == nil {
 		return bus.Never
 	}
 	return jitter(j.ks.Spec.Interval.Duration, j.config.JitterPercent, string(j.ks.UID))

@@ -17,8 +17,8 @@ import (
 const (
 	// detailRecipe is the version of the way builds are made.
 	detailRecipe = "recipe"
-	// detailVariables is a keyed digest of the variables.
-	detailVariables = "variables"
+	// detailInputs is a keyed digest of variables and decryption keys.
+	detailInputs = "inputs"
 	// detailSource is the resourceVersion of the source as it was read.
 	detailSource = "sourceVersion"
 )
@@ -147,7 +147,7 @@ func headOf(ring *seal.Keyring, e event.Event, id seal.Identity) (seal.Head, boo
 func (j *job) sameInput(h seal.Head) bool {
 	return h.SpecDigest == j.input.SpecDigest && h.SourceDigest == j.input.SourceDigest &&
 		h.Revision == j.input.Revision && h.OriginRevision == j.input.OriginRevision &&
-		h.Details[detailRecipe] == j.details[detailRecipe] && h.Details[detailVariables] == j.details[detailVariables]
+		h.Details[detailRecipe] == j.details[detailRecipe] && h.Details[detailInputs] == j.details[detailInputs]
 }
 
 // current says that the log's last event is the truth and its render is there and

@@ -49,10 +49,11 @@ func Prime() { openapi.Schema() }
 
 // Build builds the folder that the spec names, as kustomize does. An error names a
 // file by its path in the artifact; it wraps ErrPath when the folder is not there.
-func Build(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (Result, error) {
-	result, err := run(tree, spec, buildFast)
+// d decrypts files that may be encrypted; nil leaves them as they are.
+func Build(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, d decrypter) (Result, error) {
+	result, err := run(newFiles(tree, d), spec, buildFast)
 	if errors.Is(err, errNotFast) {
-		return run(tree, spec, buildAny)
+		return run(newFiles(tree, d), spec, buildAny)
 	}
 	result.Fast = err == nil
 	return result, err
@@ -86,10 +87,12 @@ func buildAny(f *files, folder string) ([]*resource.Resource, error) {
 
 // run builds with one engine and with files of its own, so that what another engine
 // looked at is not part of the result.
-func run(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, build engine) (Result, error) {
-	f := newFiles(tree)
+func run(f *files, spec *kustomizev1.KustomizationSpec, build engine) (Result, error) {
 	objects, err := f.build(spec, build)
 	result := Result{Objects: objects, Reads: f.reads.all(), OwnSchema: f.ownSchema}
+	if err != nil && f.secrets.failed != nil {
+		return result, f.secrets.failed
+	}
 	if err != nil && f.refused != nil {
 		err = f.refused
 	}

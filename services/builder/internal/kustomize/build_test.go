@@ -157,7 +157,7 @@ func TestBuildGivesObjectsAndTheirFiles(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
-			got, err := kustomize.Build(tt.files.open(t), specOf(t, tt.spec))
+			got, err := kustomize.Build(tt.files.open(t), specOf(t, tt.spec), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -219,7 +219,7 @@ func TestBuildChangesObjectsAsTheSpecSays(t *testing.T) {
 		t.Run(tt.reason, func(t *testing.T) {
 			files := tree{"kustomization.yaml": kustomization("resources: [p.yaml]\n" + tt.kustomization), "p.yaml": pod}
 			spec := specOf(t, tt.spec)
-			got, err := kustomize.Build(files.open(t), spec)
+			got, err := kustomize.Build(files.open(t), spec, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -309,7 +309,7 @@ func TestBuildRefusesAndNamesTheFile(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			root := tt.files.open(t)
-			_, err := kustomize.Build(root, specOf(t, tt.spec))
+			_, err := kustomize.Build(root, specOf(t, tt.spec), nil)
 			if err == nil {
 				t.Fatal("want an error")
 			}
@@ -333,7 +333,7 @@ func TestBuildRefusesAndNamesTheFile(t *testing.T) {
 func TestBuildRecordsWhatItLookedAt(t *testing.T) {
 	files := tree{"app/kustomization.yaml": kustomization("resources: [../base]"), "base/a.yaml": configA,
 		"base/kustomization.yaml": kustomization("resources: [a.yaml]"), "other/b.yaml": configB}
-	got, err := kustomize.Build(files.open(t), specOf(t, "path: app"))
+	got, err := kustomize.Build(files.open(t), specOf(t, "path: app"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -366,7 +366,9 @@ func BenchmarkBuild(b *testing.B) {
 		name  string
 		build func(*artifact.Tree, *kustomizev1.KustomizationSpec) (kustomize.Result, error)
 	}{
-		{"fast", kustomize.Build},
+		{"fast", func(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (kustomize.Result, error) {
+			return kustomize.Build(tree, spec, nil)
+		}},
 		{"kustomize", kustomize.BuildWithKustomize},
 	} {
 		for _, objects := range []int{5, 50, 500, 5000} {

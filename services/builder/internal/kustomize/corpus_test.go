@@ -15,7 +15,7 @@ func TestCorpusIsBuiltFast(t *testing.T) {
 		t.Run(repository.Shape, func(t *testing.T) {
 			root := tree(repository.Files).open(t)
 			spec := &kustomizev1.KustomizationSpec{Path: repository.Folder}
-			got, err := kustomize.Build(root, spec)
+			got, err := kustomize.Build(root, spec, nil)
 			if err != nil || !got.Fast || len(got.Objects) != repository.Objects {
 				t.Fatalf("%d objects, fast %t, %v", len(got.Objects), got.Fast, err)
 			}
@@ -42,7 +42,7 @@ func TestSpecIsBuiltFast(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			root, spec := files.open(t), specOf(t, "path: app\n"+tt.spec)
-			got, err := kustomize.Build(root, spec)
+			got, err := kustomize.Build(root, spec, nil)
 			if err != nil || !got.Fast {
 				t.Fatalf("fast %t, %v", got.Fast, err)
 			}

@@ -8,5 +8,5 @@ import (
 
 // BuildWithKustomize is Build without the fast path.
 func BuildWithKustomize(tree *artifact.Tree, spec *kustomizev1.KustomizationSpec) (Result, error) {
-	return run(tree, spec, buildAny)
+	return run(newFiles(tree, nil), spec, buildAny)
 }

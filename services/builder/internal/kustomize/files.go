@@ -37,12 +37,16 @@ type files struct {
 	ownSchema bool
 	// keepOrigin says that the user wants kustomize's origin annotations.
 	keepOrigin bool
+	secrets    secrets
 	// main is the kustomization file of the folder that is built, if it has one.
 	main string
 }
 
-func newFiles(tree *artifact.Tree) *files {
-	return &files{tree: tree, overlay: map[string][]byte{}, reads: newRecorder()}
+func newFiles(tree *artifact.Tree, d decrypter) *files {
+	return &files{
+		tree: tree, overlay: map[string][]byte{}, reads: newRecorder(),
+		secrets: secrets{decrypter: d, names: map[string]string{}},
+	}
 }
 
 // inside turns a path of kustomize's into one of the artifact.
@@ -95,7 +99,7 @@ func (f *files) ReadFile(name string) ([]byte, error) {
 			return nil, f.refuse(err)
 		}
 	}
-	return body, nil
+	return f.secrets.open(rel, body)
 }
 
 func (f *files) read(rel string) ([]byte, error) {

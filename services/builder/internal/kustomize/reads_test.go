@@ -35,7 +35,7 @@ func TestFastReadsWhatKustomizeReads(t *testing.T) {
 	for seed := range uint64(80) {
 		root := tree(treetest.Random(rand.New(rand.NewPCG(seed, 2)))).open(t)
 		spec := &kustomizev1.KustomizationSpec{Path: "k9"}
-		got, err := kustomize.Build(root, spec)
+		got, err := kustomize.Build(root, spec, nil)
 		want, wantErr := kustomize.BuildWithKustomize(root, spec)
 		if diff := cmp.Diff(outcome(t, want, wantErr), outcome(t, got, err)); diff != "" {
 			t.Fatalf("seed %d: differs (-kustomize +build):\n%s", seed, diff)
@@ -63,7 +63,7 @@ func TestWhatChangesTheOutputWasRead(t *testing.T) {
 	for seed := range uint64(40) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		files := treetest.Random(r)
-		first, err := kustomize.Build(tree(files).open(t), spec)
+		first, err := kustomize.Build(tree(files).open(t), spec, nil)
 		if err != nil || !first.Fast {
 			continue
 		}
@@ -71,7 +71,7 @@ func TestWhatChangesTheOutputWasRead(t *testing.T) {
 			edited := maps.Clone(files)
 			edit := change(r, edited)
 			root := tree(edited).open(t)
-			again, err := kustomize.Build(root, spec)
+			again, err := kustomize.Build(root, spec, nil)
 			differs := outcome(t, first, nil) != outcome(t, again, err)
 			switch {
 			case differs && same(first.Reads, root):

@@ -24,6 +24,7 @@ func (f *files) inspect(rel string, body []byte) error {
 	if _, ok := k["openapi"]; ok {
 		f.ownSchema = true
 	}
+	f.secrets.note(path.Dir(rel), k)
 	return inspectFields(rel, path.Dir(rel), k)
 }
 

@@ -18,6 +18,9 @@ import (
 type Reader struct {
 	// Cache is fed by watches, Live asks the API server.
 	Cache, Live client.Reader
+	// AgeSecret has age keys for Kustomizations that name no Secret of their own;
+	// nil means that there is none.
+	AgeSecret *client.ObjectKey
 	// Watched says whether the cache has a kind of source.
 	Watched func(kind string) bool
 }

@@ -7,5 +7,5 @@
 //     hook that names a Kustomization.
 //   - A source's status is watched as well, in case its event is lost: a few
 //     seconds later those are checked whose newest build is of another artifact.
-//   - A labelled ConfigMap or Secret checks those that take variables from it.
+//   - A labelled ConfigMap or Secret checks those that take variables or keys from it.
 package plan

@@ -20,7 +20,7 @@ const (
 	// bySource holds kind/namespace/name of the source.
 	bySource = "sluice.source"
 	// byConfig holds kind/namespace/name of each ConfigMap and Secret that
-	// variables come from.
+	// variables and decryption keys come from.
 	byConfig = "sluice.config"
 )
 
@@ -29,6 +29,9 @@ type Planner struct {
 	// Affected says which of the keys' builds may give something else with a new
 	// artifact than with the one before; nil takes all for affected.
 	Affected func(ctx context.Context, changed events.SourceChanged, keys []events.Key) map[events.Key]bool
+	// AgeSecret has the decryption keys of Kustomizations that name none; nil when
+	// there is none.
+	AgeSecret *client.ObjectKey
 
 	bus     *bus.Bus
 	cluster string
@@ -110,7 +113,7 @@ func keyOf(o client.Object) events.Key {
 }
 
 // index tells the cache what Kustomizations are looked up by.
-func index(ctx context.Context, indexer client.FieldIndexer) error {
+func (p *Planner) index(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, bySource, func(o client.Object) []string {
 		ks, ok := o.(*kustomizev1.Kustomization)
 		if !ok {
@@ -119,7 +122,7 @@ func index(ctx context.Context, indexer client.FieldIndexer) error {
 		return []string{objects.SourceKey(ks).String()}
 	})
 	if err == nil {
-		err = indexer.IndexField(ctx, &kustomizev1.Kustomization{}, byConfig, configsOf)
+		err = indexer.IndexField(ctx, &kustomizev1.Kustomization{}, byConfig, p.configsOf)
 	}
 	if err != nil {
 		return fmt.Errorf("index Kustomizations: %w", err)
@@ -127,12 +130,18 @@ func index(ctx context.Context, indexer client.FieldIndexer) error {
 	return nil
 }
 
-func configsOf(o client.Object) []string {
+func (p *Planner) configsOf(o client.Object) []string {
 	ks, ok := o.(*kustomizev1.Kustomization)
-	if !ok || ks.Spec.PostBuild == nil {
+	if !ok {
 		return nil
 	}
 	var out []string
+	if name, ok := objects.KeySecret(ks, p.AgeSecret); ok {
+		out = append(out, events.NewKey("Secret", name.Namespace, name.Name).String())
+	}
+	if ks.Spec.PostBuild == nil {
+		return out
+	}
 	for _, ref := range ks.Spec.PostBuild.SubstituteFrom {
 		out = append(out, events.NewKey(ref.Kind, ks.Namespace, ref.Name).String())
 	}

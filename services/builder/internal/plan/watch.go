@@ -41,7 +41,7 @@ type queue = workqueue.TypedRateLimitingInterface[request]
 // have yet are watched once they are there.
 func (p *Planner) Setup(ctx context.Context, m manager.Manager, configs bool) error {
 	p.client = m.GetClient()
-	if err := index(ctx, m.GetFieldIndexer()); err != nil {
+	if err := p.index(ctx, m.GetFieldIndexer()); err != nil {
 		return err
 	}
 	c, err := controller.NewTyped("builder-plan", m, controller.TypedOptions[request]{
@@ -115,7 +115,7 @@ func (p *Planner) plan(ctx context.Context, r request) (reconcile.Result, error)
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		return reconcile.Result{}, p.bus.Check(ctx, targets(items, bus.Note{Reason: "variables"})...)
+		return reconcile.Result{}, p.bus.Check(ctx, targets(items, bus.Note{Reason: "inputs"})...)
 	}
 	return reconcile.Result{}, p.stale(ctx, r.kind, key)
 }
