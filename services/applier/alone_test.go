@@ -33,6 +33,8 @@ func aloneCases() []testCase {
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
 		{"wiped", "wiped streams heal", wiped},
+		{"deadline", "a wait keeps its deadline though the applier restarts and the bus forgets", deadline},
+		{"hundred", "one worker applies others, and fixes, while a hundred objects do not get ready", hundred},
 	}
 }
 
@@ -44,6 +46,19 @@ func (a *app) sent(f func()) map[string]int {
 	from := time.Now()
 	f()
 	a.settled()
+	return a.count(from)
+}
+
+// sentDuring counts what is asked in a span of time, whatever happens in it.
+func (a *app) sentDuring(span time.Duration) map[string]int {
+	a.t.Helper()
+	from := time.Now()
+	<-time.After(span)
+	return a.count(from)
+}
+
+func (a *app) count(from time.Time) map[string]int {
+	a.t.Helper()
 	all, err := a.plane.Requests(from, time.Now())
 	if err != nil {
 		a.t.Fatal(err)

@@ -28,6 +28,7 @@ func TestApplier(t *testing.T) {
 		{"drift", driftCases()},
 		{"wait", waitCases()},
 		{"depend", dependCases()},
+		{"cel", celCases()},
 		{"refuse", refuseCases()},
 		{"account", accountCases()},
 	} {

@@ -35,6 +35,9 @@ type Settings struct {
 	OverrideManagers []string
 	// StageKinds are kinds, as group/Kind, applied before the rest.
 	StageKinds []string
+	// AdditiveDependencyCheck asks for the built-in check of a dependency beside its
+	// readyExpr.
+	AdditiveDependencyCheck bool
 	// VerifyInterval is how often all objects of a Kustomization are compared with
 	// the API server although no watch saw a change; zero never does.
 	VerifyInterval time.Duration
@@ -47,6 +50,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
+	fs.BoolVar(&s.AdditiveDependencyCheck, "additive-cel-dependency-check", false, "a dependency with a readyExpr must be Ready too; Flux's feature gate AdditiveCELDependencyCheck")
 	fs.DurationVar(&s.VerifyInterval, "verify-interval", 24*time.Hour, "how often all objects of a Kustomization are compared with the API server, one dry run each, although no watch saw a change; 0 never does")
 	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
 }

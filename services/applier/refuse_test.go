@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	"github.com/fluxcd/pkg/apis/kustomize"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -120,14 +119,8 @@ func unsupported(t *testing.T, w *world) {
 		"spec.kubeConfig": func(s *kustomizev1.KustomizationSpec) {
 			s.KubeConfig = &fluxmeta.KubeConfigReference{SecretRef: &fluxmeta.SecretKeyReference{Name: "x"}}
 		},
-		"spec.healthCheckExprs": func(s *kustomizev1.KustomizationSpec) {
-			s.HealthCheckExprs = []kustomize.CustomHealthCheck{{APIVersion: "v1", Kind: "X", HealthCheckExpressions: kustomize.HealthCheckExpressions{Current: "true"}}}
-		},
 		"spec.ignore": func(s *kustomizev1.KustomizationSpec) {
 			s.Ignore = []kustomizev1.IgnoreRule{{Paths: []string{"/data"}}}
-		},
-		"spec.dependsOn[0].readyExpr": func(s *kustomizev1.KustomizationSpec) {
-			s.DependsOn = []kustomizev1.DependencyReference{{Name: "x", ReadyExpr: "true"}}
 		},
 	} {
 		a := w.newApp(t, func(ks *kustomizev1.Kustomization) { edit(&ks.Spec) })

@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
@@ -66,7 +67,11 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	worker := newWorker(cfg, m, ring, tgt, planner)
+	compiler, err := cel.NewCompiler()
+	if err != nil {
+		return err
+	}
+	worker := newWorker(cfg, m, ring, tgt, planner, compiler)
 	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("not filled yet")
@@ -222,14 +227,16 @@ func newRecorder(m ctrl.Manager) report.Recorder {
 	return report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
 }
 
-func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, planner *plan.Planner) *handle.Worker {
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, planner *plan.Planner, compiler *cel.Compiler) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
 	recorder := newRecorder(m)
 	return &handle.Worker{
 		Bus: cfg.Bus, Reader: reader, Writer: writer,
-		Sources:   desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched},
-		Depend:    depend.Checker{Cache: m.GetClient(), Live: m.GetAPIReader()},
+		Sources: desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched},
+		Depend: depend.Checker{
+			Cache: m.GetClient(), Live: m.GetAPIReader(), CEL: compiler, Additive: cfg.AdditiveDependencyCheck,
+		},
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
 		Target:    tgt,

@@ -2,12 +2,16 @@ package applier_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,6 +26,9 @@ func waitCases() []testCase {
 		{"superseded", "a newer revision does not wait for an older one", waitSuperseded},
 		{"health checks", "listed objects are awaited without wait", waitListed},
 		{"skipped", "objects that opt out are not awaited", waitSkipped},
+		{"spec change", "a change of the object ends its wait", waitChanged},
+		{"health events", "a passed health check is told before the end of the pass, when it is news", waitEvents},
+		{"removed", "without checks there is no health", waitRemoved},
 	}
 }
 
@@ -104,6 +111,68 @@ func waitSuperseded(t *testing.T, w *world) {
 	a.event("Normal", "HealthCheckCanceled", "New reconciliation triggered by GitRepository/"+a.namespace+"/repo")
 }
 
+func waitChanged(t *testing.T, w *world) {
+	a := w.newApp(t, waiting)
+	a.build(deployment("web", false))
+	a.condition(kube.ConditionHealthy, "Unknown", "Progressing", "Running health checks")
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Wait = false })
+	a.build(deployment("web", false))
+	a.ready()
+	a.event("Normal", "HealthCheckCanceled", "New reconciliation triggered by Kustomization/"+a.namespace+"/app")
+}
+
+func waitEvents(t *testing.T, w *world) {
+	a := w.newApp(t, waiting)
+	told := func() (passed, finished int) {
+		for _, m := range a.messages("Normal", "") {
+			switch {
+			case strings.HasPrefix(m, "Health check passed in "):
+				passed++
+			case strings.HasPrefix(m, "Reconciliation finished in "):
+				finished++
+			}
+		}
+		return passed, finished
+	}
+	expect := func(what string, passed, finished int) {
+		a.until(what, func() error {
+			if p, f := told(); p != passed || f != finished {
+				return fmt.Errorf("passed %d times, finished %d times", p, f)
+			}
+			return nil
+		})
+	}
+	a.build(configMap("one", "1"))
+	a.ready()
+	expect("the first is news", 1, 1)
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Annotations = map[string]string{kube.RequestedAt: "now"} })
+	expect("the same again is no news", 1, 2)
+	a.moveSource("main@sha1:2")
+	a.build(configMap("one", "2"))
+	a.ready()
+	expect("a new revision that changed something is news", 2, 3)
+	a.moveSource("main@sha1:3")
+	a.build(configMap("one", "2"), deployment("web", false))
+	a.condition(kube.ConditionHealthy, "Unknown", "Progressing", "Running health checks")
+	a.moveSource("main@sha1:4")
+	a.build(configMap("one", "2"))
+	a.ready()
+	expect("getting healthy is news", 3, 4)
+}
+
+func waitRemoved(t *testing.T, w *world) {
+	a := w.newApp(t, waiting)
+	a.build(configMap("one", "1"))
+	a.condition(kube.ConditionHealthy, "True", "Succeeded", "Health check passed in")
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Wait = false })
+	a.build(configMap("one", "2"))
+	a.holds("one", "2")
+	ks := a.ready()
+	if c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionHealthy); c != nil {
+		t.Errorf("Healthy is %+v", c)
+	}
+}
+
 func waitListed(t *testing.T, w *world) {
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
 		ks.Spec.HealthChecks = []fluxmeta.NamespacedObjectKindReference{{Kind: "Deployment", Name: "web", Namespace: ks.Namespace}}
@@ -127,6 +196,9 @@ func dependCases() []testCase {
 		{"chain", "a dependent waits for the revision of the shared source", dependChain},
 		{"missing", "a missing dependency is named, and waited for", dependMissing},
 		{"cycle", "objects that wait for each other are told so", dependCycle},
+		{"cycle deleted", "a cycle ends with one of its objects", dependCycleDeleted},
+		{"moved", "a dependency that did not change at a revision wakes its dependents", dependMoved},
+		{"other source", "a dependency on another source is not held to a revision", dependOtherSource},
 	}
 }
 
@@ -189,4 +261,113 @@ func dependCycle(t *testing.T, w *world) {
 	b.build(configMap("two", "1"))
 	b.ready()
 	a.ready()
+}
+
+func dependCycleDeleted(t *testing.T, w *world) {
+	a := w.newApp(t, dependsOn("other"))
+	b := a.as("other")
+	a.create(b.name, dependsOn(a.name))
+	a.build(configMap("one", "1"))
+	a.condition(kube.ConditionStalled, "True", "DependencyNotReady", "cycle")
+	b.delete()
+	a.untilWithin(retryDependency/2, "the deletion woke it", func() error {
+		c := meta.FindStatusCondition(a.get().Status.Conditions, kube.ConditionReady)
+		if c == nil || !strings.Contains(c.Message, "not found") {
+			return fmt.Errorf("condition is %+v", c)
+		}
+		return nil
+	})
+	if meta.IsStatusConditionTrue(a.get().Status.Conditions, kube.ConditionStalled) {
+		t.Error("it is still stalled")
+	}
+}
+
+func dependMoved(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	b, c := a.as("second"), a.as("third")
+	a.create(b.name, dependsOn(a.name))
+	a.create(c.name, dependsOn(b.name))
+	for _, x := range []*app{a, b, c} {
+		x.build(configMap(x.name, "1"))
+	}
+	c.ready()
+	a.moveSource("main@sha1:2")
+	b.revision, c.revision = a.revision, a.revision
+	c.build(configMap(c.name, "2"))
+	b.build(configMap(b.name, "1"))
+	c.settled()
+	c.holds(c.name, "1")
+	began := time.Now()
+	a.build(configMap(a.name, "1"))
+	c.untilWithin(retryDependency/2, "two dependencies that only moved let it go on", c.isReady)
+	c.holds(c.name, "2")
+	t.Logf("live %s after the first of three moved", time.Since(began).Round(time.Millisecond))
+}
+
+func dependOtherSource(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	other := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		ks.Spec.DependsOn = []kustomizev1.DependencyReference{{Namespace: a.namespace, Name: a.name}}
+	})
+	other.moveSource("main@sha1:another")
+	other.build(configMap("two", "1"))
+	other.ready()
+}
+
+// retryDependency is how long an object waits that nobody wakes.
+const retryDependency = 30 * time.Second
+
+// isReady returns why the app is not Ready at its newest revision and generation.
+func (a *app) isReady() error {
+	ks := a.get()
+	c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady)
+	if c == nil || c.Status != metav1.ConditionTrue || c.ObservedGeneration != ks.Generation || ks.Status.LastAppliedRevision != a.revision {
+		return fmt.Errorf("condition is %+v", c)
+	}
+	return nil
+}
+
+// messages returns those of the Kubernetes Events about the app, repeated ones as
+// often as they were told. An empty reason is any.
+func (a *app) messages(kind, reason string) []string {
+	a.t.Helper()
+	list := &corev1.EventList{}
+	if err := a.List(a.t.Context(), list, client.InNamespace(a.namespace)); err != nil {
+		a.t.Fatal(err)
+	}
+	var out []string
+	for _, e := range list.Items {
+		if e.InvolvedObject.Name != a.name || e.Type != kind || (reason != "" && e.Reason != reason) {
+			continue
+		}
+		for range max(e.Count, 1) {
+			out = append(out, e.Message)
+		}
+	}
+	return out
+}
+
+// journalWaits waits until the journal ends with a wait for an object.
+func (a *app) journalWaits(object string) {
+	a.t.Helper()
+	a.until("waiting for "+object, func() error {
+		history := a.history()
+		if len(history) == 0 || history[len(history)-1].Type() != events.TypeHealth {
+			return fmt.Errorf("journal is %v", a.journal())
+		}
+		data, err := events.Decode[events.Health](history[len(history)-1])
+		if err != nil {
+			return err
+		}
+		var all []string
+		for _, o := range data.Waiting {
+			all = append(all, o.String())
+		}
+		if !slices.Equal(all, []string{object}) {
+			return fmt.Errorf("waiting for %v", all)
+		}
+		return nil
+	})
 }

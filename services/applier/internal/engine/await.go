@@ -39,7 +39,7 @@ func (c *call) await(ctx context.Context, items []*item) error {
 	var last health.Report
 	started := time.Now()
 	err := poll(ctx, c.opts.StageTimeout, func() (bool, error) {
-		report, err := health.Check(ctx, c.req.Client, refs)
+		report, err := health.Check(ctx, c.req.Client, refs, nil)
 		last = report
 		return err == nil && (report.Healthy() || len(report.Failed) > 0), err
 	})

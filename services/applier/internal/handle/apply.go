@@ -9,6 +9,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -16,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -115,16 +117,20 @@ func (p *pass) claimQuick(ctx context.Context, a status.Attempt) (*attempt, erro
 	return &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}, nil
 }
 
-// tellSuperseded says that a wait for health ends because of a newer revision.
+// tellSuperseded says that a wait for health ends because of a newer revision, or
+// of a change of the object itself.
 func (p *pass) tellSuperseded(a status.Attempt) {
-	old := p.ks.Status.LastAttemptedRevision
-	if _, waiting := status.Waiting(p.ks, old); !waiting || old == a.Revision {
+	if !status.WaitOn(p.ks) {
 		return
 	}
-	ref := p.ks.Spec.SourceRef
-	ref.Namespace = firstOf(ref.Namespace, p.ks.Namespace)
+	old := p.ks.Status.LastAttemptedRevision
+	by := fmt.Sprintf("%s/%s", kustomizev1.KustomizationKind, nameOf(p.ks))
+	if old != a.Revision {
+		kind, name := depend.SourceOf(p.ks)
+		by = fmt.Sprintf("%s/%s", kind, name)
+	}
 	p.Recorder.Tell(p.ks, report.Note{
-		Reason: "HealthCheckCanceled", Message: "New reconciliation triggered by " + ref.String(), Revision: old,
+		Reason: "HealthCheckCanceled", Message: "New reconciliation triggered by " + by, Revision: old,
 	})
 }
 
@@ -216,6 +222,11 @@ func (p *pass) succeeded(ctx context.Context, try *attempt, healthMessage string
 	}
 	about := p.journal.Applied(try.Revision, try.RenderID)
 	if healthMessage != "" {
+		if p.healthIsNews(try) {
+			passed := note
+			passed.Reason, passed.Message = kube.ReasonProgressing, healthMessage
+			p.Recorder.Tell(try.next, passed)
+		}
 		if err := p.journal.Write(ctx, events.Health{Applied: about, Healthy: true, Message: healthMessage}); err != nil {
 			return bus.Result{}, err
 		}
@@ -228,6 +239,13 @@ func (p *pass) succeeded(ctx context.Context, try *attempt, healthMessage string
 	return result, p.journal.Write(ctx, events.ApplySucceeded{
 		Applied: about, Changes: try.changes, DurationMS: now.Sub(try.Started).Milliseconds(),
 	})
+}
+
+// healthIsNews says whether people should hear that a health check passed: the
+// object was not healthy before, or is so with something new.
+func (p *pass) healthIsNews(try *attempt) bool {
+	healthy := meta.IsStatusConditionTrue(p.ks.Status.Conditions, kube.ConditionHealthy)
+	return !healthy || (len(try.changes) > 0 && p.ks.Status.LastAppliedRevision != try.Revision)
 }
 
 func (p *pass) tellPruned(ctx context.Context, try *attempt) error {

@@ -2,6 +2,7 @@ package handle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,6 +56,14 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	return denied(ks, o)
 }
 
+// misconfigured is the failure of an object whose expressions cannot be compiled.
+func misconfigured(err error) status.Failure {
+	return status.Failure{
+		Reason: status.ReasonInvalidCEL, Stalled: true,
+		Message: fmt.Sprintf("Reconciliation failed terminally due to configuration error: %s", err),
+	}
+}
+
 // denied returns why an object may not use its source.
 func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	kind, name := depend.SourceOf(ks)
@@ -79,15 +88,8 @@ func unsupported(ks *kustomizev1.Kustomization) string {
 	switch {
 	case ks.Spec.KubeConfig != nil:
 		return "spec.kubeConfig"
-	case len(ks.Spec.HealthCheckExprs) > 0:
-		return "spec.healthCheckExprs"
 	case len(ks.Spec.Ignore) > 0:
 		return "spec.ignore"
-	}
-	for i, d := range ks.Spec.DependsOn {
-		if d.ReadyExpr != "" {
-			return fmt.Sprintf("spec.dependsOn[%d].readyExpr", i)
-		}
 	}
 	return ""
 }
@@ -177,11 +179,16 @@ func (p *pass) askBuilder(ctx context.Context, reason string) {
 func (p *pass) dependencies(ctx context.Context, a status.Attempt) (ready bool, result bus.Result, err error) {
 	confirm := p.check.Note.Reason == plan.ReasonDependency
 	v, err := p.Depend.Check(ctx, p.ks, p.source.Revision, confirm)
-	if err != nil || v.Ready() {
+	invalid := errors.Is(err, depend.ErrInvalid)
+	if !invalid && (err != nil || v.Ready()) {
 		return v.Ready(), bus.Result{}, err
 	}
 	if err := p.hold(ctx); err != nil {
 		return false, bus.Result{}, err
+	}
+	if invalid {
+		result, err := p.fail(ctx, status.Attempt{}, misconfigured(err), bus.Never)
+		return false, result, err
 	}
 	if v.Behind && status.Ready(p.ks) && p.patience.waited(p.check.Key, "dependency "+a.Revision, p.started) < retryDependency {
 		return false, bus.Result{Next: retryDependency}, nil // it is coming; do not flap

@@ -26,7 +26,7 @@ func (p *pass) checkHealth(bounded, ctx context.Context, try *attempt) (bus.Resu
 	if len(refs) == 0 {
 		return p.succeeded(ctx, try, "")
 	}
-	h, err := p.Target.Health(bounded, try.claim.Object(), refs)
+	h, err := p.Target.Health(bounded, try.claim.Object(), refs, p.rules)
 	if err != nil {
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonHealthFailed, Message: err.Error(), Cause: err})
 	}
@@ -84,7 +84,7 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	if err := p.tellDrift(ctx, a, applied.Changes); err != nil {
 		return bus.Result{}, err
 	}
-	h, err := p.Target.Health(ctx, p.ks, healthRefs(p.ks, applied.Awaited))
+	h, err := p.Target.Health(ctx, p.ks, healthRefs(p.ks, applied.Awaited), p.rules)
 	if err != nil {
 		return bus.Result{}, err
 	}
@@ -94,23 +94,22 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 func (p *pass) judgeWait(ctx context.Context, try *attempt, h health.Report, waited time.Duration) (bus.Result, error) {
 	switch {
 	case h.Healthy():
-		message := passed(waited)
-		p.Recorder.Tell(p.ks, report.Note{
-			Reason: kube.ReasonProgressing, Message: message, Revision: try.Revision, OriginRevision: try.OriginRevision,
-		})
 		try.changes, try.told = p.changed.take(p.check.Key, try.RenderID), true
-		return p.succeeded(ctx, try, message)
+		return p.succeeded(ctx, try, passed(waited))
 	case len(h.Failed) > 0, waited >= p.ks.GetTimeout():
 		return p.failed(ctx, try, unhealthy(waited, h))
 	}
-	p.Target.Await(p.ks, h.Waiting())
-	return bus.Result{Next: pollAfter(waited, p.ks.GetTimeout()-waited)}, nil
+	poll := watchedPoll
+	if untold := p.Target.Await(p.ks, h.Waiting()); len(untold) > 0 {
+		poll = healthPoll
+	}
+	return bus.Result{Next: pollAfter(waited, p.ks.GetTimeout()-waited, poll)}, nil
 }
 
 // pollAfter is when to look again although no watch said anything: soon at first,
 // rarely later, and at the deadline.
-func pollAfter(waited, left time.Duration) time.Duration {
-	return max(min(waited/2, healthPoll, left), time.Second)
+func pollAfter(waited, left, poll time.Duration) time.Duration {
+	return max(min(waited/2, poll, left), time.Second)
 }
 
 func passed(took time.Duration) string {

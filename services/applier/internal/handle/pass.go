@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -31,6 +32,8 @@ type pass struct {
 	// begun is an attempt that an applier began in the journal and never ended,
 	// because it died. The cluster may have all of it.
 	begun status.Attempt
+	// rules are the object's own ones about health.
+	rules health.Rules
 }
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
@@ -41,7 +44,14 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if id, revision := p.journal.Begun(); id != good {
 		p.begun = status.Attempt{RenderID: id, Revision: revision, Started: p.started}
 	}
-	if f := refuse(p.ks, p.Options); f != nil {
+	f := refuse(p.ks, p.Options)
+	rules, err := health.Compile(p.Depend.CEL, p.ks.Spec.HealthCheckExprs)
+	if err != nil && f == nil {
+		wrong := misconfigured(err)
+		f = &wrong
+	}
+	p.rules = rules
+	if f != nil {
 		if err := p.hold(ctx); err != nil {
 			return bus.Result{}, err
 		}

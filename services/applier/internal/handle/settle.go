@@ -19,8 +19,7 @@ import (
 func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	a := p.attempt()
 	dirty := p.Target.Dirty(p.ks)
-	since, waiting := status.Waiting(p.ks, a.Revision)
-	waiting = waiting && p.journal.Waiting(a.Revision, a.RenderID)
+	since, waiting := status.Waiting(p.ks, a.RenderID, a.Revision)
 	switch {
 	case status.Done(p.ks, a.RenderID, a.Revision):
 		return p.done(ctx, a, dirty)
@@ -133,7 +132,6 @@ func (p *pass) tellDrift(ctx context.Context, a status.Attempt, changes []events
 	p.Recorder.Tell(p.ks, report.Note{
 		Reason: reasonDriftCorrected, Message: report.Changes(changes), Revision: a.Revision, OriginRevision: a.OriginRevision,
 	})
-	before := p.journal.Last()
 	about := p.journal.Applied(a.Revision, a.RenderID)
 	for _, data := range []events.Data{
 		events.DriftDetected{Applied: about, Objects: refs},
@@ -143,11 +141,7 @@ func (p *pass) tellDrift(ctx context.Context, a status.Attempt, changes []events
 			return err
 		}
 	}
-	if before.Type != events.TypeHealth {
-		return nil
-	}
-	// The journal must still end with the wait that is on.
-	return p.journal.Write(ctx, events.Health{Applied: before.Applied, Healthy: before.Healthy, Message: before.Message})
+	return nil
 }
 
 const reasonDriftCorrected = "DriftCorrected"

@@ -57,7 +57,7 @@ type Target interface {
 	// Terminating returns those of the objects that are deleted and still there.
 	Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error)
 	// Health looks at objects once; it does not wait.
-	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (health.Report, error)
+	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref, rules health.Rules) (health.Report, error)
 	// Dirty returns the objects of the owner that may differ from what was applied
 	// last, without a request.
 	Dirty(ks *kustomizev1.Kustomization) []cluster.Ref
@@ -73,8 +73,8 @@ type Target interface {
 	// API server, also those that the watches call unchanged.
 	VerifyDue(ks *kustomizev1.Kustomization) bool
 	// Await asks for a check whenever one of these objects changes, until it is
-	// called with none.
-	Await(ks *kustomizev1.Kustomization, refs []cluster.Ref)
+	// called with none. It returns those whose changes no watch can tell.
+	Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) (untold []cluster.Ref)
 	// Forget drops what is remembered of an owner that is gone.
 	Forget(owner cluster.Owner)
 }

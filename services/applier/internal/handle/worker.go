@@ -72,6 +72,11 @@ const (
 	healthPoll      = 5 * time.Second
 )
 
+// watchedPoll is how often objects are looked at whose watches tell every change:
+// for what only time changes, as how long a Pod was not scheduled, and for a replica
+// that died with its watches.
+const watchedPoll = 30 * time.Second
+
 // Handle does the work of one check. A status that moved since it was read is
 // read again once from the API server; a second loss is left to a later check.
 func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {

@@ -24,10 +24,18 @@ type State struct {
 	Status string
 	// Message says what the object waits for or why it failed.
 	Message string
+	// Error says why the status is Unknown.
+	Error string
 }
 
 // String returns <Kind/namespace/name status: 'Status'> without the brackets.
-func (s State) String() string { return fmt.Sprintf("%s status: '%s'", s.Object, s.Status) }
+func (s State) String() string {
+	out := fmt.Sprintf("%s status: '%s'", s.Object, s.Status)
+	if s.Error != "" {
+		out += ": " + s.Error
+	}
+	return out
+}
 
 // Report is the health of a list of objects at one moment.
 type Report struct {
@@ -64,14 +72,14 @@ var job = schema.GroupKind{Group: "batch", Kind: "Job"}
 
 // Check reads objects and evaluates them once. The order inside a report is that
 // of refs. An error is one of the API server's that says nothing about health.
-func Check(ctx context.Context, client *cluster.Client, refs []cluster.Ref) (Report, error) {
+func Check(ctx context.Context, client *cluster.Client, refs []cluster.Ref, rules Rules) (Report, error) {
 	states := make([]State, len(refs))
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	for i, r := range refs {
 		group.Go(func() error {
-			s, err := look(ctx, client, r)
+			s, err := look(ctx, client, r, rules)
 			if err != nil {
 				return err
 			}
@@ -98,7 +106,7 @@ func Check(ctx context.Context, client *cluster.Client, refs []cluster.Ref) (Rep
 	return report, nil
 }
 
-func look(ctx context.Context, client *cluster.Client, r cluster.Ref) (State, error) {
+func look(ctx context.Context, client *cluster.Client, r cluster.Ref, rules Rules) (State, error) {
 	o, err := client.Get(ctx, r)
 	switch {
 	case cluster.IsGone(err):
@@ -106,7 +114,7 @@ func look(ctx context.Context, client *cluster.Client, r cluster.Ref) (State, er
 	case err != nil:
 		return State{}, fmt.Errorf("read %s: %w", r, err)
 	}
-	return Evaluate(o)
+	return rules.Evaluate(ctx, o)
 }
 
 // absent is the state of an object that is not there. A Job's time to live removes
@@ -118,9 +126,9 @@ func absent(r cluster.Ref) State {
 	return State{Object: r, Status: string(status.NotFoundStatus), Message: "Resource not found"}
 }
 
-// Evaluate returns the state of an object that was read. A Job is ready when it is
-// complete or suspended.
-func Evaluate(o *unstructured.Unstructured) (State, error) {
+// evaluate goes by the kstatus rules. A Job is ready when it is complete or
+// suspended.
+func evaluate(o *unstructured.Unstructured) (State, error) {
 	r := cluster.RefOf(o)
 	if r.GroupKind() == job && o.GetDeletionTimestamp() == nil {
 		if s, ok := unfinishedJob(o); ok {

@@ -27,7 +27,7 @@ func TestEvaluate(t *testing.T) {
 		if err := u.UnmarshalJSON(body); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Evaluate(u)
+		got, err := Rules(nil).Evaluate(t.Context(), u)
 		if err != nil || got.Status != tt.want {
 			t.Errorf("%s: %+v, %v", tt.why, got, err)
 		}

@@ -31,6 +31,10 @@ func TestUpdates(t *testing.T) {
 		}, true, false},
 		{"a deletion is looked at", func(k *kustomizev1.Kustomization) { k.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }, true, false},
 		{"a label is not our business", func(k *kustomizev1.Kustomization) { k.Labels = map[string]string{"a": "b"} }, false, false},
+		{"an expression may read a label", func(k *kustomizev1.Kustomization) {
+			k.Spec.DependsOn = []kustomizev1.DependencyReference{{Name: "x", ReadyExpr: "true"}}
+			k.Labels = map[string]string{"a": "b"}
+		}, true, false},
 	} {
 		before := &kustomizev1.Kustomization{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 		done(before, "1")

@@ -2,9 +2,11 @@ package plan
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -14,6 +16,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
+	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
@@ -26,19 +29,20 @@ func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustom
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*kustomizev1.Kustomization], q queue) {
 			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
 			if !e.IsInInitialList {
-				p.dependents(ctx, e.Object, q)
+				p.dependents(ctx, e.Object, q, true)
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*kustomizev1.Kustomization], q queue) {
 			if wanted(e.ObjectOld, e.ObjectNew) {
 				q.Add(request{client.ObjectKeyFromObject(e.ObjectNew), ReasonSpec})
 			}
-			if unblocks(e.ObjectOld, e.ObjectNew) {
-				p.dependents(ctx, e.ObjectNew, q)
+			if e.ObjectOld.ResourceVersion != e.ObjectNew.ResourceVersion {
+				p.dependents(ctx, e.ObjectNew, q, unblocks(e.ObjectOld, e.ObjectNew))
 			}
 		},
-		DeleteFunc: func(_ context.Context, e event.TypedDeleteEvent[*kustomizev1.Kustomization], q queue) {
+		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*kustomizev1.Kustomization], q queue) {
 			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
+			p.dependents(ctx, e.Object, q, true) // a cycle may be gone with it
 		},
 	}
 }
@@ -47,6 +51,8 @@ func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustom
 func wanted(before, now *kustomizev1.Kustomization) bool {
 	return before.UID != now.UID || before.Generation != now.Generation ||
 		annotated(before, now, kube.RequestedAt, budget.Annotation, budget.Approval) ||
+		(depend.Expressive(now, types.NamespacedName{}) && // which may read them
+			(!maps.Equal(before.Labels, now.Labels) || !maps.Equal(before.Annotations, now.Annotations))) ||
 		before.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero() ||
 		(now.DeletionTimestamp.IsZero() && controllerutil.ContainsFinalizer(before, kube.Finalizer) &&
 			!controllerutil.ContainsFinalizer(now, kube.Finalizer))
@@ -70,9 +76,14 @@ func unblocks(before, now *kustomizev1.Kustomization) bool {
 	return status.Ready(now) && (!status.Ready(before) || before.Status.LastAppliedRevision != now.Status.LastAppliedRevision)
 }
 
-func (p *Planner) dependents(ctx context.Context, ks *kustomizev1.Kustomization, q queue) {
-	p.each(ctx, indexDependsOn, client.ObjectKeyFromObject(ks).String(), func(dependent *kustomizev1.Kustomization) {
-		q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency})
+// dependents checks what depends on ks: all of it, or what has an expression of
+// its own about ks.
+func (p *Planner) dependents(ctx context.Context, ks *kustomizev1.Kustomization, q queue, all bool) {
+	name := client.ObjectKeyFromObject(ks)
+	p.each(ctx, indexDependsOn, name.String(), func(dependent *kustomizev1.Kustomization) {
+		if all || depend.Expressive(dependent, name) {
+			q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency})
+		}
 	})
 }
 

@@ -18,8 +18,7 @@ type opener interface {
 	Open(ctx context.Context, subject string) (*bus.Log, error)
 }
 
-// Journal is the log of one object's applies. Its newest entry also tells a
-// replica what another one was in the middle of.
+// Journal is the log of one object's applies.
 type Journal struct {
 	bus     opener
 	log     *bus.Log
@@ -34,9 +33,6 @@ type Journal struct {
 type Entry struct {
 	Type string
 	events.Applied
-	// Healthy is set on events.Health.
-	Healthy bool   `json:"healthy"`
-	Message string `json:"message"`
 }
 
 // Open reads the journal of an object.
@@ -80,12 +76,6 @@ func (j *Journal) Settled(revision, renderID string) bool {
 		return j.last.Revision == revision && j.last.RenderID == renderID
 	}
 	return false
-}
-
-// Waiting says whether the journal ends with this render waiting for health.
-func (j *Journal) Waiting(revision, renderID string) bool {
-	return j.last.Type == events.TypeHealth && !j.last.Healthy &&
-		j.last.Revision == revision && j.last.RenderID == renderID
 }
 
 // Write appends an entry. When another applier wrote in between, the entry goes

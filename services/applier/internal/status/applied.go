@@ -68,15 +68,20 @@ func Failed(ks *kustomizev1.Kustomization) bool {
 	return meta.IsStatusConditionFalse(ks.Status.Conditions, kube.ConditionReady)
 }
 
-// Waiting says whether the object waits for the health of a revision that was
-// applied at its generation, and since when.
-func Waiting(ks *kustomizev1.Kustomization, revision string) (since time.Time, ok bool) {
-	c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionHealthy)
-	if c == nil || c.Status != metav1.ConditionUnknown || c.ObservedGeneration != ks.Generation ||
-		ks.Status.LastAttemptedRevision != revision {
+// Waiting says whether the object waits for the health of a render of a revision
+// that was applied at its generation, and since when. It goes by the status alone,
+// so that a wait keeps its deadline whatever is restarted or lost.
+func Waiting(ks *kustomizev1.Kustomization, renderID, revision string) (since time.Time, ok bool) {
+	if !WaitOn(ks) || !underWay(ks, renderID) || ks.Status.LastAttemptedRevision != revision {
 		return time.Time{}, false
 	}
-	return c.LastTransitionTime.Time, true
+	c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionHealthy)
+	return c.LastTransitionTime.Time, c.ObservedGeneration == ks.Generation
+}
+
+// WaitOn says whether the status shows a wait for health, of whatever it is.
+func WaitOn(ks *kustomizev1.Kustomization) bool {
+	return meta.IsStatusConditionPresentAndEqual(ks.Status.Conditions, kube.ConditionHealthy, metav1.ConditionUnknown)
 }
 
 // RetryDue returns when an attempt that failed with this render and revision at

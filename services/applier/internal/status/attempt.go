@@ -25,6 +25,7 @@ const (
 	ReasonOverBudget       = "PruneBudgetExceeded"
 	ReasonInvalidBudget    = "InvalidPruneBudget"
 	ReasonGateDisabled     = "FeatureGateDisabled"
+	ReasonInvalidCEL       = "InvalidCELExpression"
 	messageInProgress      = "Reconciliation in progress"
 	digestAlgorithm        = "hmac-sha256:"
 	metadataRevision       = "revision"
@@ -94,6 +95,7 @@ func Begin(ks *kustomizev1.Kustomization, a Attempt) {
 func Claim(ks *kustomizev1.Kustomization, a Attempt) {
 	Begin(ks, a)
 	Progress(ks, Detecting(ks, a))
+	dropWaiting(conditions(ks)) // a wait that this attempt ends
 	ks.Status.LastAttemptedRevision = a.Revision
 }
 
@@ -112,7 +114,17 @@ func Wait(ks *kustomizev1.Kustomization, a Attempt) {
 	c := conditions(ks)
 	c.Remove(kube.ConditionHealthy) // its transition time says when the wait began
 	c.Set(kube.ConditionHealthy, metav1.ConditionUnknown, kube.ReasonProgressing, message)
+	if !underWay(ks, a.RenderID) { // it was claimed without the status
+		Begin(ks, a)
+	}
 	Handled(ks)
+}
+
+// underWay says whether the newest of the history is an attempt at this render that
+// has not ended.
+func underWay(ks *kustomizev1.Kustomization, renderID string) bool {
+	newest := ks.Status.History.Latest()
+	return newest != nil && newest.Digest == Digest(renderID) && newest.LastReconciledStatus == kube.ReasonProgressing
 }
 
 // Renew makes a claim that equals what is there already differ from it, so that

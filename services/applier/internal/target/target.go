@@ -152,12 +152,12 @@ func (t *Target) pruning(ks *kustomizev1.Kustomization, stale []inventory.Entry)
 }
 
 // Health looks at objects once.
-func (t *Target) Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) (health.Report, error) {
+func (t *Target) Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref, rules health.Rules) (health.Report, error) {
 	client, err := t.client(ks)
 	if err != nil {
 		return health.Report{}, err
 	}
-	return health.Check(ctx, client, refs)
+	return health.Check(ctx, client, refs, rules)
 }
 
 // Reachable returns why the object's own rights are gone: its service account does
@@ -207,8 +207,8 @@ func inventoryOf(ks *kustomizev1.Kustomization) []cluster.Ref {
 }
 
 // Await asks for a check whenever one of these objects changes.
-func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) {
-	t.table.Await(ownerOf(ks), refs)
+func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) []cluster.Ref {
+	return t.table.Await(ownerOf(ks), refs)
 }
 
 // Forget drops what is remembered of an owner that is gone.
