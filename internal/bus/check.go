@@ -127,9 +127,10 @@ func (b *Bus) StopTimer(ctx context.Context, stage events.Stage, key events.Key)
 	return b.purge(ctx, stage, events.TimerSubject(stage, key))
 }
 
-// Forget removes the timers and the waiting check of a key that is gone.
+// Forget removes the timers of a key that is gone. A check that waits stays: it
+// may be about an object made anew under the same name.
 func (b *Bus) Forget(ctx context.Context, stage events.Stage, key events.Key) error {
-	return b.purge(ctx, stage, events.TimerSubject(stage, key), events.RetrySubject(stage, key), events.CheckSubject(stage, key))
+	return b.purge(ctx, stage, events.TimerSubject(stage, key), events.RetrySubject(stage, key))
 }
 
 func (b *Bus) purge(ctx context.Context, stage events.Stage, subjects ...string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
@@ -33,6 +34,16 @@ type Settings struct {
 	Parallel int
 	// OverrideManagers are prefixes of field managers whose fields are taken over.
 	OverrideManagers []string
+	// ConfigSelector selects the ConfigMaps and Secrets of spec.kubeConfig that are
+	// watched; empty watches none.
+	ConfigSelector string
+	// InsecureKubeconfigExec lets kubeconfigs run programs to get credentials.
+	InsecureKubeconfigExec bool
+	// InsecureKubeconfigTLS accepts kubeconfigs that do not check the server's certificate.
+	InsecureKubeconfigTLS bool
+	// DefaultKubeconfigServiceAccount is whose tokens are used by ConfigMaps of
+	// spec.kubeConfig that name no service account; empty refuses them.
+	DefaultKubeconfigServiceAccount string
 	// StageKinds are kinds, as group/Kind, applied before the rest.
 	StageKinds []string
 	// AdditiveDependencyCheck asks for the built-in check of a dependency beside its
@@ -47,6 +58,9 @@ type Settings struct {
 func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
 	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "allow sources of kind ExternalArtifact, which others than Sluice write; Flux's feature gate ExternalArtifact")
+	fs.StringVar(&s.DefaultKubeconfigServiceAccount, "default-kubeconfig-service-account", "", "service account whose tokens reach the cluster of a ConfigMap of spec.kubeConfig that names none; empty refuses such a ConfigMap")
+	fs.BoolVar(&s.InsecureKubeconfigExec, "insecure-kubeconfig-exec", false, "let kubeconfigs in Secrets run programs of the image to get a token")
+	fs.BoolVar(&s.InsecureKubeconfigTLS, "insecure-kubeconfig-tls", false, "accept http, and certificates that are not checked, in spec.kubeConfig")
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
@@ -101,6 +115,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("configure applier: verify-interval is %s", c.VerifyInterval)
 	case c.IntervalJitter < 0 || c.IntervalJitter >= 100:
 		return fmt.Errorf("configure applier: interval-jitter-percentage is %d, want 0 to 99", c.IntervalJitter)
+	}
+	if _, err := labels.Parse(c.ConfigSelector); err != nil {
+		return fmt.Errorf("configure applier: watch-configs-label-selector: %w", err)
 	}
 	_, err := groupKinds(c.StageKinds)
 	return err

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -32,8 +33,10 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/finalize"
+	"github.com/sluice-gitops/sluice/services/applier/internal/fleet"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
+	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -58,12 +61,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	planner, err := plan.New(ctx, m, cfg.Bus)
+	planner, err := plan.New(ctx, m, cfg.Bus, cfg.ConfigSelector != "")
 	if err != nil {
 		return err
 	}
 	snapshots := snapshot.New(cfg.Blobs, ring, cfg.Logger)
-	tgt, table, err := newTarget(ctx, cfg, m, ring, snapshots)
+	clusters, home, err := newFleet(ctx, cfg, m, ring, snapshots)
 	if err != nil {
 		return err
 	}
@@ -71,7 +74,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	worker := newWorker(cfg, m, ring, tgt, planner, compiler)
+	worker := newWorker(cfg, m, ring, clusters, planner, compiler)
 	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("not filled yet")
@@ -85,7 +88,8 @@ func Run(ctx context.Context, cfg Config) error {
 	})
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.Start(groupCtx) })
-	group.Go(func() error { return table.Run(groupCtx) })
+	group.Go(func() error { return home.Run(groupCtx) })
+	group.Go(func() error { return clusters.Run(groupCtx) })
 	group.Go(func() error {
 		if !watch(groupCtx, m.GetCache(), planner) {
 			return nil
@@ -126,6 +130,10 @@ func newManager(cfg Config) (ctrl.Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	selector, err := labels.Parse(cfg.ConfigSelector)
+	if err != nil {
+		return nil, fmt.Errorf("watch-configs-label-selector: %w", err)
+	}
 	reach := rest.CopyConfig(cfg.REST)
 	reach.WarningHandler = rest.NoWarnings{} // the finalizer's name is Flux's, not ours to choose
 	m, err := ctrl.NewManager(reach, ctrl.Options{
@@ -139,6 +147,10 @@ func newManager(cfg Config) (ctrl.Manager, error) {
 		Cache: cache.Options{
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ReaderFailOnMissingInformer: true,
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.ConfigMap{}: {Label: selector},
+				&corev1.Secret{}:    {Label: selector},
+			},
 		},
 	})
 	if err != nil {
@@ -167,27 +179,49 @@ func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ri
 	return keys.Load(ctx, live, cfg.RuntimeNamespace)
 }
 
-// newTarget connects to the cluster that is applied to. What its watches see
-// becomes checks.
-func newTarget(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, snapshots *snapshot.Store) (*target.Target, *livestate.Table, error) {
+// newFleet returns the clusters that are applied to, and the applier's own, which the
+// caller runs.
+func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, snapshots *snapshot.Store) (*fleet.Fleet, fleet.Opened, error) {
 	hashKey, err := ring.Subkey("live table")
 	if err != nil {
-		return nil, nil, err
+		return nil, fleet.Opened{}, err
 	}
-	c, err := cluster.New(cfg.REST, cluster.Options{OverrideManagers: cfg.OverrideManagers})
+	home, err := openCluster(ctx, cfg, m, cfg.REST, hashKey, snapshots)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to cluster: %w", err)
+		return nil, fleet.Opened{}, err
+	}
+	clusters := fleet.New(fleet.Options{
+		Home: home.Target,
+		Connections: kubeconfig.NewReader(m.GetAPIReader(), m.GetClient(), kubeconfig.Options{
+			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
+			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
+		}),
+		Open:  func(reach *rest.Config) (fleet.Opened, error) { return openCluster(ctx, cfg, m, reach, hashKey, nil) },
+		Busy:  cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
+		Check: func(owner cluster.Owner) { sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) },
+	})
+	return clusters, home, nil
+}
+
+func sendCheck(ctx context.Context, cfg Config, owner cluster.Owner, note bus.Note) {
+	name := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
+	if err := cfg.Bus.Check(ctx, plan.Target(name, note)); err != nil && ctx.Err() == nil {
+		cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
+	}
+}
+
+// openCluster makes what serves a cluster that is applied to. What its watches see
+// becomes checks.
+func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, reach *rest.Config, hashKey []byte, snapshots target.Snapshots) (fleet.Opened, error) {
+	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers})
+	if err != nil {
+		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
 	}
 	own, err := c.Client()
 	if err != nil {
-		return nil, nil, err
+		return fleet.Opened{}, err
 	}
-	check := func(owner cluster.Owner, note bus.Note) {
-		name := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
-		if err := cfg.Bus.Check(ctx, plan.Target(name, note)); err != nil && ctx.Err() == nil {
-			cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
-		}
-	}
+	check := func(owner cluster.Owner, note bus.Note) { sendCheck(ctx, cfg, owner, note) }
 	rivalry := rivalry{read: m.GetClient(), tell: newRecorder(m)}
 	table := livestate.New(own, livestate.Options{
 		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) {
@@ -202,13 +236,14 @@ func newTarget(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring,
 	})
 	stages, err := groupKinds(cfg.StageKinds)
 	if err != nil {
-		return nil, nil, err
+		return fleet.Opened{}, err
 	}
 	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
-	return target.New(c, e, table, target.Options{
+	t := target.New(c, e, table, target.Options{
 		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval, Snapshots: snapshots,
 		Identity: func(ks *kustomizev1.Kustomization) seal.Identity { return desired.Identity(cfg.ClusterName, ks) },
-	}), table, nil
+	})
+	return fleet.Opened{Target: t, Ping: own.Ping, Run: table.Run}, nil
 }
 
 // drifted names what drifted. An object that another Kustomization took over is
@@ -227,7 +262,7 @@ func newRecorder(m ctrl.Manager) report.Recorder {
 	return report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
 }
 
-func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, planner *plan.Planner, compiler *cel.Compiler) *handle.Worker {
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
 	recorder := newRecorder(m)
@@ -239,8 +274,8 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, tgt *target.Target, 
 		},
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
-		Target:    tgt,
-		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: tgt, Recorder: recorder, Cluster: cfg.ClusterName},
+		Targets:   clusters,
+		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: recorder, Cluster: cfg.ClusterName},
 		Recorder:  recorder,
 		Log:       cfg.Logger,
 		Options: handle.Options{

@@ -52,12 +52,15 @@ type world struct {
 	bus   *bus.Bus
 	blobs *blob.Store
 	keys  *seal.Keyring
+	// concurrency of appliers that are started; the default when zero.
+	concurrency int
 	// stop ends the applier that newWorld started.
 	stop func()
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Chdir(".") // and back: the embedded S3 server goes into its own folder, which ends with the test
 	plane := controlplane.StartT(t, controlplane.Options{RequestLog: true})
 	if err := plane.InstallCRDs(t.Context()); err != nil {
 		t.Fatal(err)
@@ -109,6 +112,9 @@ func (w *world) startAs(user string, s applier.Settings) (stop func()) {
 func (w *world) run(user string, c applier.Config) (stop func()) {
 	t := w.t
 	t.Helper()
+	if user == "" { // others may not watch them
+		c.ConfigSelector = "reconcile.fluxcd.io/watch=Enabled"
+	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	cfg := rest.CopyConfig(w.plane.RESTConfig())
 	cfg.QPS, cfg.UserAgent, cfg.Impersonate.UserName = -1, userAgent+"/test", user
@@ -116,6 +122,7 @@ func (w *world) run(user string, c applier.Config) (stop func()) {
 	done := make(chan error, 1)
 	go func() {
 		c.REST, c.Bus, c.Blobs, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
+		c.Concurrency = w.concurrency
 		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		done <- applier.Run(ctx, c)
 	}()

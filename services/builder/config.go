@@ -46,7 +46,6 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.Int64Var(&s.WorkBytes, "build-workspace-bytes", 2<<30, "disk space for unpacked artifacts that no build uses at the moment")
 	fs.Int64Var(&s.ArtifactBytes, "build-artifact-max-bytes", 1<<30, "most bytes that one artifact may unpack to")
 	fs.IntVar(&s.ArtifactEntries, "build-artifact-max-entries", 200_000, "most files and folders that one artifact may unpack to")
-	fs.StringVar(&s.ConfigSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "labels of the ConfigMaps and Secrets whose changes cause builds at once; empty watches none")
 	fs.StringVar(&s.AgeSecret, "sops-age-secret", "", "Secret of the runtime namespace whose entries *.agekey decrypt for Kustomizations with spec.decryption and without a secretRef")
 	fs.DurationVar(&s.SweepEvery, "build-sweep-interval", 5*time.Minute, "how often the bucket is searched for renders that nothing needs or that are lost")
 }

@@ -12,8 +12,10 @@ func Service() launch.Service {
 	return launch.Service{
 		Name: "builder", Bind: s.Bind,
 		Run: func(ctx context.Context, env launch.Env) error {
+			settings := *s
+			settings.ConfigSelector = env.ConfigSelector
 			return Run(ctx, Config{
-				Settings: *s, REST: env.REST, Bus: env.Bus, Blob: env.Blob,
+				Settings: settings, REST: env.REST, Bus: env.Bus, Blob: env.Blob,
 				RuntimeNamespace: env.RuntimeNamespace, ClusterName: env.ClusterName, DataDir: env.DataDir,
 				NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, Single: env.Single,
 				Concurrency: env.Concurrency, IntervalJitter: env.IntervalJitter,

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -21,6 +22,7 @@ type Client struct {
 	cluster  *Cluster
 	rest     rest.Interface
 	metadata metadata.Interface
+	watches  metadata.Interface
 }
 
 // Cluster returns the cluster the client talks to.
@@ -83,7 +85,16 @@ func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptio
 	if err != nil {
 		return nil, err
 	}
-	return c.metadata.Resource(m.Resource).Watch(ctx, opts)
+	return c.watches.Resource(m.Resource).Watch(ctx, opts)
+}
+
+// Ping returns nil when the API server answers at all, also when it refuses.
+func (c *Client) Ping(ctx context.Context) error {
+	err := c.rest.Get().AbsPath("/readyz").Do(ctx).Error()
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		return nil
+	}
+	return err
 }
 
 // Patch sends a patch as Manager.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
@@ -29,6 +31,15 @@ type Options struct {
 	OverrideManagers []string
 }
 
+// ErrBusy says that enough is under way in a cluster: look again soon.
+var ErrBusy = errors.New("the cluster is busy")
+
+// BusyFor returns how long to wait after ErrBusy: one to three seconds, spread so that
+// those who wait do not come back all at once.
+func BusyFor() time.Duration {
+	return time.Second + rand.N(2*time.Second) //nolint:gosec // spreads load, guards nothing
+}
+
 // Cluster is one target cluster. Its methods may be called concurrently.
 type Cluster struct {
 	config    *rest.Config
@@ -42,7 +53,8 @@ type Cluster struct {
 	clients map[string]*Client
 }
 
-// New returns the cluster that a configuration points to. It sends no request.
+// New returns the cluster that a configuration points to. It sends no request. The
+// configuration's timeout bounds every request, and of a watch the time to its answer.
 // The configuration's own rate limit does not apply: the API server's priority
 // and fairness decides.
 func New(config *rest.Config, opts Options) (*Cluster, error) {
@@ -88,6 +100,9 @@ func (c *Cluster) As(namespace, serviceAccount string) (*Client, error) {
 	if namespace == "" || serviceAccount == "" {
 		return nil, errors.New("impersonate service account: namespace and name must not be empty")
 	}
+	if len(validation.IsDNS1123Subdomain(serviceAccount)) > 0 {
+		return nil, fmt.Errorf("impersonate service account: %q is not the name of one", serviceAccount)
+	}
 	return c.as("system:serviceaccount:" + namespace + ":" + serviceAccount)
 }
 
@@ -126,7 +141,13 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cluster: c, rest: client, metadata: meta}, nil
+	endless := *httpClient // a watch has no end; that its answer begins is bounded by the transport
+	endless.Timeout = 0
+	watches, err := metadata.NewForConfigAndClient(config, &endless)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cluster: c, rest: client, metadata: meta, watches: watches}, nil
 }
 
 // httpClient wraps the shared connections with a configuration's credentials.
@@ -159,7 +180,7 @@ func newTransport(config *rest.Config, connections int) (http.RoundTripper, erro
 	}
 	return &http.Transport{
 		Proxy: proxy, DialContext: dial, TLSClientConfig: tls,
-		TLSHandshakeTimeout: 10 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: config.Timeout,
 		MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
 		DisableCompression: config.DisableCompression,
 	}, nil

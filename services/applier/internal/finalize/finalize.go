@@ -5,6 +5,7 @@ package finalize
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -64,7 +65,7 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 	}
 	why, err := f.Target.Reachable(ctx, ks)
 	if err != nil {
-		return bus.Result{}, err
+		return f.later(ctx, ks, err)
 	}
 	if why != "" {
 		f.leave(ks, list, why)
@@ -75,16 +76,28 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 		return bus.Result{}, reportErr
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return bus.Result{}, err
-		}
-		f.Recorder.Tell(ks, report.Note{Reason: status.ReasonPruneFailed, Message: err.Error(), Revision: ks.Status.LastAppliedRevision, Warning: true})
-		return bus.Result{Next: ks.GetRetryInterval()}, nil
+		return f.later(ctx, ks, err)
 	}
-	if waiting, err := f.terminating(ctx, ks, list); err != nil || waiting {
-		return bus.Result{Next: pollTermination}, err
+	waiting, err := f.terminating(ctx, ks, list)
+	if err != nil {
+		return f.later(ctx, ks, err)
+	}
+	if waiting {
+		return bus.Result{Next: pollTermination}, nil
 	}
 	return f.release(ctx, ks)
+}
+
+// later says what is in the way, and tries again.
+func (f *Finalizer) later(ctx context.Context, ks *kustomizev1.Kustomization, err error) (bus.Result, error) {
+	if ctx.Err() != nil {
+		return bus.Result{}, err
+	}
+	if errors.Is(err, cluster.ErrBusy) {
+		return bus.Result{Next: cluster.BusyFor()}, nil
+	}
+	f.Recorder.Tell(ks, report.Note{Reason: status.ReasonPruneFailed, Message: err.Error(), Revision: ks.Status.LastAppliedRevision, Warning: true})
+	return bus.Result{Next: ks.GetRetryInterval()}, nil
 }
 
 // deletes says whether the policy asks for the objects' deletion.

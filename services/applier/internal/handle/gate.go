@@ -82,13 +82,10 @@ func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	}
 }
 
-// unsupported names the first field in use that this version does not serve.
+// unsupported names a field in use that this version does not serve.
 // Ignoring one would apply something else than what was asked for.
 func unsupported(ks *kustomizev1.Kustomization) string {
-	switch {
-	case ks.Spec.KubeConfig != nil:
-		return "spec.kubeConfig"
-	case len(ks.Spec.Ignore) > 0:
+	if len(ks.Spec.Ignore) > 0 {
 		return "spec.ignore"
 	}
 	return ""
@@ -104,6 +101,22 @@ func (p *pass) noSource(ctx context.Context) (bus.Result, error) {
 		next = p.ks.GetRetryInterval()
 	}
 	return p.fail(ctx, status.Attempt{}, status.Failure{Reason: status.ReasonArtifactFailed, Message: p.source.Missing}, next)
+}
+
+// noTarget reports that there is no cluster to apply to. A dependency comes first: it
+// may be what makes the cluster.
+func (p *pass) noTarget(ctx context.Context) (bus.Result, error) {
+	a := p.attempt()
+	ready, result, err := p.dependencies(ctx, a)
+	if err != nil || !ready {
+		return result, err
+	}
+	next := p.ks.GetRetryInterval()
+	if p.lost.Stalled {
+		next = bus.Never
+	}
+	a.RenderID = "" // no attempt was made, so none is recorded and then waited for
+	return p.fail(ctx, a, status.Failure{Reason: status.ReasonFailed, Message: p.lost.Error(), Stalled: p.lost.Stalled}, next)
 }
 
 // pending waits for the builder. A build is usually a moment away, so the first

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -26,6 +27,9 @@ type pass struct {
 	journal *report.Journal
 	log     *slog.Logger
 	started time.Time
+	// Target is where the object is applied to; when there is none, lost says why.
+	Target Target
+	lost   *NoTargetError
 
 	source desired.Source
 	build  desired.Build
@@ -37,8 +41,10 @@ type pass struct {
 }
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
-	if err := p.Target.Recall(ctx, p.ks); err != nil {
-		return bus.Result{}, err
+	if p.Target != nil {
+		if err := p.Target.Recall(ctx, p.ks); err != nil {
+			return bus.Result{}, err
+		}
 	}
 	good, _ := status.LastGood(p.ks)
 	if id, revision := p.journal.Begun(); id != good {
@@ -73,6 +79,9 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	case desired.Rendered:
 	}
 	p.patience.forget(p.check.Key)
+	if p.lost != nil {
+		return p.noTarget(ctx)
+	}
 	p.tellLingering(ctx)
 	return p.settle(ctx)
 }
@@ -86,7 +95,8 @@ func (p *pass) read(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			if ks == nil || ks.UID != p.ks.UID || !ks.DeletionTimestamp.IsZero() || ks.Spec.Suspend {
+			if ks == nil || ks.UID != p.ks.UID || !ks.DeletionTimestamp.IsZero() || ks.Spec.Suspend ||
+				!equality.Semantic.DeepEqual(ks.Spec.KubeConfig, p.ks.Spec.KubeConfig) {
 				return fmt.Errorf("read Kustomization %s again: %w", nameOf(p.ks), claim.ErrLost)
 			}
 			p.ks = ks

@@ -78,7 +78,7 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" {
 		id, revision = status.LastGood(p.ks)
 	}
-	if id == "" {
+	if id == "" || p.Target == nil {
 		return nil
 	}
 	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{

@@ -41,7 +41,7 @@ type Worker struct {
 	Depend    depend.Checker
 	Keys      *keys.Ring
 	Renders   *desired.Renders
-	Target    Target
+	Targets   Targets
 	Finalizer finalizer
 	Recorder  report.Recorder
 	Log       *slog.Logger
@@ -116,6 +116,17 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 		return bus.Result{}, err
 	}
 	p := &pass{Worker: w, check: check, ks: ks, journal: journal, log: log, started: time.Now()}
+	target, leave, err := w.Targets.For(ctx, ks)
+	switch {
+	case errors.Is(err, cluster.ErrBusy):
+		return bus.Result{Next: cluster.BusyFor()}, nil
+	case errors.As(err, &p.lost): // what can be said without the cluster comes first
+	case err != nil:
+		return bus.Result{}, err
+	default:
+		p.Target = target
+		defer leave()
+	}
 	return p.run(ctx)
 }
 
@@ -123,7 +134,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
 	w.patience.forget(key)
 	w.lingering.take(key)
-	w.Target.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
+	w.Targets.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
 	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
 		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)
 	}

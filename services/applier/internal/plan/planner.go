@@ -26,14 +26,16 @@ const (
 	ReasonDependency = "dependency"
 	ReasonDrift      = "drift"
 	ReasonHealth     = "health"
+	ReasonCluster    = "cluster"
 	ReasonResync     = "resync"
 )
 
 // Indexes of the Kustomization cache.
 const (
-	indexDependsOn = "sluice.dependsOn"
-	indexSource    = "sluice.source"
-	indexKind      = "sluice.sourceKind"
+	indexDependsOn  = "sluice.dependsOn"
+	indexSource     = "sluice.source"
+	indexKind       = "sluice.sourceKind"
+	indexConnection = "sluice.kubeConfig"
 )
 
 // checker queues checks.
@@ -48,10 +50,11 @@ type Planner struct {
 	sourced *sourceWatch
 }
 
-// New returns a Planner and registers its watches with a manager.
-func New(ctx context.Context, mgr manager.Manager, b checker) (*Planner, error) {
+// New returns a Planner and registers its watches with a manager. connections says
+// that the manager caches Secrets and ConfigMaps that spec.kubeConfig may refer to.
+func New(ctx context.Context, mgr manager.Manager, b checker, connections bool) (*Planner, error) {
 	p := &Planner{bus: b, cache: mgr.GetClient()}
-	for field, values := range map[string]client.IndexerFunc{indexDependsOn: dependencies, indexSource: sourceOf, indexKind: sourceKindOf} {
+	for field, values := range map[string]client.IndexerFunc{indexDependsOn: dependencies, indexSource: sourceOf, indexKind: sourceKindOf, indexConnection: connectionOf} {
 		if err := mgr.GetFieldIndexer().IndexField(ctx, &kustomizev1.Kustomization{}, field, values); err != nil {
 			return nil, fmt.Errorf("index Kustomizations by %s: %w", field, err)
 		}
@@ -65,6 +68,11 @@ func New(ctx context.Context, mgr manager.Manager, b checker) (*Planner, error) 
 	}
 	if err := c.Watch(source.TypedKind(mgr.GetCache(), &kustomizev1.Kustomization{}, p.kustomizations())); err != nil {
 		return nil, fmt.Errorf("watch Kustomizations: %w", err)
+	}
+	if connections {
+		if err := p.watchConnections(mgr, c); err != nil {
+			return nil, err
+		}
 	}
 	p.sourced = newSourceWatch(p, mgr, c)
 	if err := mgr.Add(p.sourced); err != nil {

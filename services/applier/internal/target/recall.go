@@ -33,7 +33,7 @@ func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) erro
 	_, known := t.verify[owner]
 	t.mu.Unlock()
 	refs := inventoryOf(ks)
-	if known || len(refs) == 0 {
+	if known || len(refs) == 0 || t.opts.Snapshots == nil {
 		return nil
 	}
 	kinds := kindsOf(refs)

@@ -47,7 +47,8 @@ type Options struct {
 	// VerifyInterval is how often objects are compared with the API server although
 	// no watch saw a change; zero never does.
 	VerifyInterval time.Duration
-	// Snapshots keep the live table over restarts; it is not kept when nil.
+	// Snapshots keep the live table over restarts. When nil it is not kept, and an owner
+	// that this process has not applied here may differ in everything.
 	Snapshots Snapshots
 	// Identity names an owner in the seal of its snapshot.
 	Identity func(ks *kustomizev1.Kustomization) seal.Identity
@@ -175,6 +176,9 @@ func (t *Target) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (
 	if apierrors.IsNotFound(err) {
 		return err.Error(), nil
 	}
+	if apierrors.IsForbidden(err) { // a kubeconfig's user may not look; the deletion itself will tell
+		return "", nil
+	}
 	if err != nil {
 		return "", fmt.Errorf("look for service account %s/%s: %w", ks.Namespace, account, err)
 	}
@@ -184,7 +188,18 @@ func (t *Target) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (
 // Dirty returns the objects that may differ from what was applied last, as far as
 // the watches tell.
 func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
+	if t.strange(ks) {
+		return inventoryOf(ks)
+	}
 	return t.table.Dirty(ownerOf(ks))
+}
+
+// strange says that nothing is known of an owner, nor will be before it is applied.
+func (t *Target) strange(ks *kustomizev1.Kustomization) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, known := t.verify[ownerOf(ks)]
+	return !known && t.opts.Snapshots == nil
 }
 
 // Unwatched returns the objects that no watch vouches for, because their kind

@@ -24,6 +24,9 @@ type verification struct {
 // when nothing was kept about them, and now and then for a change that left no trace
 // in their metadata.
 func (t *Target) VerifyDue(ks *kustomizev1.Kustomization) bool {
+	if t.strange(ks) {
+		return true
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	v, known := t.verify[ownerOf(ks)]

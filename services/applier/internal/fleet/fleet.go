@@ -1,0 +1,297 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
+)
+
+// Target is a cluster of the fleet.
+type Target interface {
+	handle.Target
+	Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error)
+	// Forget drops what is remembered of an owner that is gone.
+	Forget(owner cluster.Owner)
+}
+
+// Opened is a cluster that was opened.
+type Opened struct {
+	Target Target
+	// Ping returns nil when the cluster answers.
+	Ping func(context.Context) error
+	// Run watches the cluster until ctx ends.
+	Run func(ctx context.Context) error
+}
+
+// connector reads the connection that an object's spec.kubeConfig leads to.
+type connector interface {
+	Connect(ctx context.Context, ks *kustomizev1.Kustomization) (kubeconfig.Connection, error)
+}
+
+// Options are what a fleet is made of. All are required.
+type Options struct {
+	// Home is the applier's own cluster.
+	Home Target
+	// Connections of remote clusters.
+	Connections connector
+	// Open makes a cluster of a connection, without a request.
+	Open func(config *rest.Config) (Opened, error)
+	// Busy is how many passes may be under way in one remote cluster.
+	Busy int
+	// Check asks for a pass over an object: whether its cluster answers has changed.
+	Check func(owner cluster.Owner)
+}
+
+// Fleet finds the cluster of an object. Its methods may be called concurrently.
+type Fleet struct {
+	opts Options
+	now  func() time.Time
+
+	mu      sync.Mutex
+	members map[kubeconfig.Key]*member
+	owners  map[cluster.Owner]*member
+	start   func(run func(context.Context)) context.CancelFunc // set while Run runs
+}
+
+// New returns a fleet. Remote clusters are served while Run runs.
+func New(o Options) *Fleet {
+	return &Fleet{
+		opts: o, now: time.Now,
+		members: map[kubeconfig.Key]*member{}, owners: map[cluster.Owner]*member{},
+	}
+}
+
+// sweepEvery is how often members are looked at that nobody uses.
+const sweepEvery = time.Minute
+
+// Run watches remote clusters until ctx ends.
+func (f *Fleet) Run(ctx context.Context) error {
+	var running sync.WaitGroup
+	f.mu.Lock()
+	f.start = func(run func(context.Context)) context.CancelFunc {
+		ctx, stop := context.WithCancel(ctx)
+		running.Go(func() { run(ctx) })
+		return stop
+	}
+	f.mu.Unlock()
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f.sweep()
+		case <-ctx.Done():
+			f.mu.Lock()
+			f.start = nil
+			f.mu.Unlock()
+			running.Wait()
+			return nil
+		}
+	}
+}
+
+// For returns the cluster of an object, and what to call when the pass is over. The
+// error is a *handle.NoTargetError when the object has none for now, and cluster.ErrBusy
+// when it is to be looked at again soon.
+func (f *Fleet) For(ctx context.Context, ks *kustomizev1.Kustomization) (handle.Target, func(), error) {
+	return f.find(ctx, ks)
+}
+
+func (f *Fleet) find(ctx context.Context, ks *kustomizev1.Kustomization) (Target, func(), error) {
+	owner := cluster.Owner{Namespace: ks.Namespace, Name: ks.Name}
+	if ks.Spec.KubeConfig == nil {
+		f.move(owner, nil)
+		return f.opts.Home, func() {}, nil
+	}
+	connection, err := f.opts.Connections.Connect(ctx, ks)
+	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) {
+		return nil, nil, &handle.NoTargetError{Err: err, Stalled: refusal.Unserved}
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	m, wait, err := f.join(owner, connection, 3*ks.Spec.Interval.Duration+idle)
+	if err != nil {
+		return nil, nil, err
+	}
+	leave, err := m.enter(ctx, wait)
+	switch {
+	case ctx.Err() != nil:
+		if err == nil {
+			leave()
+		}
+		return nil, nil, ctx.Err()
+	case errors.Is(err, cluster.ErrBusy):
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, &handle.NoTargetError{Err: err}
+	}
+	return m.target, leave, nil
+}
+
+// idle is how long a member stays that no object was seen to use, beside three of the
+// object's intervals: meanwhile another replica may have looked at it.
+const idle = 10 * time.Minute
+
+// join makes an object use a connection's member, which is made when it is the first.
+// wait is true when this pass is to wait for the cluster's first answer.
+func (f *Fleet) join(owner cluster.Owner, c kubeconfig.Connection, keep time.Duration) (m *member, wait bool, err error) {
+	f.mu.Lock()
+	m = f.members[c.Key]
+	if m == nil {
+		if m, err = f.open(c); err != nil {
+			f.mu.Unlock()
+			return nil, false, err
+		}
+		f.members[c.Key] = m
+	}
+	m.owners[owner] = f.now().Add(keep)
+	wait, m.met = !m.met, true
+	f.mu.Unlock()
+	f.move(owner, m)
+	return m, wait, nil
+}
+
+func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
+	if f.start == nil {
+		return nil, fmt.Errorf("connect to cluster %s: the applier stops", c.Config.Host)
+	}
+	r := newReach(c.Config.Host)
+	config := rest.CopyConfig(c.Config)
+	config.Dial = r.dial
+	config.Wrap(r.wrap)
+	opened, err := f.opts.Open(config)
+	if err != nil {
+		return nil, &handle.NoTargetError{Err: fmt.Errorf("connect to cluster %s: %w", c.Config.Host, err)}
+	}
+	m := &member{
+		key: c.Key, target: opened.Target, reach: r,
+		slots: make(chan struct{}, max(f.opts.Busy, 1)), owners: map[cluster.Owner]time.Time{},
+	}
+	r.ping = opened.Ping
+	r.told = func() { f.tell(m) }
+	m.stop = f.start(func(ctx context.Context) {
+		var running sync.WaitGroup
+		running.Go(func() { r.run(ctx) })
+		running.Go(func() {
+			<-ctx.Done()
+			r.end()
+		})
+		running.Go(func() { _ = opened.Run(ctx) }) // it ends with ctx only
+		running.Wait()
+	})
+	return m, nil
+}
+
+// tell asks for a pass over all objects of a member.
+func (f *Fleet) tell(m *member) {
+	f.mu.Lock()
+	owners := make([]cluster.Owner, 0, len(m.owners))
+	for owner := range m.owners {
+		owners = append(owners, owner)
+	}
+	f.mu.Unlock()
+	for _, owner := range owners {
+		f.opts.Check(owner)
+	}
+}
+
+// move records which member an object uses, nil for none, and makes the cluster that
+// it used before forget it.
+func (f *Fleet) move(owner cluster.Owner, to *member) {
+	f.mu.Lock()
+	from := f.owners[owner]
+	if from == to {
+		f.mu.Unlock()
+		return
+	}
+	if to == nil {
+		delete(f.owners, owner)
+	} else {
+		f.owners[owner] = to
+	}
+	if from != nil {
+		delete(from.owners, owner)
+		f.drop(from)
+	}
+	f.mu.Unlock()
+	if from == nil {
+		f.opts.Home.Forget(owner)
+		return
+	}
+	from.target.Forget(owner)
+}
+
+// drop ends a member that no object uses; the lock is held.
+func (f *Fleet) drop(m *member) {
+	if len(m.owners) == 0 && f.members[m.key] == m {
+		delete(f.members, m.key)
+		m.stop()
+	}
+}
+
+// sweep forgets objects that were not seen for long, and members without any.
+func (f *Fleet) sweep() {
+	now := f.now()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for owner, m := range f.owners {
+		if now.After(m.owners[owner]) {
+			delete(f.owners, owner)
+			delete(m.owners, owner)
+			m.target.Forget(owner)
+			f.drop(m)
+		}
+	}
+}
+
+// Forget drops what is remembered of an owner that is gone.
+func (f *Fleet) Forget(owner cluster.Owner) {
+	f.move(owner, nil)
+	f.opts.Home.Forget(owner)
+}
+
+// Reachable returns why an object's rights are gone: its service account, or the Secret
+// or ConfigMap of its spec.kubeConfig, does not exist any more.
+func (f *Fleet) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error) {
+	target, leave, err := f.find(ctx, ks)
+	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) && refusal.Missing {
+		return refusal.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer leave()
+	return target.Reachable(ctx, ks)
+}
+
+// Prune deletes objects as far as they are the owner's.
+func (f *Fleet) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error) {
+	target, leave, err := f.find(ctx, ks)
+	if err != nil {
+		return engine.PruneResult{Failed: stale}, err
+	}
+	defer leave()
+	return target.Prune(ctx, ks, stale, guard)
+}
+
+// Terminating returns those of the owner's objects that are deleted and still there.
+func (f *Fleet) Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error) {
+	target, leave, err := f.find(ctx, ks)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return target.Terminating(ctx, ks, entries)
+}
