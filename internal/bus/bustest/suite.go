@@ -39,6 +39,7 @@ func Suite(t *testing.T, dial Dial) {
 		{"a lost lease ends the handler's context", testLeaseLost},
 		{"a stopping worker returns what it cannot finish", testShutdown},
 		{"a timer is replaced, stopped and forgotten", testTimers},
+		{"a check that arrives while its key is forgotten is handled", testForget},
 		{"a result sets the timer", testNext},
 		{"errors are retried, permanent ones recorded", testErrors},
 		{"events become checks, a malformed one is passed over", testFanOut},

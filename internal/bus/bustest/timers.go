@@ -54,6 +54,30 @@ func testTimers(t *testing.T, env *env) {
 	}
 }
 
+// testForget plays an object that is made anew while a worker settles that the one
+// before is gone.
+func testForget(t *testing.T, env *env) {
+	b := env.connect(t)
+	seen := make(chan bus.Check, 10)
+	var calls atomic.Int32
+	work(t, b, bus.WorkConfig{}, func(ctx context.Context, c bus.Check) (bus.Result, error) {
+		seen <- c
+		if calls.Add(1) > 1 {
+			return bus.Result{}, nil
+		}
+		again := bus.Target{Stage: events.StageBuild, Key: c.Key, Note: bus.Note{Reason: "made anew"}}
+		return bus.Result{Next: bus.Never}, errors.Join(b.Check(ctx, again), b.Forget(ctx, events.StageBuild, c.Key))
+	})
+	if err := b.Check(t.Context(), bus.Target{Stage: events.StageBuild, Key: app("anew"), Note: bus.Note{Reason: "gone"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"gone", "made anew"} {
+		if got := receive(t, want, seen); got.Note.Reason != want {
+			t.Errorf("got %q, want %q", got.Note.Reason, want)
+		}
+	}
+}
+
 func testNext(t *testing.T, env *env) {
 	b := env.connect(t)
 	var calls atomic.Int32
