@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // recreates reports whether an error is to be answered by making the object anew:
@@ -29,14 +31,19 @@ func (c *call) recreates(ctx context.Context, i *item, err error) bool {
 	return err == nil
 }
 
+// trialName returns a valid name that no other object has. A name that is cut must
+// not end with a dot, beside which no dash may stand.
+func trialName(name string) string {
+	const suffix = "-sluice-trial"
+	return strings.TrimRight(name[:min(len(name), validation.DNS1123LabelMaxLength-len(suffix))], ".") + suffix
+}
+
 // trialOf returns the object under a name that no other has, without the addresses
 // and ports that the live object holds and gives back when it is deleted. Those it
 // does not hold stay, so that the trial shows whether they are free.
 func trialOf(o, live *unstructured.Unstructured) *unstructured.Unstructured {
-	const suffix = "-sluice-trial"
 	trial := o.DeepCopy()
-	name := trial.GetName()
-	trial.SetName(name[:min(len(name), 63-len(suffix))] + suffix)
+	trial.SetName(trialName(o.GetName()))
 	if !needsAddress(trial) {
 		return trial
 	}
