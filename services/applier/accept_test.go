@@ -32,6 +32,7 @@ func acceptCases() []testCase {
 		{"OriginRevision", "the origin's revision is in the status, the history and the events", originRevision},
 		{"Force by annotation", "an object's own annotation recreates it, and no other", forceAnnotation},
 		{"ssa", "Override, Merge, IfNotPresent and Ignore do what they say", ssaModes},
+		{"DriftIgnoreRules", "an ignored field keeps its out-of-band value; other fields are put back", driftIgnoreRules},
 		{"Impersonation", "a workload applied as a service account is deleted with the Kustomization", impersonation},
 	}
 }

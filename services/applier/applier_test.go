@@ -26,6 +26,7 @@ func TestApplier(t *testing.T) {
 		{"delete", deleteCases()},
 		{"linger", lingerCases()},
 		{"drift", driftCases()},
+		{"ignore", ignoreCases()},
 		{"wait", waitCases()},
 		{"depend", dependCases()},
 		{"cel", celCases()},

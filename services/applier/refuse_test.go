@@ -114,17 +114,13 @@ func damaged(t *testing.T, w *world) {
 }
 
 func unsupported(t *testing.T, w *world) {
-	ignoring := w.newApp(t, func(ks *kustomizev1.Kustomization) {
-		ks.Spec.Ignore = []kustomizev1.IgnoreRule{{Paths: []string{"/data"}}}
-	})
-	ks := ignoring.condition(kube.ConditionStalled, "True", "UnsupportedField", "spec.ignore")
-	if ks.Status.ObservedGeneration != ks.Generation {
-		t.Error("observedGeneration lags")
-	}
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
 		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
 	})
-	a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
+	ks := a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
+	if ks.Status.ObservedGeneration != ks.Generation {
+		t.Error("observedGeneration lags")
+	}
 }
 
 func longName(t *testing.T, w *world) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,6 +68,8 @@ type Request struct {
 	Objects []*unstructured.Unstructured
 	// Force recreates objects whose change is refused because a field is immutable.
 	Force bool
+	// Ignore says which fields are left to others.
+	Ignore ignore.Rules
 	// Verify looks at clean objects too, with a dry run each.
 	Verify bool
 	// Guard is called before each batch of writes, never when nothing has to be

@@ -42,8 +42,17 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 		i.settle(Skipped, "the live object opts out")
 	case i.optOut.Has(livestate.IfNotPresent):
 		i.settle(Skipped, "the object exists")
+	case i.leftWhole():
+		i.settle(Skipped, leftWhole)
 	case after.Absorb && !i.optOut.Has(livestate.Merge):
 		i.takeover = true
+	case i.found != nil:
+		if len(differences(i.found, answer)) == 0 {
+			// Others own fields that are left to them, which is no difference.
+			c.records.Begin(i.ref)
+			c.records.Applied(i.ref, c.req.Owner, i.digest, cluster.MetadataOf(i.found))
+			i.settle(Unchanged, "")
+		}
 	case same(i.before, after):
 		c.records.Begin(i.ref)
 		c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
@@ -85,7 +94,7 @@ func (c *call) apply(ctx context.Context, i *item, dryRun bool) (*unstructured.U
 		if dryRun {
 			c.dryRuns.Add(1)
 		}
-		answer, created, err = c.req.Client.Apply(ctx, i.body(), dryRun)
+		answer, created, err = c.sendBody(ctx, i, dryRun)
 		return err
 	}
 	err := send()

@@ -50,7 +50,7 @@ type call struct {
 // also when it fails. An object that cannot be applied is an *ObjectError; several
 // are joined. Objects of a stage are untouched when the dry run of one of them fails.
 func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
-	items, err := prepare(req.Objects, req.Owner)
+	items, err := prepare(req.Objects, req.Owner, req.Ignore)
 	if err != nil {
 		return Result{}, err
 	}
@@ -160,6 +160,10 @@ func (c *call) look(i *item) {
 		i.settle(Skipped, "the object exists")
 		return
 	}
+	if i.exists && i.leftWhole() {
+		i.settle(Skipped, leftWhole)
+		return
+	}
 	switch c.records.Standing(i.ref, c.req.Owner, i.digest) {
 	case livestate.OptedOut:
 		i.settle(Skipped, "the live object opts out")
@@ -175,7 +179,7 @@ func (c *call) look(i *item) {
 
 // sure reports whether an object is known well enough to write it without a dry run.
 func (c *call) sure(i *item) bool {
-	return c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
+	return len(i.ignored) == 0 && c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
 }
 
 // each works on items in parallel and joins their errors. Services that need an

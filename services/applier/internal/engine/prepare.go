@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -20,6 +21,10 @@ type item struct {
 	desired *unstructured.Unstructured
 	digest  string
 	optOut  livestate.OptOut
+	// ignored are the fields that are left to others once the object exists, and found
+	// is the object as it was when they were looked at last; nil when there was none.
+	ignored []ignore.Pointer
+	found   *unstructured.Unstructured
 	// fresh is true when the kind's definition was written in the same call, so that
 	// the API server may need a moment to serve it.
 	fresh bool
@@ -36,30 +41,25 @@ type item struct {
 
 // prepare copies the objects, adds owner labels and brings each into the form that
 // is applied.
-func prepare(objects []*unstructured.Unstructured, owner cluster.Owner) ([]*item, error) {
+func prepare(objects []*unstructured.Unstructured, owner cluster.Owner, rules ignore.Rules) ([]*item, error) {
 	items := make([]*item, 0, len(objects))
 	for i, o := range objects {
 		desired := o.DeepCopy()
 		clean(desired)
-		labels := desired.GetLabels()
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		for k, v := range owner.Labels() {
-			labels[k] = v
-		}
-		desired.SetLabels(labels)
+		own(desired, owner)
 		if err := convertStringData(desired); err != nil {
 			return nil, err
 		}
 		dropInvalidBundle(desired)
-		digest, err := digestOf(desired)
+		ignored := rules.Of(o)
+		digest, err := digestOf(desired, ignored)
 		if err != nil {
 			return nil, err
 		}
 		ref := cluster.RefOf(desired)
 		items = append(items, &item{
 			index: i, ref: ref, desired: desired, digest: digest,
+			ignored: ignored,
 			optOut:  livestate.OptOuts(desired.GetAnnotations(), desired.GetLabels()),
 			outcome: Outcome{Object: ref},
 		})
@@ -67,9 +67,21 @@ func prepare(objects []*unstructured.Unstructured, owner cluster.Owner) ([]*item
 	return items, nil
 }
 
+// own adds the owner labels.
+func own(o *unstructured.Unstructured, owner cluster.Owner) {
+	labels := o.GetLabels()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	for k, v := range owner.Labels() {
+		labels[k] = v
+	}
+	o.SetLabels(labels)
+}
+
 // clean removes what only the API server may write.
 func clean(o *unstructured.Unstructured) {
-	for _, field := range []string{"managedFields", "uid", "resourceVersion", "generation", "creationTimestamp", "selfLink"} {
+	for _, field := range bookkeeping {
 		unstructured.RemoveNestedField(o.Object, "metadata", field)
 	}
 }
@@ -131,27 +143,31 @@ func validBundle(bundle string) bool {
 	return err == nil
 }
 
-// digestOf returns a digest of everything that is applied.
-func digestOf(o *unstructured.Unstructured) (string, error) {
+// digestOf returns a digest of everything that is applied, and of what is left to
+// others, so that the end of a rule is a change.
+func digestOf(o *unstructured.Unstructured, ignored []ignore.Pointer) (string, error) {
 	body, err := o.MarshalJSON()
 	if err != nil {
 		return "", fmt.Errorf("encode %s: %w", cluster.RefOf(o), err)
+	}
+	for _, p := range ignored {
+		body = append(append(body, '\n'), p.String()...)
 	}
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:16]), nil
 }
 
 // body returns what is sent: the object, with the uid of the one that is there.
-func (i *item) body() *unstructured.Unstructured {
+func (i *item) body(desired *unstructured.Unstructured) *unstructured.Unstructured {
 	if !i.exists || i.before.UID == "" {
-		return i.desired
+		return desired
 	}
-	o := &unstructured.Unstructured{Object: make(map[string]any, len(i.desired.Object))}
-	for k, v := range i.desired.Object {
+	o := &unstructured.Unstructured{Object: make(map[string]any, len(desired.Object))}
+	for k, v := range desired.Object {
 		o.Object[k] = v
 	}
 	metadata := map[string]any{}
-	if m, ok := i.desired.Object["metadata"].(map[string]any); ok {
+	if m, ok := desired.Object["metadata"].(map[string]any); ok {
 		for k, v := range m {
 			metadata[k] = v
 		}

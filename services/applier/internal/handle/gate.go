@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -27,13 +28,6 @@ func nameOf(ks *kustomizev1.Kustomization) types.NamespacedName {
 
 // refuse returns why an object can never be applied as it is written.
 func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
-	if field := unsupported(ks); field != "" {
-		return &status.Failure{
-			Reason:  status.ReasonUnsupported,
-			Message: fmt.Sprintf("%s is not supported by this version of Sluice: remove it, or the object is not applied", field),
-			Stalled: true,
-		}
-	}
 	if d := ks.Spec.Decryption; d != nil && d.ServiceAccountName != "" {
 		return &status.Failure{
 			Reason: status.ReasonGateDisabled,
@@ -49,6 +43,9 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 				len(ks.Name), validation.LabelValueMaxLength),
 			Stalled: true,
 		}
+	}
+	if _, err := ignore.Compile(ks); err != nil {
+		return &status.Failure{Reason: status.ReasonInvalidIgnore, Message: err.Error(), Stalled: true}
 	}
 	if _, _, err := budget.Of(ks); err != nil {
 		return &status.Failure{Reason: status.ReasonInvalidBudget, Message: err.Error(), Stalled: true}
@@ -80,15 +77,6 @@ func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 		Reason: status.ReasonAccessDenied, Stalled: true,
 		Message: fmt.Sprintf("can't access '%s/%s', %s", kind, name, why),
 	}
-}
-
-// unsupported names a field in use that this version does not serve.
-// Ignoring one would apply something else than what was asked for.
-func unsupported(ks *kustomizev1.Kustomization) string {
-	if len(ks.Spec.Ignore) > 0 {
-		return "spec.ignore"
-	}
-	return ""
 }
 
 // noSource reports a source without artifact. What runs is held where it is.

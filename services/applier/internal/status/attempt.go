@@ -21,7 +21,7 @@ const (
 	ReasonArtifactFailed   = "ArtifactFailed"
 	ReasonDependency       = "DependencyNotReady"
 	ReasonAccessDenied     = "AccessDenied"
-	ReasonUnsupported      = "UnsupportedField"
+	ReasonInvalidIgnore    = "InvalidIgnoreRule"
 	ReasonOverBudget       = "PruneBudgetExceeded"
 	ReasonInvalidBudget    = "InvalidPruneBudget"
 	ReasonGateDisabled     = "FeatureGateDisabled"

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
@@ -88,8 +89,12 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	for _, o := range w.Objects {
 		objects = append(objects, o.Unstructured)
 	}
+	rules, err := ignore.Compile(w.Object)
+	if err != nil {
+		return handle.Applied{}, fmt.Errorf("read rules of Kustomization %s/%s: %w", w.Object.Namespace, w.Object.Name, err)
+	}
 	result, err := t.engine.Apply(ctx, engine.Request{
-		Owner: ownerOf(w.Object), Client: client, Objects: objects,
+		Owner: ownerOf(w.Object), Client: client, Objects: objects, Ignore: rules,
 		Force: w.Object.Spec.Force, Verify: w.Verify, Guard: w.Guard,
 	})
 	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
