@@ -74,10 +74,33 @@ type Health struct {
 	Waiting []ObjectRef `json:"waiting,omitempty"`
 }
 
-// DriftDetected says that managed objects differ from the render.
+// DriftDetected says that managed objects differ from the render. No objects mean
+// that those differ no more which were reported before.
 type DriftDetected struct {
 	Applied
 	Objects []ObjectRef `json:"objects"`
+	// Differences says how the objects differ. It is given when drift is reported and
+	// not put back, of at most 100 objects and 20 fields each.
+	Differences []Difference `json:"differences,omitempty"`
+}
+
+// Difference is an object that differs from the render.
+type Difference struct {
+	Object ObjectRef `json:"object"`
+	// Missing is true when there is no such object.
+	Missing bool `json:"missing,omitempty"`
+	// Fields are absent for a missing object, and for one that would be made anew.
+	Fields []FieldDifference `json:"fields,omitempty"`
+}
+
+// FieldDifference is a field that differs from the render.
+type FieldDifference struct {
+	// Path is a JSON pointer.
+	Path string `json:"path"`
+	// Live and Wanted are the values as JSON, cut when they are long and masked in a
+	// Secret. One that is absent is a field that is not there.
+	Live   string `json:"live,omitempty"`
+	Wanted string `json:"wanted,omitempty"`
 }
 
 // DriftCorrected says that differing objects were put back.

@@ -27,6 +27,7 @@ func TestApplier(t *testing.T) {
 		{"linger", lingerCases()},
 		{"drift", driftCases()},
 		{"ignore", ignoreCases()},
+		{"report", reportCases()},
 		{"wait", waitCases()},
 		{"depend", dependCases()},
 		{"cel", celCases()},

@@ -72,6 +72,9 @@ type Request struct {
 	Ignore ignore.Rules
 	// Verify looks at clean objects too, with a dry run each.
 	Verify bool
+	// Compare writes nothing: it looks at what would be written, and the result says
+	// how that differs.
+	Compare bool
 	// Guard is called before each batch of writes, never when nothing has to be
 	// written. Its error stops the call and is returned as it is.
 	Guard func(context.Context) error
@@ -111,6 +114,8 @@ type Result struct {
 	// Await lists the objects whose health counts when everything is awaited:
 	// all but those that opt out.
 	Await []cluster.Ref
+	// Differences are what an apply would change, when the request was to compare.
+	Differences []Difference
 	// Writes counts requests that changed something, DryRuns those that only asked.
 	Writes, DryRuns int
 }

@@ -29,6 +29,9 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 		i.exists, i.before = false, livestate.Slim{}
 		return nil
 	}
+	if c.req.Compare {
+		i.answer = answer
+	}
 	meta := cluster.MetadataOf(answer)
 	after := c.records.Reduce(meta)
 	if !i.exists {
@@ -46,7 +49,7 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 		i.settle(Skipped, leftWhole)
 	case after.Absorb && !i.optOut.Has(livestate.Merge):
 		i.takeover = true
-	case i.found != nil:
+	case len(i.ignored) > 0 && i.found != nil:
 		if len(differences(i.found, answer)) == 0 {
 			// Others own fields that are left to them, which is no difference.
 			c.records.Begin(i.ref)

@@ -71,6 +71,9 @@ func (c *call) result(items []*item) Result {
 	refs := make([]cluster.Ref, 0, len(items))
 	for _, i := range items {
 		refs = append(refs, i.ref)
+		if i.difference != nil {
+			r.Differences = append(r.Differences, *i.difference)
+		}
 		if i.done {
 			r.Outcomes = append(r.Outcomes, i.outcome)
 		}
@@ -95,6 +98,9 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 		if c.look(i); !i.done {
 			todo = append(todo, i)
 		}
+	}
+	if c.req.Compare {
+		return c.each(ctx, todo, c.compare)
 	}
 	if len(todo) != 1 || !c.sure(todo[0]) {
 		if err := c.each(ctx, todo, c.dryRun); err != nil {

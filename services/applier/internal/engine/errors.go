@@ -76,9 +76,13 @@ func notServed(err error) bool {
 // masked stands for a value of a Secret.
 const masked = "*****"
 
+func isSecret(o *unstructured.Unstructured) bool {
+	return o.GetKind() == "Secret" && o.GroupVersionKind().Group == ""
+}
+
 // mask hides the values of a Secret in a text, as written and as encoded.
 func mask(text string, o *unstructured.Unstructured) string {
-	if o == nil || o.GetKind() != "Secret" || o.GroupVersionKind().Group != "" {
+	if o == nil || !isSecret(o) {
 		return text
 	}
 	var values []string

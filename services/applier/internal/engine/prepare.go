@@ -35,8 +35,11 @@ type item struct {
 	exists bool
 	// takeover and recreate say what the write needs besides an apply.
 	takeover, recreate bool
-	outcome            Outcome
-	done               bool
+	// answer is what a dry run answered, and difference what came of it, when the call compares.
+	answer     *unstructured.Unstructured
+	difference *Difference
+	outcome    Outcome
+	done       bool
 }
 
 // prepare copies the objects, adds owner labels and brings each into the form that

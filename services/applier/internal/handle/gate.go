@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/drift"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -46,6 +47,9 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	}
 	if _, err := ignore.Compile(ks); err != nil {
 		return &status.Failure{Reason: status.ReasonInvalidIgnore, Message: err.Error(), Stalled: true}
+	}
+	if _, err := drift.ModeOf(ks); err != nil {
+		return &status.Failure{Reason: status.ReasonInvalidDrift, Message: err.Error(), Stalled: true}
 	}
 	if _, _, err := budget.Of(ks); err != nil {
 		return &status.Failure{Reason: status.ReasonInvalidBudget, Message: err.Error(), Stalled: true}

@@ -77,11 +77,11 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	}
 	a.Started = since
 	try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
-	applied, err := p.Target.Apply(ctx, Work{Object: p.ks, Render: a.RenderID, Objects: objects, Guard: try.claim.Hold})
+	applied, err := p.Target.Apply(ctx, Work{Object: p.ks, Render: a.RenderID, Objects: objects, Compare: p.reportOnly(), Guard: try.claim.Hold})
 	if err != nil {
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: err.Error(), Cause: err})
 	}
-	if err := p.tellDrift(ctx, a, applied.Changes); err != nil {
+	if err := p.tellDrift(ctx, a, applied); err != nil {
 		return bus.Result{}, err
 	}
 	h, err := p.Target.Health(ctx, p.ks, healthRefs(p.ks, applied.Awaited), p.rules)

@@ -19,6 +19,7 @@ import (
 func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	a := p.attempt()
 	dirty := p.Target.Dirty(p.ks)
+	putBack := len(dirty) > 0 && !p.reportOnly()
 	since, waiting := status.Waiting(p.ks, a.RenderID, a.Revision)
 	switch {
 	case status.Done(p.ks, a.RenderID, a.Revision):
@@ -30,10 +31,10 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	if err != nil || !ready {
 		return result, err
 	}
-	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && len(dirty) == 0 {
+	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack {
 		return p.move(ctx, a)
 	}
-	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && len(dirty) == 0 {
+	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && !putBack {
 		return bus.Result{Next: wait}, nil
 	}
 	return p.apply(ctx, a)
@@ -48,6 +49,9 @@ func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) 
 	if err := p.correct(ctx, a, suspects); err != nil {
 		if stopped(ctx, err) {
 			return bus.Result{}, err
+		}
+		if p.reportOnly() {
+			return p.notCompared(a, err), nil
 		}
 		p.log.Info("drift could not be put back alone", "revision", a.Revision, "error", err.Error())
 		return p.apply(ctx, a) // which reports what is in the way
@@ -97,7 +101,7 @@ type suspects struct {
 	all   bool
 }
 
-// correct applies a render again when some of its objects differ from it; about
+// correct applies a render again, or only reports what would be, when some of its objects differ from it; about
 // the others nothing is sent. The status stays as it is: the object is still at
 // its revision.
 func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error {
@@ -113,15 +117,19 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 		objects = only(objects, s.known)
 	}
 	applied, err := p.Target.Apply(ctx, Work{
-		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Verify: s.all, Guard: p.Writer.Watch(p.ks).Hold,
+		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Verify: s.all, Compare: p.reportOnly(), Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)
 	}
-	return p.tellDrift(ctx, a, applied.Changes)
+	return p.tellDrift(ctx, a, applied)
 }
 
-func (p *pass) tellDrift(ctx context.Context, a status.Attempt, changes []events.Change) error {
+func (p *pass) tellDrift(ctx context.Context, a status.Attempt, applied Applied) error {
+	if p.reportOnly() {
+		return p.tellDifferences(ctx, a, applied.Differences)
+	}
+	changes := applied.Changes
 	if len(changes) == 0 {
 		return nil // what the watch saw was noise
 	}

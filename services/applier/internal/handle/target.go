@@ -25,6 +25,8 @@ type Work struct {
 	// Verify compares every object with the API server, also those that the
 	// watches call unchanged.
 	Verify bool
+	// Compare only finds out what would be changed, and writes nothing.
+	Compare bool
 	// Guard fails when the work must stop; it is asked before each batch of writes.
 	Guard func(context.Context) error
 }
@@ -33,6 +35,8 @@ type Work struct {
 // was done before the error.
 type Applied struct {
 	Changes []events.Change
+	// Differences are what would be changed, when the work was to compare.
+	Differences []events.Difference
 	// Inventory lists all objects of the render, skipped ones included.
 	Inventory []inventory.Entry
 	// Wrote is true when something was sent that may have changed the cluster, also

@@ -2,6 +2,8 @@ package ignore
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -103,4 +105,29 @@ func names(e fieldpath.PathElement, token string, node any) bool {
 		return ok
 	}
 	return false
+}
+
+// PointerOf returns the pointer to where a managed field is in a live object; ok is
+// false when it is not there.
+func PointerOf(path fieldpath.Path, live any) (p Pointer, ok bool) {
+	for _, e := range path {
+		token := ""
+		switch n := live.(type) {
+		case map[string]any:
+			if e.FieldName == nil {
+				return nil, false
+			}
+			token = *e.FieldName
+		case []any:
+			token = strconv.Itoa(slices.IndexFunc(n, func(item any) bool { return names(e, "", item) }))
+			if e.Index != nil {
+				token = strconv.Itoa(*e.Index)
+			}
+		}
+		if live, ok = child(live, token); !ok {
+			return nil, false
+		}
+		p = append(p, token)
+	}
+	return p, true
 }

@@ -122,3 +122,11 @@ func counterpart(desired, live any, p Pointer) Pointer {
 	}
 	return found
 }
+
+// Find returns what is at the pointer.
+func (p Pointer) Find(node any) (any, bool) { return find(node, p) }
+
+// Within reports whether other is the pointer or leads below it.
+func (p Pointer) Within(other Pointer) bool {
+	return len(p) >= len(other) && slices.Equal(p[:len(other)], other)
+}

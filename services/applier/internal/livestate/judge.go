@@ -56,13 +56,14 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 }
 
 // dirty marks an object and reports it, within what the object has earned. What was
-// reported once is not reported again when the object changes otherwise.
+// reported once is not reported again when only its status was written since.
 func (t *Table) dirty(r cluster.Ref, rec *record, why Why) {
 	mark := markOf(rec.seen, why)
-	if rec.state == Dirty && rec.reported == mark {
+	known := rec.state == Dirty && mark.covered(rec.reported)
+	rec.state, rec.reported = Dirty, mark
+	if known {
 		return
 	}
-	rec.state, rec.reported = Dirty, mark
 	now := t.now()
 	wait, repeated := rec.bucket.take(now, t.opts.Corrections, t.opts.CorrectionInterval)
 	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, At: now, Repeated: repeated}, now.Add(max(wait, t.opts.Gather)))
@@ -74,10 +75,20 @@ type mark struct {
 	uid       types.UID
 	own, rest uint64
 	ownTime   int64
+	sub       uint64
+	version   string
 }
 
 func markOf(s Slim, why Why) mark {
-	return mark{why: why, uid: s.UID, own: s.Own, rest: s.Rest, ownTime: s.OwnTime}
+	return mark{why: why, uid: s.UID, own: s.Own, rest: s.Rest, ownTime: s.OwnTime, sub: s.Sub, version: s.ResourceVersion}
+}
+
+// covered says whether an earlier report tells as much: it was about the same
+// version, or a status write explains the newer one.
+func (m mark) covered(reported mark) bool {
+	explained := m.version == reported.version || m.sub != reported.sub
+	m.sub, m.version = reported.sub, reported.version
+	return m == reported && explained
 }
 
 // doubt asks for a dry run. Each one that found nothing doubles the wait for the next.

@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/drift"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
@@ -50,7 +51,7 @@ func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustom
 // wanted says whether an update asks for a check of the object itself.
 func wanted(before, now *kustomizev1.Kustomization) bool {
 	return before.UID != now.UID || before.Generation != now.Generation ||
-		annotated(before, now, kube.RequestedAt, budget.Annotation, budget.Approval) ||
+		annotated(before, now, kube.RequestedAt, budget.Annotation, budget.Approval, drift.Annotation) ||
 		(depend.Expressive(now, types.NamespacedName{}) && // which may read them
 			(!maps.Equal(before.Labels, now.Labels) || !maps.Equal(before.Annotations, now.Annotations))) ||
 		before.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero() ||

@@ -32,6 +32,8 @@ type Journal struct {
 // Entry is the newest event of a journal; its zero value is an empty journal.
 type Entry struct {
 	Type string
+	// Data is the event's data as JSON.
+	Data []byte `json:"-"`
 	events.Applied
 }
 
@@ -52,7 +54,7 @@ func (j *Journal) read(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	entry := Entry{Type: e.Type()}
+	entry := Entry{Type: e.Type(), Data: e.Data()}
 	if err := json.Unmarshal(e.Data(), &entry); err == nil && entry.UID == j.uid {
 		j.last = entry
 	}

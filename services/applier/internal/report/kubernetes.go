@@ -92,3 +92,32 @@ func Changes(changes []events.Change) string {
 func Finished(took, interval time.Duration) string {
 	return fmt.Sprintf("Reconciliation finished in %s, next run in %s", took.Round(time.Millisecond), interval)
 }
+
+// Differences writes what differs, an object a line.
+func Differences(found []events.Difference) string {
+	lines := make([]string, 0, len(found))
+	for _, d := range found {
+		line := d.Object.String()
+		switch {
+		case d.Missing:
+			line += " is missing"
+		case len(d.Fields) == 0:
+			line += " differs in what cannot be changed in place"
+		default:
+			fields := make([]string, 0, len(d.Fields))
+			for _, f := range d.Fields {
+				fields = append(fields, fmt.Sprintf("%s is %s, not %s", f.Path, orNone(f.Live), orNone(f.Wanted)))
+			}
+			line += " differs: " + strings.Join(fields, "; ")
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func orNone(value string) string {
+	if value == "" {
+		return "absent"
+	}
+	return value
+}

@@ -22,6 +22,7 @@ const (
 	ReasonDependency       = "DependencyNotReady"
 	ReasonAccessDenied     = "AccessDenied"
 	ReasonInvalidIgnore    = "InvalidIgnoreRule"
+	ReasonInvalidDrift     = "InvalidDriftMode"
 	ReasonOverBudget       = "PruneBudgetExceeded"
 	ReasonInvalidBudget    = "InvalidPruneBudget"
 	ReasonGateDisabled     = "FeatureGateDisabled"

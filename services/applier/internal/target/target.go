@@ -95,9 +95,9 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	}
 	result, err := t.engine.Apply(ctx, engine.Request{
 		Owner: ownerOf(w.Object), Client: client, Objects: objects, Ignore: rules,
-		Force: w.Object.Spec.Force, Verify: w.Verify, Guard: w.Guard,
+		Force: w.Object.Spec.Force, Verify: w.Verify, Compare: w.Compare, Guard: w.Guard,
 	})
-	applied := handle.Applied{Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
+	applied := handle.Applied{Differences: differing(result.Differences), Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
 	if err == nil {
 		if !w.Part {
 			t.learn(ownerOf(w.Object), w.Verify)
@@ -240,16 +240,28 @@ func (t *Target) Forget(owner cluster.Owner) {
 	t.drop(owner)
 }
 
+func differing(differences []engine.Difference) []events.Difference {
+	var out []events.Difference
+	for _, d := range differences {
+		e := events.Difference{Object: refOf(d.Object), Missing: d.Missing}
+		for _, f := range d.Fields {
+			e.Fields = append(e.Fields, events.FieldDifference{Path: f.Path, Live: f.Live, Wanted: f.Wanted})
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func refOf(r cluster.Ref) events.ObjectRef {
+	return events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+}
+
 func changes(outcomes []engine.Outcome) []events.Change {
 	var out []events.Change
 	for _, o := range outcomes {
 		switch o.Action {
 		case engine.Created, engine.Configured, engine.Deleted:
-			r := o.Object
-			out = append(out, events.Change{
-				Object: events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name},
-				Action: string(o.Action),
-			})
+			out = append(out, events.Change{Object: refOf(o.Object), Action: string(o.Action)})
 		case engine.Unchanged, engine.Skipped:
 		}
 	}
