@@ -194,6 +194,7 @@ func TestFetcher(t *testing.T) {
 		{"life of a source", lifeOfASource},
 		{"failures are told and cured", failures},
 		{"unsupported fields stall", unsupportedFields},
+		{"a URL that is an option stalls", urlThatIsAnOption},
 		{"storage heals", storageHeals},
 		{"suspend", suspended},
 		{"deleted before the finalizer", deletedBeforeFinalizer},
@@ -341,6 +342,7 @@ func failures(t *testing.T, w *world) {
 		"missing-branch":    {sourcev1.GitRepositorySpec{URL: w.http.URL + "/failing", Reference: branch("none")}, "GitOperationFailed", `couldn't find remote ref "refs/heads/none"`},
 		"unknown-host-key":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: unknown}, "GitOperationFailed", "knownhosts: key is unknown"},
 		"unknown-identity":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: nobody}, "GitOperationFailed", "unable to authenticate"},
+		"ssh-without-ref":   {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing"}, "AuthenticationFailed", "an ssh URL needs spec.secretRef"},
 		"empty":             {sourcev1.GitRepositorySpec{URL: w.http.URL + "/empty"}, "EmptyGitRepository", "git repository is empty"},
 	} {
 		w.create(name, c.spec)
@@ -384,6 +386,17 @@ func unsupportedFields(t *testing.T, w *world) {
 		if !strings.Contains(got.Message, name) || obj.Status.ObservedGeneration != obj.Generation || apimeta.FindStatusCondition(obj.Status.Conditions, "Reconciling") != nil {
 			t.Errorf("%s: %+v", name, obj.Status)
 		}
+	}
+}
+
+func urlThatIsAnOption(t *testing.T, w *world) {
+	w.create("option", sourcev1.GitRepositorySpec{URL: "ssh://-oProxyCommand=gotcha/apps"})
+	obj := w.await("the stall", "option", func(o *sourcev1.GitRepository) bool {
+		return apimeta.IsStatusConditionTrue(o.Status.Conditions, "Stalled")
+	})
+	got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready")
+	if got.Reason != sourcev1.URLInvalidReason || !strings.Contains(got.Message, "spec.url: the host begins with '-'") {
+		t.Errorf("Ready is %+v", got)
 	}
 }
 

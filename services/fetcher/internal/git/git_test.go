@@ -281,7 +281,7 @@ func TestAuth(t *testing.T) {
 		"ssh with the wrong passphrase":  {locked.URL, sshData(locked, map[string]string{"password": "wrong"}), "password incorrect"},
 		"ssh without identity":           {open.URL, map[string]string{"known_hosts": "x"}, "'identity' is required"},
 		"ssh without known_hosts":        {open.URL, map[string]string{"identity": string(open.Identity)}, "'known_hosts' is required"},
-		"ssh without a secret":           {open.URL, nil, "'identity' is required"},
+		"ssh with an empty secret":       {open.URL, nil, "'identity' is required"},
 		"ssh with another host's key":    {open.URL, sshData(open, map[string]string{"known_hosts": string(locked.KnownHosts)}), "in secretRef has no line for"},
 		"ssh with malformed known_hosts": {open.URL, sshData(open, map[string]string{"known_hosts": "a b c d"}), "known_hosts"},
 		"ssh with a key nobody knows":    {open.URL, sshData(open, map[string]string{"identity": string(stranger)}), "unable to authenticate"},
@@ -304,6 +304,32 @@ func TestAuth(t *testing.T) {
 			}
 			if err != nil && strings.Contains(err.Error(), "pass") && strings.Contains(err.Error(), "word/1") {
 				t.Errorf("the password is in %q", err)
+			}
+		})
+	}
+}
+
+func TestParseURL(t *testing.T) {
+	for _, c := range []struct{ reason, url, err string }{
+		{"https", "https://example.org/team/apps.git", ""},
+		{"ssh with a user", "ssh://git@example.org:2222/team/apps.git", ""},
+		{"a dash inside a name is none", "ssh://git@my-host/-apps", ""},
+		{"a host that a program could read as an option", "ssh://-oProxyCommand=gotcha/apps", "the host begins with '-'"},
+		{"the same behind a user", "ssh://git@-oProxyCommand=gotcha/apps", "the host begins with '-'"},
+		{"the same over https", "https://-oProxyCommand=gotcha/apps", "the host begins with '-'"},
+		{"a user that a program could read as an option", "ssh://-oProxyCommand=gotcha@example.org/apps", "the user begins with '-'"},
+		{"a scheme that runs programs", "ext::sh -c gotcha", "use http, https or ssh"},
+		{"a file of the machine", "file:///etc", "use http, https or ssh"},
+		{"no host", "ssh:///apps", "has no host"},
+		{"no path", "https://example.org/", "has no path"},
+		{"a line end", "ssh://example.org/apps%0A", "control characters"},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			switch _, err := git.ParseURL(c.url); {
+			case c.err == "" && err != nil:
+				t.Error(err)
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+				t.Errorf("want error %q, got %v", c.err, err)
 			}
 		})
 	}

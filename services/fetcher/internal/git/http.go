@@ -199,9 +199,9 @@ func statusError(code int) error {
 	case http.StatusUnauthorized:
 		return errors.New("authentication required (HTTP 401): check the credentials in secretRef")
 	case http.StatusForbidden:
-		return errors.New("authorization failed (HTTP 403)")
+		return errors.New("authorization failed (HTTP 403): let the credentials in secretRef read the repository")
 	case http.StatusNotFound:
-		return errors.New("repository not found (HTTP 404)")
+		return errors.New("repository not found (HTTP 404): check the URL, and for a private repository the credentials in secretRef")
 	}
 	return fmt.Errorf("unexpected HTTP status %d", code)
 }

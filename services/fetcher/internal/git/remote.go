@@ -64,6 +64,13 @@ func ParseURL(raw string) (*url.URL, error) {
 	if u.Hostname() == "" {
 		return nil, errors.New("URL has no host")
 	}
+	// Git runs no program here, but what is handed on from here may be read by one.
+	if strings.HasPrefix(u.Hostname(), "-") {
+		return nil, errors.New("the host begins with '-', which programs read as an option: name the host itself")
+	}
+	if strings.HasPrefix(u.User.Username(), "-") {
+		return nil, errors.New("the user begins with '-', which programs read as an option: name the user itself")
+	}
 	if strings.Trim(u.Path, "/") == "" {
 		return nil, errors.New("URL has no path")
 	}

@@ -2,6 +2,7 @@ package handle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,8 +54,16 @@ func unsupported(spec sourcev1.GitRepositorySpec) *failure {
 func (p *pass) remote(ctx context.Context) (git.Remote, *failure) {
 	spec := p.obj.Spec
 	remote := git.Remote{URL: spec.URL}
-	if _, err := git.ParseURL(spec.URL); err != nil {
-		return remote, &failure{condition: sourcev1.FetchFailedCondition, reason: sourcev1.URLInvalidReason, err: err, stalled: true}
+	u, err := git.ParseURL(spec.URL)
+	if err != nil {
+		return remote, &failure{
+			condition: sourcev1.FetchFailedCondition, reason: sourcev1.URLInvalidReason,
+			err: fmt.Errorf("spec.url: %w", err), stalled: true,
+		}
+	}
+	if u.Scheme == "ssh" && spec.SecretRef == nil {
+		return remote, authFailed(errors.New("failed to configure authentication options: " +
+			"an ssh URL needs spec.secretRef: name a Secret with 'identity' and 'known_hosts'"))
 	}
 	var data map[string][]byte
 	if spec.SecretRef != nil {
