@@ -101,6 +101,8 @@ type FieldDifference struct {
 	// Secret. One that is absent is a field that is not there.
 	Live   string `json:"live,omitempty"`
 	Wanted string `json:"wanted,omitempty"`
+	// Manager is the field manager that wrote the live value, when one is known.
+	Manager string `json:"manager,omitempty"`
 }
 
 // DriftCorrected says that differing objects were put back.
@@ -109,6 +111,21 @@ type DriftCorrected struct {
 	Objects []ObjectRef `json:"objects"`
 	// DurationMS is the time from detection to correction in milliseconds.
 	DurationMS int64 `json:"durationMS"`
+}
+
+// DriftContested says that somebody else changes an object each time it was put
+// back, or that this has ended. No values are told.
+type DriftContested struct {
+	Applied
+	Contested ObjectRef `json:"contested"`
+	// Fields are JSON pointers to what the other changes; none when it deletes the object.
+	Fields []string `json:"fields,omitempty"`
+	// Managers are the field managers of the fields, as far as the API server knows.
+	Managers []string `json:"managers,omitempty"`
+	// Reverts is how often in a row the object was put back so far.
+	Reverts int `json:"reverts"`
+	// Ended is true when the object has stayed as it was put back for a while.
+	Ended bool `json:"ended,omitempty"`
 }
 
 // Pruned says that objects which left the render were deleted.
@@ -134,6 +151,9 @@ func (DriftDetected) EventType() string { return TypeDriftDetected }
 
 // EventType implements Data.
 func (DriftCorrected) EventType() string { return TypeDriftCorrected }
+
+// EventType implements Data.
+func (DriftContested) EventType() string { return TypeDriftContested }
 
 // EventType implements Data.
 func (Pruned) EventType() string { return TypePruned }

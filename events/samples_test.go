@@ -45,9 +45,12 @@ func samples() []events.Data {
 		events.ApplyFailed{Applied: applied, Reason: "ReconciliationFailed", Message: "Service/apps/podinfo: field is immutable", Stalled: true, Changes: changes},
 		events.Health{Applied: applied, Healthy: false, Message: "1 of 5 objects is not ready", Waiting: []events.ObjectRef{service}},
 		events.DriftDetected{Applied: applied, Objects: []events.ObjectRef{service}, Differences: []events.Difference{{
-			Object: service, Missing: true, Fields: []events.FieldDifference{{Path: "/spec/ports/0/port", Live: "81", Wanted: "80"}},
+			Object: service, Missing: true, Fields: []events.FieldDifference{{Path: "/spec/ports/0/port", Live: "81", Wanted: "80", Manager: "other-controller"}},
 		}}},
 		events.DriftCorrected{Applied: applied, Objects: []events.ObjectRef{service}, DurationMS: 56},
+		events.DriftContested{
+			Applied: applied, Contested: service, Fields: []string{"/spec/ports/0/port"}, Managers: []string{"other-controller"}, Reverts: 5, Ended: true,
+		},
 		events.Pruned{Applied: applied, Objects: []events.ObjectRef{role}},
 	}
 }

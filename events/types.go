@@ -14,6 +14,7 @@ const (
 	TypeHealth           = "dev.sluice.apply.health.v1"
 	TypeDriftDetected    = "dev.sluice.drift.detected.v1"
 	TypeDriftCorrected   = "dev.sluice.drift.corrected.v1"
+	TypeDriftContested   = "dev.sluice.drift.contested.v1"
 	TypePruned           = "dev.sluice.apply.pruned.v1"
 	TypeHookReceived     = "dev.sluice.hook.received.v1"
 )
@@ -31,6 +32,6 @@ func Types() []Data {
 		HookReceived{}, SourceChanged{}, SourceFailed{},
 		BuildRendered{}, BuildUnchanged{}, BuildFailed{},
 		ApplyProgressing{}, ApplySucceeded{}, ApplyFailed{}, Health{},
-		DriftDetected{}, DriftCorrected{}, Pruned{},
+		DriftDetected{}, DriftCorrected{}, DriftContested{}, Pruned{},
 	}
 }

@@ -28,6 +28,7 @@ func TestApplier(t *testing.T) {
 		{"drift", driftCases()},
 		{"ignore", ignoreCases()},
 		{"report", reportCases()},
+		{"fight", fightCases()},
 		{"wait", waitCases()},
 		{"depend", dependCases()},
 		{"cel", celCases()},

@@ -67,10 +67,10 @@ func reportEdit(t *testing.T, w *world) {
 	a := w.reporting(t, configMap("one", "1"), configMap("two", "2"))
 	a.setValue("one", "v", "foreign")
 	d := a.detected(1).Differences[0]
-	if d.Object.Name != "one" || len(d.Fields) != 1 || d.Fields[0] != (events.FieldDifference{Path: "/data/v", Live: `"foreign"`, Wanted: `"1"`}) {
+	if d.Object.Name != "one" || len(d.Fields) != 1 || d.Fields[0] != (events.FieldDifference{Path: "/data/v", Live: `"foreign"`, Wanted: `"1"`, Manager: "somebody"}) {
 		t.Errorf("difference is %+v", d)
 	}
-	a.event("Warning", "DriftDetected", "ConfigMap/"+a.namespace+`/one differs: /data/v is "foreign", not "1"`)
+	a.event("Warning", "DriftDetected", "ConfigMap/"+a.namespace+`/one differs: /data/v is "foreign", not "1" (by somebody)`)
 	a.setValue("one", "extra", "unmanaged")
 	a.settled()
 	a.holds("one", "foreign")
@@ -137,7 +137,7 @@ func reportKubectl(t *testing.T, w *world) {
 	if err := a.Patch(t.Context(), cm, client.MergeFrom(before), client.FieldOwner("kubectl-edit")); err != nil {
 		t.Fatal(err)
 	}
-	if d := a.detected(1).Differences[0]; len(d.Fields) != 1 || d.Fields[0] != (events.FieldDifference{Path: "/data/extra", Live: `"kubectl's"`}) {
+	if d := a.detected(1).Differences[0]; len(d.Fields) != 1 || d.Fields[0] != (events.FieldDifference{Path: "/data/extra", Live: `"kubectl's"`, Manager: "kubectl-edit"}) {
 		t.Errorf("difference is %+v", d)
 	}
 	a.settled()

@@ -13,7 +13,7 @@ import (
 )
 
 // rivalry tells people that somebody else wants an object of theirs: another
-// Kustomization that took it, or a controller that keeps changing it back.
+// Kustomization that took it.
 type rivalry struct {
 	read client.Reader
 	tell report.Recorder
@@ -21,23 +21,17 @@ type rivalry struct {
 
 func (r rivalry) report(ctx context.Context, owner cluster.Owner, notices []livestate.Notice) {
 	for _, n := range notices {
-		var reason, message string
-		switch {
-		case n.Why == livestate.Conflict:
-			reason = "ObjectTakenOver"
-			message = fmt.Sprintf("%s now belongs to Kustomization %s/%s and is left to it: keep it in one of the two",
-				n.Object, n.Rival.Namespace, n.Rival.Name)
-		case n.Repeated:
-			reason = "ObjectContested"
-			message = fmt.Sprintf("%s is changed again and again after it was put back: another controller writes the same fields; until it stops, the object is put back once in %s",
-				n.Object, livestate.CorrectionInterval)
-		default:
+		if n.Why != livestate.Conflict {
 			continue
 		}
 		var ks kustomizev1.Kustomization
 		if r.read.Get(ctx, client.ObjectKey{Namespace: owner.Namespace, Name: owner.Name}, &ks) != nil {
 			return // it is gone, and nobody is left to tell
 		}
-		r.tell.Tell(&ks, report.Note{Reason: reason, Message: message, Warning: true})
+		r.tell.Tell(&ks, report.Note{
+			Reason: "ObjectTakenOver", Warning: true,
+			Message: fmt.Sprintf("%s now belongs to Kustomization %s/%s and is left to it: keep it in one of the two",
+				n.Object, n.Rival.Namespace, n.Rival.Name),
+		})
 	}
 }

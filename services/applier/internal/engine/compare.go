@@ -30,6 +30,8 @@ type Field struct {
 	// Live and Wanted are the values as JSON, cut when they are long and masked in a
 	// Secret; "" is a field that is not there.
 	Live, Wanted string
+	// Manager is who else wrote the live value last; "" when nobody manages it.
+	Manager string
 }
 
 // maxValue is how many bytes of a value are shown.
@@ -72,7 +74,7 @@ func (c *call) compare(ctx context.Context, i *item) error {
 		i.settle(Unchanged, "")
 		return nil
 	}
-	i.difference = &Difference{Object: i.ref, Fields: show(i.desired, fields)}
+	i.difference = &Difference{Object: i.ref, Fields: show(live, fields)}
 	return nil
 }
 
@@ -106,12 +108,12 @@ func (c *call) surplus(i *item, live *unstructured.Unstructured) []difference {
 }
 
 // show writes differences for people.
-func show(o *unstructured.Unstructured, found []difference) []Field {
+func show(live *unstructured.Unstructured, found []difference) []Field {
 	text := func(v any) string {
 		if v == nil {
 			return ""
 		}
-		if isSecret(o) {
+		if isSecret(live) {
 			return masked
 		}
 		body, err := json.Marshal(v)
@@ -125,7 +127,7 @@ func show(o *unstructured.Unstructured, found []difference) []Field {
 	}
 	fields := make([]Field, 0, len(found))
 	for _, d := range found {
-		fields = append(fields, Field{Path: d.at.String(), Live: text(d.live), Wanted: text(d.want)})
+		fields = append(fields, Field{Path: d.at.String(), Live: text(d.live), Wanted: text(d.want), Manager: managerOf(live, d.at)})
 	}
 	return fields
 }

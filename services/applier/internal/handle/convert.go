@@ -3,6 +3,7 @@ package handle
 import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/render"
@@ -12,6 +13,10 @@ import (
 
 func eventRef(r cluster.Ref) events.ObjectRef {
 	return events.ObjectRef{APIVersion: r.APIVersion(), Kind: r.Kind, Namespace: r.Namespace, Name: r.Name}
+}
+
+func clusterRef(o events.ObjectRef) cluster.Ref {
+	return cluster.NewRef(schema.FromAPIVersionAndKind(o.APIVersion, o.Kind), o.Namespace, o.Name)
 }
 
 func entries(ks *kustomizev1.Kustomization) []inventory.Entry {

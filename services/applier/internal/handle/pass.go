@@ -156,6 +156,9 @@ func (p *pass) interval() bus.Result {
 	if entries, wait := p.lingering.due(p.check.Key); len(entries) > 0 {
 		next = min(next, max(wait, time.Second))
 	}
+	if wait := p.fights.due(p.check.Key, time.Now()); wait > 0 {
+		next = min(next, wait)
+	}
 	if verify := p.Target.VerifyIn(p.ks); verify > 0 {
 		next = min(next, verify)
 	}

@@ -56,6 +56,9 @@ func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) 
 		p.log.Info("drift could not be put back alone", "revision", a.Revision, "error", err.Error())
 		return p.apply(ctx, a) // which reports what is in the way
 	}
+	if err := p.endFights(ctx, a); err != nil {
+		return bus.Result{}, err
+	}
 	if p.journal.Settled(a.Revision, a.RenderID) {
 		return p.interval(), nil
 	}
@@ -116,13 +119,17 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 	if !s.all {
 		objects = only(objects, s.known)
 	}
+	opponents := p.opponents(ctx, a, objects)
 	applied, err := p.Target.Apply(ctx, Work{
 		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Verify: s.all, Compare: p.reportOnly(), Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)
 	}
-	return p.tellDrift(ctx, a, applied)
+	if err := p.tellDrift(ctx, a, applied); err != nil {
+		return err
+	}
+	return p.tellFights(ctx, a, applied.Changes, opponents)
 }
 
 func (p *pass) tellDrift(ctx context.Context, a status.Attempt, applied Applied) error {

@@ -76,6 +76,8 @@ type Target interface {
 	// VerifyDue says whether it is time to compare all objects of the owner with the
 	// API server, also those that the watches call unchanged.
 	VerifyDue(ks *kustomizev1.Kustomization) bool
+	// Calm lets an object be put back at once again, after a fight over it has ended.
+	Calm(r cluster.Ref)
 	// Await asks for a check whenever one of these objects changes, until it is
 	// called with none. It returns those whose changes no watch can tell.
 	Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) (untold []cluster.Ref)

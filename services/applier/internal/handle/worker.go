@@ -51,6 +51,7 @@ type Worker struct {
 	changed  changed
 
 	lingering lingering
+	fights    fights
 }
 
 // Options change how a worker decides.
@@ -134,6 +135,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
 	w.patience.forget(key)
 	w.lingering.take(key)
+	w.fights.forget(key)
 	w.Targets.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
 	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
 		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)

@@ -66,11 +66,14 @@ func ownersOf(entries []metav1.ManagedFieldsEntry, overrides []string) (who owne
 	return who, nil
 }
 
-// has reports whether one of the sets has something at a pointer or below.
-func has(sets []*fieldpath.Set, p Pointer, live any) (found bool) {
-	for _, set := range sets {
-		set.Iterate(func(path fieldpath.Path) { found = found || leads(path, p, live) })
-	}
+func has(sets []*fieldpath.Set, p Pointer, live any) bool {
+	return slices.ContainsFunc(sets, func(set *fieldpath.Set) bool { return Has(set, p, live) })
+}
+
+// Has reports whether a set of fields has something at a pointer into a live object,
+// or below.
+func Has(set *fieldpath.Set, p Pointer, live any) (found bool) {
+	set.Iterate(func(path fieldpath.Path) { found = found || leads(path, p, live) })
 	return found
 }
 

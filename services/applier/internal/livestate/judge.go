@@ -139,6 +139,15 @@ func newer(a, b string) bool {
 	return order > 0
 }
 
+// Calm forgets how often an object was reported lately, so that it is reported at once.
+func (t *Table) Calm(r cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if _, rec := t.find(r); rec != nil {
+		rec.bucket = bucket{}
+	}
+}
+
 // bucket lets a number of corrections pass and then one each interval.
 type bucket struct {
 	used int

@@ -74,7 +74,7 @@ func (j *Journal) Applied(revision, renderID string) events.Applied {
 // that was put back since included.
 func (j *Journal) Settled(revision, renderID string) bool {
 	switch j.last.Type {
-	case events.TypeApplySucceeded, events.TypeDriftDetected, events.TypeDriftCorrected:
+	case events.TypeApplySucceeded, events.TypeDriftDetected, events.TypeDriftCorrected, events.TypeDriftContested:
 		return j.last.Revision == revision && j.last.RenderID == renderID
 	}
 	return false

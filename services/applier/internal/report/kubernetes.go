@@ -106,7 +106,11 @@ func Differences(found []events.Difference) string {
 		default:
 			fields := make([]string, 0, len(d.Fields))
 			for _, f := range d.Fields {
-				fields = append(fields, fmt.Sprintf("%s is %s, not %s", f.Path, orNone(f.Live), orNone(f.Wanted)))
+				text := fmt.Sprintf("%s is %s, not %s", f.Path, orNone(f.Live), orNone(f.Wanted))
+				if f.Manager != "" {
+					text += " (by " + f.Manager + ")"
+				}
+				fields = append(fields, text)
 			}
 			line += " differs: " + strings.Join(fields, "; ")
 		}

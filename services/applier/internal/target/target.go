@@ -231,6 +231,9 @@ func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) []clus
 	return t.table.Await(ownerOf(ks), refs)
 }
 
+// Calm lets an object be put back at once again that was fought over.
+func (t *Target) Calm(r cluster.Ref) { t.table.Calm(r) }
+
 // Forget drops what is remembered of an owner that is gone.
 func (t *Target) Forget(owner cluster.Owner) {
 	t.mu.Lock()
@@ -245,7 +248,7 @@ func differing(differences []engine.Difference) []events.Difference {
 	for _, d := range differences {
 		e := events.Difference{Object: refOf(d.Object), Missing: d.Missing}
 		for _, f := range d.Fields {
-			e.Fields = append(e.Fields, events.FieldDifference{Path: f.Path, Live: f.Live, Wanted: f.Wanted})
+			e.Fields = append(e.Fields, events.FieldDifference{Path: f.Path, Live: f.Live, Wanted: f.Wanted, Manager: f.Manager})
 		}
 		out = append(out, e)
 	}
