@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -21,6 +24,9 @@ func driftCases() []testCase {
 		{"refused spec", "a field that is not served holds what runs, drift included", driftRefused},
 		{"two owners", "an object that another Kustomization took and pruned comes back", driftTwoOwners},
 		{"suspended", "a suspended object may be edited", driftSuspended},
+		{"kubectl edit", "what kubectl changed and added goes, at once and without a request", driftKubectl},
+		{"rollout restart", "a restart stays, also when the object is put back otherwise", driftRestart},
+		{"opt-out", "a live annotation keeps us away for as long as it is there", driftOptOut},
 		{"unmanaged", "a field that nobody declared is left alone", driftUnmanaged},
 	}
 }
@@ -161,4 +167,66 @@ func driftUnmanaged(t *testing.T, w *world) {
 	if cm, err := a.configMap("one"); err != nil || cm.Data["extra"] != "mine" {
 		t.Errorf("data is %v: %v", cm.Data, err)
 	}
+}
+
+func driftKubectl(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"))
+	a.ready()
+	cm, err := a.configMap("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := cm.DeepCopy()
+	cm.Data["v"], cm.Data["extra"] = "kubectl's", "kubectl's"
+	if err := a.Patch(t.Context(), cm, client.MergeFrom(before), client.FieldOwner("kubectl-edit")); err != nil {
+		t.Fatal(err)
+	}
+	a.holds("one", "1")
+	a.taken("one")
+}
+
+func driftRestart(t *testing.T, w *world) {
+	const restartedAt = "kubectl.kubernetes.io/restartedAt"
+	a := w.newApp(t, nil)
+	a.build("apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: NS}\n" +
+		"spec: {replicas: 0, selector: {matchLabels: {a: b}}, template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, image: one}]}}}\n")
+	a.ready()
+	web := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "web"}}
+	patch := func(manager, body string) {
+		t.Helper()
+		if err := a.Patch(t.Context(), web, client.RawPatch(types.StrategicMergePatchType, []byte(body)), client.FieldOwner(manager)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	patch("kubectl-rollout", `{"spec":{"template":{"metadata":{"annotations":{"`+restartedAt+`":"2026-01-01T00:00:00Z"}}}}}`)
+	a.settled()
+	patch("somebody", `{"spec":{"template":{"spec":{"containers":[{"name":"c","image":"other"}]}}}}`)
+	a.until("the image is put back", func() error {
+		if err := a.Get(t.Context(), client.ObjectKeyFromObject(web), web); err != nil {
+			return err
+		}
+		if image := web.Spec.Template.Spec.Containers[0].Image; image != "one" {
+			return fmt.Errorf("image is %s", image)
+		}
+		return nil
+	})
+	a.settled()
+	if err := a.Get(t.Context(), client.ObjectKeyFromObject(web), web); err != nil || web.Spec.Template.Annotations[restartedAt] == "" {
+		t.Errorf("the restart was undone: %v, %v", web.Spec.Template.Annotations, err)
+	}
+}
+
+func driftOptOut(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"), configMap("two", "2"))
+	a.ready()
+	a.control("one", "reconcile", "disabled")
+	a.setValue("one", "v", "foreign")
+	a.setValue("two", "v", "foreign")
+	a.holds("two", "2")
+	a.settled()
+	a.holds("one", "foreign")
+	a.control("one", "reconcile", "enabled")
+	a.holds("one", "1")
 }

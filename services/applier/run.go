@@ -196,18 +196,23 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, 
 			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),
-		Open:  func(reach *rest.Config) (fleet.Opened, error) { return openCluster(ctx, cfg, m, reach, hashKey, nil) },
-		Busy:  cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
-		Check: func(owner cluster.Owner) { sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) },
+		Open: func(reach *rest.Config) (fleet.Opened, error) { return openCluster(ctx, cfg, m, reach, hashKey, nil) },
+		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
+		Check: func(owner cluster.Owner) {
+			_ = sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
+		},
 	})
 	return clusters, home, nil
 }
 
-func sendCheck(ctx context.Context, cfg Config, owner cluster.Owner, note bus.Note) {
+// sendCheck asks for a check. An error is logged; whoever can asks again.
+func sendCheck(ctx context.Context, cfg Config, owner cluster.Owner, note bus.Note) error {
 	name := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
-	if err := cfg.Bus.Check(ctx, plan.Target(name, note)); err != nil && ctx.Err() == nil {
+	err := cfg.Bus.Check(ctx, plan.Target(name, note))
+	if err != nil && ctx.Err() == nil {
 		cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
 	}
+	return err
 }
 
 // openCluster makes what serves a cluster that is applied to. What its watches see
@@ -221,18 +226,22 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, reach *rest.Co
 	if err != nil {
 		return fleet.Opened{}, err
 	}
-	check := func(owner cluster.Owner, note bus.Note) { sendCheck(ctx, cfg, owner, note) }
 	rivalry := rivalry{read: m.GetClient(), tell: newRecorder(m)}
 	table := livestate.New(own, livestate.Options{
-		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) {
-			rivalry.report(ctx, owner, notices)
+		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) error {
 			if note, ok := drifted(notices); ok {
-				check(owner, note)
+				if err := sendCheck(ctx, cfg, owner, note); err != nil {
+					return err
+				}
 			}
+			rivalry.report(ctx, owner, notices)
+			return nil
 		},
-		OnChange: func(owner cluster.Owner) { check(owner, bus.Note{Reason: plan.ReasonHealth}) },
-		Logger:   cfg.Logger,
-		HashKey:  hashKey,
+		OnChange: func(owner cluster.Owner) error {
+			return sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonHealth})
+		},
+		Logger:  cfg.Logger,
+		HashKey: hashKey,
 	})
 	stages, err := groupKinds(cfg.StageKinds)
 	if err != nil {

@@ -46,20 +46,23 @@ type Notice struct {
 const CorrectionInterval = 10 * time.Second
 
 // Options are the settings of a table. Callbacks run on the table's own goroutine,
-// must not block for long and may call the table.
+// must not block for long and may call the table. What a callback returns an error
+// for is told again after Retry, merged with what came meanwhile.
 type Options struct {
 	// OnDrift is told of objects of an owner that differ from what was applied.
 	// Notices are gathered for a moment, so that one edit of many objects is one call.
 	// Whether the owner is suspended is the receiver's business: the objects stay
 	// dirty until they are applied.
-	OnDrift func(owner cluster.Owner, notices []Notice)
+	OnDrift func(owner cluster.Owner, notices []Notice) error
 	// OnChange is told that an awaited object of an owner changed in any way.
-	OnChange func(owner cluster.Owner)
+	OnChange func(owner cluster.Owner) error
 	// HashKey keys the hashes of kept records; random when empty, so that nothing kept
 	// is of use to another process.
 	HashKey []byte
 	// Logger gets what goes wrong with watches; the default logger when nil.
 	Logger *slog.Logger
+	// Retry is how long after its failure a callback is called again; 1 s when zero.
+	Retry time.Duration
 	// Gather is how long notices are gathered; 20 ms when zero.
 	Gather time.Duration
 	// VerifyDelay is how long notices of kind Verify are gathered; 4 s when zero, so

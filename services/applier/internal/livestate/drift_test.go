@@ -2,6 +2,7 @@ package livestate_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -94,8 +95,18 @@ func TestDrift(t *testing.T) {
 			f.edit(r, cluster.Manager, ssa, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"settings","labels":{"`+cluster.OwnerNameLabel+`":"`+f.owner.Name+`","`+cluster.OwnerNamespaceLabel+`":"flux-system"}},"data":{"k":"x","l":"two"}}`)
 		}, "changed or verify"},
 		{"emptied", "managedFields are emptied", "ConfigMap", "settings", patch("tool", merge, `{"metadata":{"managedFields":[{}]}}`), livestate.Changed},
+		{"restored-fields", "a second write restores managedFields, the value stays foreign", "ConfigMap", "settings", func(f *fixture, r cluster.Ref) {
+			before := f.live(r)
+			f.edit(r, "tool", merge, `{"data":{"k":"x"}}`)
+			entries, err := json.Marshal(map[string]any{"metadata": map[string]any{"managedFields": before.GetManagedFields()}})
+			if err != nil {
+				f.t.Fatal(err)
+			}
+			f.edit(r, "tool", merge, string(entries))
+		}, livestate.Changed},
 		{"kubectl-key", "kubectl adds a field nobody owned", "ConfigMap", "settings", patch("kubectl-edit", merge, `{"data":{"new":"x"}}`), livestate.Absorb},
 		{"kubectl-sidecar", "kubectl adds a container", "Deployment", "web", patch("kubectl-patch", strategic, `{"spec":{"template":{"spec":{"containers":[{"name":"side","image":"car"}]}}}}`), livestate.Absorb},
+		{"kubectl-env", "kubectl adds an environment variable", "Deployment", "web", patch("kubectl-set", strategic, `{"spec":{"template":{"spec":{"containers":[{"name":"c","env":[{"name":"E","value":"x"}]}]}}}}`), livestate.Absorb},
 		{"kubectl-default", "kubectl sets a defaulted field", "Deployment", "web", patch("kubectl-edit", merge, `{"spec":{"revisionHistoryLimit":3}}`), livestate.Absorb},
 		{"reorder", "a map-keyed list is reordered: no managed field changes, only the generation", "Deployment", "web", patch("tool", jsonPatch, `[{"op":"move","from":"/spec/template/spec/containers/1","path":"/spec/template/spec/containers/0"}]`), livestate.Verify},
 		{"foreign-field", "a foreign field appears: a dry run tells", "ConfigMap", "settings", patch("tool", merge, `{"data":{"theirs":"x"}}`), livestate.Verify},
@@ -225,6 +236,36 @@ func (f *fixture) silentUntilSentinel(r cluster.Ref, api, kind string) {
 			f.t.Fatal("the sentinel's edit was not noticed")
 		}
 	}
+}
+
+func TestWhatCouldNotBeToldIsToldAgain(t *testing.T) {
+	f := newFixture(t, livestate.Options{Retry: 20 * time.Millisecond})
+	f.apply(web)
+	f.quiet()
+	settings, deployment := f.ref("v1", "ConfigMap", "settings"), f.ref("apps/v1", "Deployment", "web")
+	f.refuse.Store(3)
+	f.edit(settings, "tool", merge, `{"data":{"k":"x"}}`)
+	if n := f.next(settings); n.Why != livestate.Changed {
+		t.Errorf("noticed %q", n.Why)
+	}
+	f.table.Await(f.owner, []cluster.Ref{deployment})
+	f.refuse.Store(3)
+	f.edit(deployment, "controller", merge, `{"status":{"observedGeneration":9}}`, "status")
+	select {
+	case <-f.change:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody was told of a change that is awaited")
+	}
+}
+
+// live returns an object as it is.
+func (f *fixture) live(r cluster.Ref) *unstructured.Unstructured {
+	f.t.Helper()
+	u, err := f.client.Get(f.t.Context(), r)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return u
 }
 
 func TestAnotherOwnerTakesAnObjectOnce(t *testing.T) {

@@ -2,10 +2,12 @@ package livestate_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,6 +44,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+var errRefused = errors.New("the bus takes nothing now")
+
 // call is one call of OnDrift.
 type call struct {
 	owner   cluster.Owner
@@ -58,6 +62,7 @@ type fixture struct {
 	foreign   dynamic.Interface
 	drift     chan call
 	change    chan cluster.Owner
+	refuse    atomic.Int32 // how many calls back fail, from now on
 }
 
 func newFixture(t *testing.T, opts livestate.Options) *fixture {
@@ -94,8 +99,20 @@ func newFixtureOn(t *testing.T, config *rest.Config, opts livestate.Options) *fi
 func (f *fixture) start(opts livestate.Options) {
 	t := f.t
 	opts.Logger = slog.New(slog.DiscardHandler)
-	opts.OnDrift = func(owner cluster.Owner, notices []livestate.Notice) { f.drift <- call{owner, notices} }
-	opts.OnChange = func(owner cluster.Owner) { f.change <- owner }
+	opts.OnDrift = func(owner cluster.Owner, notices []livestate.Notice) error {
+		if f.refuse.Add(-1) >= 0 {
+			return errRefused
+		}
+		f.drift <- call{owner, notices}
+		return nil
+	}
+	opts.OnChange = func(owner cluster.Owner) error {
+		if f.refuse.Add(-1) >= 0 {
+			return errRefused
+		}
+		f.change <- owner
+		return nil
+	}
 	f.table = livestate.New(f.client, opts)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -109,13 +109,13 @@ func (t *Table) deliver(ctx context.Context) {
 		t.settle(notices)
 		t.mu.Unlock()
 		for owner, list := range notices {
-			if len(list) > 0 && t.opts.OnDrift != nil {
-				t.opts.OnDrift(owner, list)
+			if len(list) > 0 && t.opts.OnDrift != nil && t.opts.OnDrift(owner, list) != nil {
+				t.again(owner, list)
 			}
 		}
 		for _, owner := range touched {
-			if t.opts.OnChange != nil {
-				t.opts.OnChange(owner)
+			if t.opts.OnChange != nil && t.opts.OnChange(owner) != nil {
+				t.touchAgain(owner)
 			}
 		}
 		wait := time.Hour
@@ -129,6 +129,24 @@ func (t *Table) deliver(ctx context.Context) {
 		case <-t.outbox.wake:
 		case <-timer.C:
 		}
+	}
+}
+
+// again queues notices that could not be told: the objects stay dirty, and nothing
+// else would tell of them before the interval.
+func (t *Table) again(owner cluster.Owner, notices []Notice) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range notices {
+		t.outbox.add(owner, n, t.now().Add(t.opts.Retry))
+	}
+}
+
+func (t *Table) touchAgain(owner cluster.Owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.awaited[owner] != nil {
+		t.outbox.touch(owner, t.now().Add(t.opts.Retry))
 	}
 }
 

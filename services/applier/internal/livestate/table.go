@@ -84,6 +84,7 @@ func New(client *cluster.Client, opts Options) *Table {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	orDefault(&opts.Retry, time.Second)
 	orDefault(&opts.Gather, 20*time.Millisecond)
 	orDefault(&opts.VerifyDelay, 4*time.Second)
 	orDefault(&opts.CorrectionInterval, CorrectionInterval)
