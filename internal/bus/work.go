@@ -35,7 +35,7 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 		deadline: orElse(cfg.Deadline, defaultDeadline),
 		jobs:     make(chan *delivery),
 		busy:     map[events.Key]*place{},
-		attempts: map[events.Key]int{},
+		failures: map[events.Key]failures{},
 	}
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -88,8 +88,15 @@ type work struct {
 	mu       sync.Mutex
 	draining bool
 	busy     map[events.Key]*place
-	// attempts counts failures in a row per key, for as long as it keeps failing.
-	attempts map[events.Key]int
+	// failures are kept per key for as long as it keeps failing.
+	failures map[events.Key]failures
+}
+
+// failures are those of one key in a row.
+type failures struct {
+	count int
+	// said is the text of the newest that was logged.
+	said string
 }
 
 // place is a key that is being worked on here.

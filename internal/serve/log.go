@@ -11,7 +11,8 @@ import (
 
 // NewLogger returns a logger that writes one JSON object a line to w (stdout
 // in a service) and removes credentials from it. level is trace, debug, info
-// or error.
+// or error, the only levels that Flux's tools know: a warning is written as info,
+// so what somebody has to mend is logged as an error.
 //
 // The keys are the ones that `flux logs` reads: ts, level, msg, error,
 // controllerKind, name, namespace. The attributes "kind" and "err" are written

@@ -28,6 +28,7 @@ func refuseCases() []testCase {
 				t.Errorf("status is %s", a.describe())
 			}
 			a.event("Warning", "ReconciliationFailed", message)
+			a.logged(message)
 			a.moveSource("main@sha1:fixed")
 			a.build(configMap("fixed", "1"))
 			a.ready()
@@ -77,6 +78,7 @@ func forged(t *testing.T, w *world) {
 	a.moveSource("main@sha1:2")
 	a.publish(a.seal(thief, configMap("one", "stolen")))
 	a.condition(kube.ConditionReady, "False", "ArtifactFailed", "not authentic")
+	a.logged("not authentic")
 	a.settled()
 	a.holds("one", "1")
 	a.build(configMap("one", "2"))

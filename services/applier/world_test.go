@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -56,6 +59,42 @@ type world struct {
 	concurrency int
 	// stop ends the applier that newWorld started.
 	stop func()
+	logs *logbook
+}
+
+// logbook keeps what appliers log.
+type logbook struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+// Write implements io.Writer.
+func (l *logbook) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// about returns the lines that hold all the words.
+func (l *logbook) about(words ...string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.DeleteFunc(strings.Split(l.text.String(), "\n"), func(line string) bool {
+		return slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(line, word) })
+	})
+}
+
+// logged waits until an applier logged a failure of the app as an error, which
+// names the app and says what is wrong.
+func (a *app) logged(message string) {
+	a.t.Helper()
+	words := []string{"level=ERROR", "namespace=" + a.namespace, "name=" + a.name, message}
+	a.until("a line in the log", func() error {
+		if len(a.logs.about(words...)) == 0 {
+			return fmt.Errorf("no line with %q; have %q", words, a.logs.about("namespace="+a.namespace))
+		}
+		return nil
+	})
 }
 
 func newWorld(t *testing.T) *world {
@@ -73,7 +112,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, plane: plane, Client: admin, nats: bustest.Server(t), blobs: openBlobs(t)}
+	w := &world{t: t, plane: plane, Client: admin, nats: bustest.Server(t), blobs: openBlobs(t), logs: &logbook{}}
 	w.bus = bustest.Connect(t, w.nats, bus.Config{})
 	if w.keys, err = seal.ParseKeyring(seal.NewKeyringData()); err != nil {
 		t.Fatal(err)
@@ -123,7 +162,7 @@ func (w *world) run(user string, c applier.Config) (stop func()) {
 	go func() {
 		c.REST, c.Bus, c.Blobs, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
 		c.Concurrency = w.concurrency
-		c.Logger = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+		c.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), w.logs), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		done <- applier.Run(ctx, c)
 	}()
 	stopped := false

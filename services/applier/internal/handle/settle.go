@@ -94,7 +94,7 @@ func (p *pass) hold(ctx context.Context) error {
 	if err == nil || stopped(ctx, err) {
 		return err
 	}
-	p.log.Warn("drift could not be put back to the last good version", "revision", revision, "error", err.Error())
+	p.log.Error("drift could not be put back to the last good version", "revision", revision, "error", err.Error())
 	return nil
 }
 
