@@ -2,6 +2,7 @@ package applier_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier"
 )
@@ -20,6 +22,7 @@ func sourceCases() []testCase {
 		{"GitRepository", "applied, followed and missed when it is gone", sourceLife(sourcev1.GitRepositoryKind)},
 		{"OCIRepository", "as a GitRepository", sourceLife(sourcev1.OCIRepositoryKind)},
 		{"Bucket", "as a GitRepository", sourceLife(sourcev1.BucketKind)},
+		{"not fetched yet", "a source made a moment ago is waited for, which is no failure", notFetchedYet},
 		{"ExternalArtifact, gate off", "stalls until an operator allows sources that others write", externalGateOff},
 		{"NoCrossNamespaceRefs, flag off", "a source of another namespace is used", crossNamespace},
 	}
@@ -47,6 +50,28 @@ func sourceLife(kind string) func(*testing.T, *world) {
 		a.build(configMap("one", "3"))
 		a.ready()
 		a.holds("one", "3")
+	}
+}
+
+func notFetchedYet(t *testing.T, w *world) {
+	a := &app{world: w, t: t, namespace: w.newNamespace(t), name: "app"}
+	a.source = sourceRef{kind: sourcev1.GitRepositoryKind, namespace: a.namespace, name: "repo"}
+	if err := a.Create(t.Context(), a.source.object(specs[a.source.kind])); err != nil {
+		t.Fatal(err)
+	}
+	a.create(a.name, nil)
+	const message = "Source artifact not found, retrying in 30s"
+	a.condition(kube.ConditionReady, "False", "ArtifactFailed", message)
+	a.condition(kube.ConditionReconciling, "True", "ProgressingWithRetry", message)
+	a.event("Normal", "ArtifactFailed", message)
+	a.moveSource("main@sha1:1")
+	a.build(configMap("one", "1"))
+	a.ready()
+	if slices.Contains(a.journal(), events.TypeApplyFailed) {
+		t.Errorf("a failure was told: %v", a.journal())
+	}
+	if lines := a.logs.about("level=ERROR", "namespace="+a.namespace); len(lines) > 0 {
+		t.Errorf("logged as failures: %q", lines)
 	}
 }
 

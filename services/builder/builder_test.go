@@ -11,6 +11,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -43,6 +44,7 @@ func sideBySide(t *testing.T, w *world) {
 		"a spec change builds again":                           specChangeBuilds,
 		"a failure names the file and recovers":                failureRecovers,
 		"failures of the source":                               sourceFailures,
+		"a source that was not fetched yet":                    sourceNotFetchedYet,
 		"encrypted files are built with the keys of a Secret":  decryption,
 		"a way of decrypting that is not served stalls":        decryptionRefused,
 		"sources of every kind, also of another namespace":     sourceKinds,
@@ -154,11 +156,25 @@ func sourceFailures(t *testing.T, w *world) {
 		t.Errorf("reason is %s", f.Reason)
 	}
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.SourceRef.Name = "repo" })
-	if f := a.failed("a source without artifact", "Source artifact not found, retrying in 30s"); f.Reason != "ArtifactFailed" {
-		t.Errorf("reason is %s", f.Reason)
-	}
 	a.push("main@sha1:1", files("one"))
 	a.rendered("the artifact is there")
+}
+
+func sourceNotFetchedYet(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	js, err := jetstream.New(w.bus.Conn())
+	a.must(err)
+	stream, err := js.Stream(t.Context(), events.CheckStream(events.StageBuild))
+	a.must(err)
+	a.until("the builder waits", func() error {
+		_, err := stream.GetLastMsgForSubject(t.Context(), events.TimerSubject(events.StageBuild, a.key()))
+		return err
+	})
+	a.push("main@sha1:1", files("one"))
+	a.rendered("the artifact is there")
+	if all := a.history(); len(all) != 1 {
+		t.Errorf("the wait for a source is an event: %v", all)
+	}
 }
 
 func lostEvent(t *testing.T, w *world) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -16,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/drift"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
@@ -83,16 +85,28 @@ func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	}
 }
 
-// noSource reports a source without artifact. What runs is held where it is.
+// noSource reports a source without artifact. What runs is held where it is. A source
+// that exists gets its artifact in its own time, and says itself what is in the way:
+// that is waited for as for a dependency, in Flux's words, and is no failure.
 func (p *pass) noSource(ctx context.Context) (bus.Result, error) {
 	if err := p.hold(ctx); err != nil {
 		return bus.Result{}, err
 	}
-	next := retryBuild
+	f := status.Failure{Reason: status.ReasonArtifactFailed, Message: p.source.Missing}
 	if p.source.Absent {
-		next = p.ks.GetRetryInterval()
+		return p.fail(ctx, status.Attempt{}, f, p.ks.GetRetryInterval())
 	}
-	return p.fail(ctx, status.Attempt{}, status.Failure{Reason: status.ReasonArtifactFailed, Message: p.source.Missing}, next)
+	return bus.Result{Next: retryBuild}, p.wait(ctx, f, report.Note{Reason: f.Reason, Message: f.Message})
+}
+
+// wait writes what is waited for, and tells people when that is news.
+func (p *pass) wait(ctx context.Context, f status.Failure, n report.Note) error {
+	before := p.ks
+	written, err := p.write(ctx, status.Attempt{}, f)
+	if err == nil && written != before {
+		p.Recorder.Tell(written, n)
+	}
+	return err
 }
 
 // noTarget reports that there is no cluster to apply to. A dependency comes first: it
@@ -147,7 +161,6 @@ func (p *pass) buildFailed(ctx context.Context) (bus.Result, error) {
 
 // refused reports a build that no builder with the key has written.
 func (p *pass) refused(ctx context.Context) (bus.Result, error) {
-	p.log.Warn("refused a build event", "reason", p.build.Why)
 	if err := p.hold(ctx); err != nil {
 		return bus.Result{}, err
 	}
@@ -160,7 +173,6 @@ func (p *pass) refused(ctx context.Context) (bus.Result, error) {
 
 // broken reports a render that cannot be used and asks for it to be built again.
 func (p *pass) broken(ctx context.Context, a status.Attempt, why error) (bus.Result, error) {
-	p.log.Warn("cannot use a render", "revision", a.Revision, "error", why.Error())
 	p.askBuilder(ctx, "render")
 	a.RenderID = "" // nothing was reached that could be recorded
 	return p.fail(ctx, a, status.Failure{
@@ -199,14 +211,10 @@ func (p *pass) dependencies(ctx context.Context, a status.Attempt) (ready bool, 
 		return false, bus.Result{Next: retryDependency}, nil // it is coming; do not flap
 	}
 	f := status.Failure{Reason: status.ReasonDependency, Message: v.Message, Stalled: v.Cycle}
-	before := p.ks
-	written, err := p.write(ctx, status.Attempt{}, f)
-	if err == nil && written != before {
-		p.Recorder.Tell(written, report.Note{
-			Reason: f.Reason, Revision: a.Revision, OriginRevision: a.OriginRevision,
-			Message: fmt.Sprintf("Dependencies do not meet ready condition, retrying in %s: %s", retryDependency, v.Message),
-		})
-	}
+	err = p.wait(ctx, f, report.Note{
+		Reason: f.Reason, Revision: a.Revision, OriginRevision: a.OriginRevision,
+		Message: fmt.Sprintf("Dependencies do not meet ready condition, retrying in %s: %s", retryDependency, v.Message),
+	})
 	return false, bus.Result{Next: retryDependency}, err
 }
 
@@ -236,7 +244,11 @@ func (p *pass) fail(ctx context.Context, a status.Attempt, f status.Failure, nex
 
 // tellFailure reports a failure whose status is written.
 func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a status.Attempt, f status.Failure, changes []events.Change) error {
-	p.log.WarnContext(ctx, "pass failed", "reason", f.Reason, "error", f.Message, "revision", a.Revision, "stalled", f.Stalled)
+	level := slog.LevelError
+	if p.build.State == desired.Failed { // the builder logs it as an error
+		level = slog.LevelInfo
+	}
+	p.log.Log(ctx, level, "pass failed", "reason", f.Reason, "error", f.Message, "revision", a.Revision, "stalled", f.Stalled)
 	p.Recorder.Tell(ks, report.Note{
 		Reason: f.Reason, Message: f.Message, Revision: a.Revision, OriginRevision: a.OriginRevision, Warning: true,
 	})

@@ -58,6 +58,9 @@ func (j *job) run(ctx context.Context) (bus.Result, error) {
 	if f := j.refusal(); f != nil {
 		return j.fail(ctx, *f)
 	}
+	if j.source.Artifact == nil { // it is on its way, or the source says why not
+		return bus.Result{Next: sourceWait}, nil
+	}
 	if err := j.readInputs(ctx); err != nil {
 		return j.failOr(ctx, err)
 	}
@@ -126,8 +129,6 @@ func (j *job) refusal() *failure {
 			"can't access '%s/%s/%s', cross-namespace references have been blocked", ref.Kind, j.source.Key.Namespace, ref.Name)}
 	case j.source.Absent:
 		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", ref.String()), retry: j.retryInterval()}
-	case j.source.Artifact == nil:
-		return &failure{reason: fluxmeta.ArtifactFailedReason, message: "Source artifact not found, retrying in 30s", retry: sourceWait}
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package handle
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -56,11 +55,7 @@ func (j *job) fail(ctx context.Context, f failure) (bus.Result, error) {
 		return bus.Result{}, err
 	}
 	j.config.Metrics.count("failed", time.Since(j.started))
-	level := slog.LevelError
-	if f.retry == sourceWait { // the source is on its way
-		level = slog.LevelInfo
-	}
-	j.config.Logger.Log(ctx, level, "build failed", j.attrs("reason", data.Reason, "err", data.Message, "stalled", data.Stalled)...)
+	j.config.Logger.ErrorContext(ctx, "build failed", j.attrs("reason", data.Reason, "err", data.Message, "stalled", data.Stalled)...)
 	return bus.Result{Next: next}, nil
 }
 
