@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/sluice-gitops/sluice/test/controlplane"
 )
 
 // idle is what sluice does while nothing happens.
@@ -22,7 +20,7 @@ type idle struct {
 
 // rest measures a quiet time. Watches that end and begin again are not counted as requests.
 func (w *world) rest(ctx context.Context, span time.Duration) (idle, error) {
-	before, err := controlplane.ProcessCPUTime(w.Sluice.PID())
+	before, err := w.spent()
 	if err != nil {
 		return idle{}, err
 	}
@@ -33,7 +31,7 @@ func (w *world) rest(ctx context.Context, span time.Duration) (idle, error) {
 	case <-time.After(span):
 	}
 	to := time.Now()
-	after, err := controlplane.ProcessCPUTime(w.Sluice.PID())
+	after, err := w.spent()
 	if err != nil {
 		return idle{}, err
 	}
@@ -42,7 +40,8 @@ func (w *world) rest(ctx context.Context, span time.Duration) (idle, error) {
 		return idle{}, err
 	}
 	requests, err := w.requests(from, to)
-	return idle{span: to.Sub(from), requests: requests, cpu: after - before, memory: memory}, err
+	used := after.minus(before)
+	return idle{span: to.Sub(from), requests: requests, cpu: used.services + used.builds, memory: memory}, err
 }
 
 // requests counts what sluice asked the API server, by verb and resource.

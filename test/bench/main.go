@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,11 +39,15 @@ func main() {
 type results struct {
 	n, rounds         int
 	install, all, one pair
-	oneAll            time.Duration
-	oneRequests       map[string]int
-	push, drift       latencies
-	idle              idle
-	took              time.Duration
+	// statuses is the time the bare client needs for one status write of every Kustomization.
+	statuses    time.Duration
+	oneAll      time.Duration
+	oneRequests map[string]int
+	push, drift latencies
+	idle        idle
+	peak        int64 // bytes, see peakMemory
+	restart     restart
+	took        time.Duration
 }
 
 func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (err error) {
@@ -75,6 +80,8 @@ func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (e
 
 func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p *progress) (err error) {
 	start := time.Now()
+	peak := sync.OnceValue(peakMemory(w.Sluice.PID))
+	defer peak()
 	p.say("install %d Kustomizations of %d objects", w.n, 5*w.n)
 	if r.install, err = w.install(ctx); err != nil {
 		return err
@@ -83,12 +90,11 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 	if r.all, err = w.changeAll(ctx); err != nil {
 		return err
 	}
-	p.say("bare %.2fs, sluice %.2fs; one commit changes one", r.all.bare.Seconds(), r.all.sluice.Seconds())
-	from := time.Now()
-	if r.one, r.oneAll, err = w.changeOne(ctx); err != nil {
+	if r.statuses, err = w.writeStatuses(ctx); err != nil {
 		return err
 	}
-	if r.oneRequests, err = w.requests(from, time.Now()); err != nil {
+	p.say("bare %.2fs, sluice %.2fs; one commit changes one", r.all.bare.Seconds(), r.all.sluice.Seconds())
+	if err := w.changeOne(ctx, r); err != nil {
 		return err
 	}
 	p.say("live after %s, all after %s; %d pushes", r.one.sluice, r.oneAll, r.rounds)
@@ -100,7 +106,15 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 		return err
 	}
 	p.say("median %s, p99 %s; idle for %s", r.drift.quantile(0.5), r.drift.quantile(0.99), quiet)
+	if _, err := w.settled(ctx, time.Now()); err != nil {
+		return err
+	}
 	if r.idle, err = w.rest(ctx, quiet); err != nil {
+		return err
+	}
+	r.peak = peak()
+	p.say("%d MiB at most; restart", r.peak>>20)
+	if r.restart, err = w.restarted(ctx); err != nil {
 		return err
 	}
 	r.took = time.Since(start)

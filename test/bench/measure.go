@@ -18,8 +18,24 @@ var (
 	configMap     = schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
 )
 
-// pair is the same work done by the bare client and by Sluice, in seconds.
-type pair struct{ bare, sluice time.Duration }
+// pair is the same work done by the bare client and by Sluice.
+type pair struct {
+	bare, sluice       time.Duration
+	bareCPU, sluiceCPU processor
+}
+
+// measured waits until Sluice is quiet, then runs both sides and times them. Writing to the cluster what the bare
+// client does not write is part of Sluice's side.
+func (w *world) measured(ctx context.Context, bare, sluice func() (time.Duration, error)) (p pair, err error) {
+	if _, err := w.settled(ctx, time.Now()); err != nil {
+		return pair{}, err
+	}
+	if p.bareCPU, err = w.spending(func() (err error) { p.bare, err = bare(); return err }); err != nil {
+		return pair{}, err
+	}
+	p.sluiceCPU, err = w.spending(func() (err error) { p.sluice, err = sluice(); return err })
+	return p, err
+}
 
 func (p pair) ratio() float64 { return p.sluice.Seconds() / p.bare.Seconds() }
 
@@ -29,19 +45,16 @@ func (w *world) install(ctx context.Context) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	bare, err := w.bare.apply(ctx, objects)
-	if err != nil {
-		return pair{}, err
-	}
-	// the bare client does not create custom resources, so Sluice's are counted
-	start := time.Now()
-	if err := w.createAll(ctx); err != nil {
-		return pair{}, err
-	}
-	if err := w.allReady(ctx); err != nil {
-		return pair{}, err
-	}
-	return pair{bare: bare, sluice: time.Since(start)}, nil
+	return w.measured(ctx,
+		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
+		func() (time.Duration, error) {
+			start := time.Now()
+			if err := w.createAll(ctx); err != nil {
+				return 0, err
+			}
+			err := w.allReady(ctx)
+			return time.Since(start), err
+		})
 }
 
 // changeAll measures one commit that changes an object of every application, from
@@ -51,39 +64,46 @@ func (w *world) changeAll(ctx context.Context) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	bare, err := w.bare.apply(ctx, objects)
-	if err != nil {
-		return pair{}, err
-	}
-	if err := w.change(ctx, tree(w.n, "2"), "Change all"); err != nil {
-		return pair{}, err
-	}
-	start := time.Now()
-	if err := w.hook(ctx); err != nil {
-		return pair{}, err
-	}
-	if err := w.allReady(ctx); err != nil {
-		return pair{}, err
-	}
-	return pair{bare: bare, sluice: time.Since(start)}, nil
+	return w.measured(ctx,
+		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
+		func() (time.Duration, error) {
+			if err := w.change(ctx, tree(w.n, "2"), "Change all"); err != nil {
+				return 0, err
+			}
+			start := time.Now()
+			if err := w.hook(ctx); err != nil {
+				return 0, err
+			}
+			err := w.allReady(ctx)
+			return time.Since(start), err
+		})
 }
 
 // changeOne measures one commit that changes one application: until its object is
 // live, and until every other Kustomization shows the new revision.
-func (w *world) changeOne(ctx context.Context) (live pair, all time.Duration, err error) {
+func (w *world) changeOne(ctx context.Context, r *results) error {
 	objects, err := changed(1, "3")
 	if err != nil {
-		return pair{}, 0, err
+		return err
 	}
-	if live.bare, err = w.bare.apply(ctx, objects); err != nil {
-		return pair{}, 0, err
+	var start time.Time
+	r.one, err = w.measured(ctx,
+		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
+		func() (time.Duration, error) {
+			start = time.Now()
+			return w.pushOne(ctx, "3")
+		})
+	if err != nil {
+		return err
 	}
-	start := time.Now()
-	if live.sluice, err = w.pushOne(ctx, "3"); err != nil {
-		return pair{}, 0, err
+	rest, err := w.spending(func() error { return w.allReady(ctx) })
+	if err != nil {
+		return err
 	}
-	err = w.allReady(ctx)
-	return live, time.Since(start), err
+	r.one.sluiceCPU = r.one.sluiceCPU.plus(rest)
+	r.oneAll = time.Since(start)
+	r.oneRequests, err = w.requests(start, time.Now())
+	return err
 }
 
 // pushOne commits a value for application 0 and returns the time from sending the

@@ -130,7 +130,8 @@ func changed(n int, value string) ([]*unstructured.Unstructured, error) {
 	return maps, nil
 }
 
-func sync(n int, repository string) string {
+// manifests is what makes Sluice manage the tree.
+func manifests(n int, repository string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: source.toolkit.fluxcd.io/v1
 kind: GitRepository

@@ -12,7 +12,7 @@ const preface = `# Benchmarks
 
 ` + "`make bench`" + ` (` + "`N=300`" + ` sets the number of Kustomizations) starts a control plane, measures the
 time a bare client needs to server-side apply the same objects over 32 connections, and the time Sluice needs from Git, in one
-run on one machine. Machines differ and are noisy: read the ratios. This table is the output of ` + "`make bench WRITE=1`" + `.
+run on one machine. Each measurement begins when Sluice has sent nothing for five seconds. Machines differ and are noisy: read the ratios. This table is the output of ` + "`make bench WRITE=1`" + `.
 
 `
 
@@ -21,13 +21,18 @@ What the rows mean:
 
 - **install**: from creating the source and all Kustomizations (which the bare client does not have to do) to all of them Ready.
 - **one commit changes all**: one ConfigMap of every application, from the hook to all Ready at the new revision; the
-  bare client patches just those ConfigMaps.
+  bare client patches just those ConfigMaps. The row below adds the time the bare client needs to write the status of as many
+  suspended Kustomizations, once each: a GitOps engine cannot do with less.
 - **one commit changes one**: until the object is live; *all report* is until every other Kustomization shows the new
   revision, which takes one status write each.
+- **processor**: processor time of the API server with etcd, of the services (one process with embedded NATS and S3) and of the
+  processes they build in, from the start of that row's measurement to its end. The bare client's own is not counted.
 - **push to live**: commit in the repository, signed webhook, object changed in the cluster; one push at a time.
 - **hand edit to reverted**: a ConfigMap edited by another field manager until it has its value of Git again.
 - **idle**: requests of all services to the API server, without watches; the processor time and memory are those of the whole process,
   embedded NATS and S3 and the build processes included.
+- **restart**: the process is stopped, an object edited by hand, and the process started on its data: from the start until the edit is
+  reverted, and until the last request to the API server before five seconds without one.
 `
 
 // markdown renders the results as a table with the conditions they were measured under.
@@ -45,15 +50,24 @@ func (r results) markdown() string {
 	row("", "bare client", "Sluice", "ratio")
 	b.WriteString("|---|---|---|---|\n")
 	row("install", seconds(r.install.bare), seconds(r.install.sluice), ratio(r.install))
+	row("install: processor", r.install.bareCPU, r.install.sluiceCPU, "")
 	row("one commit changes all", seconds(r.all.bare), seconds(r.all.sluice), ratio(r.all))
+	row("... against the bare client that writes each status too", seconds(r.all.bare+r.statuses), seconds(r.all.sluice),
+		ratio(pair{bare: r.all.bare + r.statuses, sluice: r.all.sluice}))
+	row("one commit changes all: processor", r.all.bareCPU, r.all.sluiceCPU, "")
 	row("one commit changes one: live", seconds(r.one.bare), seconds(r.one.sluice), ratio(r.one))
 	row("one commit changes one: all report", "", seconds(r.oneAll), "")
+	row("one commit changes one: processor", r.one.bareCPU, r.one.sluiceCPU, "")
 	row("one commit changes one: requests", "1", fmt.Sprintf("%d (%s)", total(r.oneRequests), listing(r.oneRequests)), "")
 	row(fmt.Sprintf("push to live, %d rounds: median, p99", r.rounds), "", millis(r.push.quantile(0.5))+", "+millis(r.push.quantile(0.99)), "")
 	row(fmt.Sprintf("hand edit to reverted, %d rounds: median, p99", r.rounds), "", millis(r.drift.quantile(0.5))+", "+millis(r.drift.quantile(0.99)), "")
 	row(fmt.Sprintf("idle for %s: requests", r.idle.span.Round(time.Second)), "", fmt.Sprintf("%d (%s)", total(r.idle.requests), listing(r.idle.requests)), "")
 	row("idle: processor, memory", "", fmt.Sprintf("%.1f millicores, %d MiB",
 		1000*r.idle.cpu.Seconds()/r.idle.span.Seconds(), r.idle.memory>>20), "")
+	row("most memory until here", "", fmt.Sprintf("%d MiB", r.peak>>20), "")
+	row("restart: edit made meanwhile reverted, quiet", "", seconds(r.restart.reverted)+", "+seconds(r.restart.quiet), "")
+	row("restart: requests", "", fmt.Sprintf("%d (%s)", total(r.restart.requests), listing(r.restart.requests)), "")
+	row("restart: processor", "", fmt.Sprintf("services %.1f s", r.restart.cpu.services.Seconds()), "")
 	return b.String()
 }
 

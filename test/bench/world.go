@@ -59,7 +59,7 @@ func (w *world) fill(ctx context.Context) (err error) {
 
 // createAll creates the source, the Receiver and all Kustomizations, in parallel.
 func (w *world) createAll(ctx context.Context) error {
-	objects, err := harness.Objects([]byte(sync(w.n, w.HTTP.URL(w.repo))))
+	objects, err := harness.Objects([]byte(manifests(w.n, w.HTTP.URL(w.repo))))
 	if err != nil {
 		return err
 	}

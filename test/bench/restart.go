@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// stillness without a request is what counts as quiet.
+	stillness = 5 * time.Second
+	// stopGrace bounds a graceful end.
+	stopGrace = 30 * time.Second
+)
+
+// restart is what a start on existing data costs.
+type restart struct {
+	// reverted is when an edit made meanwhile was put back, quiet when the last
+	// request was sent, both since the start.
+	reverted, quiet time.Duration
+	requests        map[string]int
+	cpu             processor
+}
+
+// restarted stops sluice, edits an object by hand, and starts sluice again.
+func (w *world) restarted(ctx context.Context) (r restart, err error) {
+	if err := w.Sluice.Stop(stopGrace); err != nil {
+		return restart{}, err
+	}
+	name := appName(w.n - 1)
+	maps, err := w.Cluster.Resource(configMap, sluiceNamespace)
+	if err != nil {
+		return restart{}, err
+	}
+	if _, err := maps.Patch(ctx, name, types.MergePatchType, []byte(`{"data":{"value":"edited meanwhile"}}`),
+		metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+		return restart{}, fmt.Errorf("edit by hand: %w", err)
+	}
+	start := time.Now()
+	if err := w.Sluice.Restart(ctx); err != nil {
+		return restart{}, err
+	}
+	if _, err := w.Cluster.WaitFor(ctx, configMap, sluiceNamespace, name, hasValue("2")); err != nil {
+		return restart{}, err
+	}
+	r.reverted = time.Since(start)
+	if r.quiet, err = w.settled(ctx, start); err != nil {
+		return restart{}, err
+	}
+	if r.requests, err = w.requests(start, time.Now()); err != nil {
+		return restart{}, err
+	}
+	r.cpu, err = w.spent() // of the new process: all that it used
+	return r, err
+}
+
+// settled waits for a time of stillness and returns how long after start it began.
+func (w *world) settled(ctx context.Context, start time.Time) (time.Duration, error) {
+	last := time.Now()
+	for time.Since(last) < stillness {
+		from := time.Now()
+		select {
+		case <-ctx.Done():
+			return 0, fmt.Errorf("wait for sluice to be quiet: %w", ctx.Err())
+		case <-time.After(500 * time.Millisecond):
+		}
+		sent, err := w.requests(from, time.Now())
+		if err != nil {
+			return 0, err
+		}
+		if total(sent) > 0 {
+			last = time.Now()
+		}
+	}
+	return last.Sub(start), nil
+}
