@@ -56,7 +56,7 @@ func openCommit(store storer.EncodedObjectStorer, hash plumbing.Hash) (*Commit, 
 }
 
 // Close releases the mirror.
-func (c *Commit) Close() { c.mirror.unlock() }
+func (c *Commit) Close() { c.mirror.release() }
 
 // Discard deletes the mirror that the commit came from, for a caller that found
 // it broken. The commit must still be closed.

@@ -48,7 +48,7 @@ func read(ctx context.Context, c *git.Client, remote git.Remote, ref git.Referen
 		return target.Revision, nil, err
 	}
 	defer commit.Close()
-	files, err := commit.Files(ctx, 1000)
+	files, err := commit.Files(ctx, 10_000)
 	if err != nil {
 		return target.Revision, nil, err
 	}

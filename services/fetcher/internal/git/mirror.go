@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxPacks and maxLoose bound what piles up in a mirror, because every fetch
-	// adds a pack or loose objects. Past them it is fetched anew.
+	// maxPacks and maxLoose bound what piles up in a mirror. Past them it is
+	// fetched anew.
 	maxPacks = 50
 	maxLoose = 20000
 	// maxTips is how many commits a mirror says it has when it fetches.
@@ -117,10 +117,21 @@ func (m *mirror) record(commits []plumbing.Hash) error {
 	if len(m.store.objects) == 0 {
 		return m.save()
 	}
-	if m.store.full() {
-		return m.flush()
-	}
 	return nil
+}
+
+// release unlocks the mirror, and first brings the disk up to date when much is in
+// memory, without keeping the caller. A failure leaves it there, for a fetch
+// that needs the room to report.
+func (m *mirror) release() {
+	if m.store == nil || !m.store.full() {
+		m.unlock()
+		return
+	}
+	go func() {
+		defer m.unlock()
+		_ = m.flush()
+	}()
 }
 
 // flush brings the mirror on disk up to date.

@@ -1,17 +1,23 @@
 package git
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
 
 const (
-	// maxOverlay and maxOverlayBytes bound what a mirror holds in memory before
-	// it goes to disk.
+	// maxOverlay and maxOverlayBytes are what a mirror may hold in memory from one
+	// fetch to the next.
 	maxOverlay      = 2000
-	maxOverlayBytes = 4 << 20
+	maxOverlayBytes = 2 << 20
+	// maxFetchBytes is what it may hold while it fetches.
+	maxFetchBytes = 16 << 20
 )
 
 // overlay is an object store on disk with the newest objects in memory: a push
@@ -27,10 +33,15 @@ func newOverlay(disk *filesystem.Storage) *overlay {
 	return &overlay{Storage: disk, objects: map[plumbing.Hash]plumbing.EncodedObject{}}
 }
 
-// SetEncodedObject keeps an object in memory.
+// SetEncodedObject keeps an object in memory, once there is room for it.
 func (o *overlay) SetEncodedObject(obj plumbing.EncodedObject) (plumbing.Hash, error) {
-	if o.bytes+obj.Size() > maxOverlayBytes {
+	if obj.Size() > maxFetchBytes {
 		return o.Storage.SetEncodedObject(obj)
+	}
+	if o.bytes+obj.Size() > maxFetchBytes {
+		if err := o.flush(); err != nil {
+			return plumbing.ZeroHash, err
+		}
 	}
 	o.objects[obj.Hash()] = obj
 	o.bytes += obj.Size()
@@ -65,14 +76,21 @@ func (o *overlay) EncodedObjectSize(h plumbing.Hash) (int64, error) {
 }
 
 // full says that it is time to flush.
-func (o *overlay) full() bool { return len(o.objects) >= maxOverlay || o.bytes >= maxOverlayBytes/2 }
+func (o *overlay) full() bool { return len(o.objects) >= maxOverlay || o.bytes >= maxOverlayBytes }
 
-// flush writes what is in memory to disk.
-func (o *overlay) flush() error {
-	for h, obj := range o.objects {
-		if _, err := o.Storage.SetEncodedObject(obj); err != nil {
-			return fmt.Errorf("write object %s: %w", h, err)
-		}
+// flush writes what is in memory to disk, as one pack: a file for each object would
+// cost more than the fetch.
+func (o *overlay) flush() (err error) {
+	if len(o.objects) == 0 {
+		return nil
+	}
+	pack, err := o.PackfileWriter()
+	if err != nil {
+		return fmt.Errorf("write pack: %w", err)
+	}
+	_, err = packfile.NewEncoder(pack, o, false).Encode(slices.Collect(maps.Keys(o.objects)), 0)
+	if err = errors.Join(err, pack.Close()); err != nil {
+		return fmt.Errorf("write pack of %d objects: %w", len(o.objects), err)
 	}
 	clear(o.objects)
 	o.bytes = 0
