@@ -25,6 +25,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
@@ -65,8 +66,12 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	tell, err := newRecorder(cfg, m)
+	if err != nil {
+		return err
+	}
 	snapshots := snapshot.New(cfg.Blobs, ring, cfg.Logger)
-	clusters, home, err := newFleet(ctx, cfg, m, ring, snapshots)
+	clusters, home, err := newFleet(ctx, cfg, m, tell, ring, snapshots)
 	if err != nil {
 		return err
 	}
@@ -74,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	worker := newWorker(cfg, m, ring, clusters, planner, compiler)
+	worker := newWorker(cfg, m, ring, clusters, planner, compiler, tell)
 	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("not filled yet")
@@ -181,12 +186,12 @@ func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ri
 
 // newFleet returns the clusters that are applied to, and the applier's own, which the
 // caller runs.
-func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, snapshots *snapshot.Store) (*fleet.Fleet, fleet.Opened, error) {
+func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, ring *keys.Ring, snapshots *snapshot.Store) (*fleet.Fleet, fleet.Opened, error) {
 	hashKey, err := ring.Subkey("live table")
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
-	home, err := openCluster(ctx, cfg, m, cfg.REST, hashKey, snapshots)
+	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, hashKey, snapshots)
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
@@ -196,7 +201,9 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, ring *keys.Ring, 
 			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),
-		Open: func(reach *rest.Config) (fleet.Opened, error) { return openCluster(ctx, cfg, m, reach, hashKey, nil) },
+		Open: func(reach *rest.Config) (fleet.Opened, error) {
+			return openCluster(ctx, cfg, m, tell, reach, hashKey, nil)
+		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
 		Check: func(owner cluster.Owner) {
 			_ = sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
@@ -217,7 +224,7 @@ func sendCheck(ctx context.Context, cfg Config, owner cluster.Owner, note bus.No
 
 // openCluster makes what serves a cluster that is applied to. What its watches see
 // becomes checks.
-func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, reach *rest.Config, hashKey []byte, snapshots target.Snapshots) (fleet.Opened, error) {
+func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, hashKey []byte, snapshots target.Snapshots) (fleet.Opened, error) {
 	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers})
 	if err != nil {
 		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
@@ -226,7 +233,7 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, reach *rest.Co
 	if err != nil {
 		return fleet.Opened{}, err
 	}
-	rivalry := rivalry{read: m.GetClient(), tell: newRecorder(m)}
+	rivalry := rivalry{read: m.GetClient(), tell: tell}
 	table := livestate.New(own, livestate.Options{
 		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) error {
 			if note, ok := drifted(notices); ok {
@@ -267,14 +274,21 @@ func drifted(notices []livestate.Notice) (bus.Note, bool) {
 	return note, len(note.Objects) > 0
 }
 
-func newRecorder(m ctrl.Manager) report.Recorder {
-	return report.Recorder{Events: m.GetEventRecorderFor(report.Component)} //nolint:staticcheck // Flux's tools read core/v1 Events with annotations
+// newRecorder returns what writes Kubernetes Events while the manager runs.
+func newRecorder(cfg Config, m ctrl.Manager) (report.Recorder, error) {
+	r, err := recorder.New(m.GetConfig(), m.GetScheme(), report.Component, cfg.Logger)
+	if err != nil {
+		return report.Recorder{}, err
+	}
+	if err := m.Add(r); err != nil {
+		return report.Recorder{}, fmt.Errorf("add recorder: %w", err)
+	}
+	return report.Recorder{Events: r}, nil
 }
 
-func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler) *handle.Worker {
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, tell report.Recorder) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
-	recorder := newRecorder(m)
 	return &handle.Worker{
 		Bus: cfg.Bus, Reader: reader, Writer: writer,
 		Sources: desired.Sources{Cache: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched},
@@ -284,8 +298,8 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
 		Targets:   clusters,
-		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: recorder, Cluster: cfg.ClusterName},
-		Recorder:  recorder,
+		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: tell, Cluster: cfg.ClusterName},
+		Recorder:  tell,
 		Log:       cfg.Logger,
 		Options: handle.Options{
 			Cluster: cfg.ClusterName, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs, ExternalArtifacts: cfg.ExternalArtifacts,

@@ -19,6 +19,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
@@ -49,13 +50,15 @@ func Run(ctx context.Context, c Config) (err error) {
 	if s.manager, err = newManager(s.Config); err != nil {
 		return err
 	}
-	recorder, stop, err := newRecorder(s.REST, s.manager.GetScheme())
+	tell, err := recorder.New(s.manager.GetConfig(), s.manager.GetScheme(), "sluice-fetcher", s.Logger)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	if err := s.manager.Add(tell); err != nil {
+		return fmt.Errorf("add recorder: %w", err)
+	}
 	s.handler = handle.New(handle.Cluster{
-		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: recorder,
+		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: tell,
 	}, s.git, s.Blob, s.Bus, handle.Config{
 		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent,
 		Limits: pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes}, Logger: s.Logger,

@@ -21,6 +21,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/webhook/internal/index"
 	"github.com/sluice-gitops/sluice/services/webhook/internal/plan"
 	"github.com/sluice-gitops/sluice/services/webhook/internal/publish"
@@ -62,10 +63,16 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return nil
 	})
-	recorder := m.GetEventRecorderFor("sluice-webhook") //nolint:staticcheck // Flux's tools read core/v1 Events
+	tell, err := recorder.New(m.GetConfig(), m.GetScheme(), "sluice-webhook", cfg.Logger)
+	if err != nil {
+		return err
+	}
+	if err := m.Add(tell); err != nil {
+		return fmt.Errorf("add recorder: %w", err)
+	}
 	handler := &receive.Handler{
 		Refused: func(route index.Route, message string) {
-			recorder.Eventf(receiverOf(route), corev1.EventTypeWarning, "DeliveryRefused", "refused a delivery: %s", message)
+			tell.Eventf(receiverOf(route), corev1.EventTypeWarning, "DeliveryRefused", "refused a delivery: %s", message)
 		},
 		Slots:  make(chan struct{}, maxDeliveries),
 		Routes: routes, Resources: resources, Bus: publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,

@@ -25,11 +25,13 @@ var ErrNone = errors.New("no usable snapshot")
 const contentID = "live table v1"
 
 const (
-	// gather is how long changes of one Kustomization are gathered into one write. What
-	// a crash takes from the last of them costs a dry run for each object.
-	gather = 2 * time.Second
-	// writers is how many snapshots are written at once: few, so that a commit that
-	// changes everything has the machine to itself.
+	// calm is how long nothing must have changed before snapshots are written: while a
+	// commit changes everything, the machine is better used. What a crash takes costs
+	// a dry run for each object.
+	calm = 2 * time.Second
+	// patience is how long a snapshot waits for calm.
+	patience = 20 * time.Second
+	// writers is how many snapshots are written at once: few, since nobody waits for them.
 	writers = 2
 	// flush bounds the writes at the end of the process.
 	flush = 5 * time.Second
@@ -56,6 +58,8 @@ type Store struct {
 
 	mu    sync.Mutex
 	queue map[string]job
+	// first is when the oldest job in the queue came, last the newest.
+	first, last time.Time
 }
 
 // job is what is to be done about a snapshot: written, or deleted when keep is nil.
@@ -86,14 +90,29 @@ func name(id seal.Identity) string {
 func (s *Store) Save(id seal.Identity, render string, keep func() []livestate.Kept) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue[name(id)] = job{id: id, render: render, keep: keep}
+	s.put(job{id: id, render: render, keep: keep})
 }
 
 // Drop deletes the snapshot of a Kustomization that is gone; id needs no uid.
 func (s *Store) Drop(id seal.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue[name(id)] = job{id: id}
+	s.put(job{id: id})
+}
+
+func (s *Store) put(j job) {
+	s.last = time.Now()
+	if len(s.queue) == 0 {
+		s.first = s.last
+	}
+	s.queue[name(j.id)] = j
+}
+
+// due says that what is queued should be written now.
+func (s *Store) due() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue) > 0 && (time.Since(s.last) >= calm || time.Since(s.first) >= patience)
 }
 
 // Load returns what was kept when render had been applied completely. An error that
@@ -122,12 +141,14 @@ func (s *Store) Load(ctx context.Context, id seal.Identity, render string) ([]li
 
 // Run writes until the context ends, and then what is left.
 func (s *Store) Run(ctx context.Context) error {
-	tick := time.NewTicker(gather)
+	tick := time.NewTicker(calm / 4)
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		select {
 		case <-tick.C:
-			s.write(ctx)
+			if s.due() {
+				s.write(ctx)
+			}
 		case <-ctx.Done():
 		}
 	}
@@ -161,7 +182,7 @@ func (s *Store) again(name string, j job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, newer := s.queue[name]; !newer {
-		s.queue[name] = j
+		s.put(j)
 	}
 }
 

@@ -1,0 +1,57 @@
+// Package recorder writes Kubernetes Events. They are for people and nothing depends
+// on them, so they keep a pace that leaves the API server to the work they tell of.
+package recorder
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+)
+
+// Recorder takes Kubernetes Events from any goroutine, without waiting. It writes
+// them while Run runs: a burst of 50 at once, then 20 a second, warnings first. Past
+// 10,000 that wait, further ones are dropped and that is logged.
+type Recorder struct {
+	record.EventRecorder
+	broadcaster record.EventBroadcaster
+	queue       *queue
+}
+
+// New returns a recorder whose Events name component as their source.
+func New(config *rest.Config, scheme *runtime.Scheme, component string, log *slog.Logger) (*Recorder, error) {
+	clients, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("create client for events: %w", err)
+	}
+	return newRecorder(&typedcorev1.EventSinkImpl{Interface: clients.CoreV1().Events("")}, scheme, component, log), nil
+}
+
+func newRecorder(sink record.EventSink, scheme *runtime.Scheme, component string, log *slog.Logger) *Recorder {
+	q := newQueue(sink, log)
+	broadcaster := record.NewBroadcaster()
+	broadcaster.StartRecordingToSink(q)
+	return &Recorder{
+		EventRecorder: broadcaster.NewRecorder(scheme, corev1.EventSource{Component: component}),
+		broadcaster:   broadcaster, queue: q,
+	}
+}
+
+// Run writes until the context ends, and then, for two seconds at most, what is left.
+func (r *Recorder) Run(ctx context.Context) error {
+	r.queue.run(ctx)
+	r.broadcaster.Shutdown()
+	return nil
+}
+
+// NeedLeaderElection lets a manager run the recorder in every replica.
+func (r *Recorder) NeedLeaderElection() bool { return false }
+
+// Start is Run under the name that a manager calls.
+func (r *Recorder) Start(ctx context.Context) error { return r.Run(ctx) }
