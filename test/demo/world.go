@@ -35,13 +35,15 @@ func setUp(ctx context.Context, s *screen, set settings) (*world, error) {
 	} else {
 		s.title("Start sluice and a Git server, on the cluster of %s", set.kubeconfig)
 	}
+	w := &world{}
 	base, err := harness.NewWorld(ctx, harness.WorldOptions{
 		Kubeconfig: set.kubeconfig, Plane: controlplane.Options{}, Progress: s, Token: token,
+		Pushed: func(string) { w.pushed(ctx, s) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	w := &world{World: base}
+	w.World = base
 	s.fact("sluice is ready: webhooks at %s, metrics at %s/metrics, NATS at %s", w.Sluice.Webhook, w.Sluice.Health, w.Sluice.NATS)
 	return w, w.fill(ctx)
 }
@@ -90,6 +92,19 @@ func (w *world) hook(ctx context.Context) error {
 	return w.Hook(ctx, controlNamespace, "demo", w.commit)
 }
 
+// pushed sends the hook after a push of the one who plays, as a Git host does.
+func (w *world) pushed(ctx context.Context, s *screen) {
+	commit, err := w.repo.Head(ctx, harness.Branch)
+	if err == nil {
+		err = w.Hook(ctx, controlNamespace, "demo", commit)
+	}
+	if err != nil {
+		s.note("a push came, the webhook could not be told: %v", err)
+		return
+	}
+	s.note("a push came, and the webhook was told: %s", short(harness.RevisionOf(commit)))
+}
+
 func (w *world) hookURL() string {
 	return w.Sluice.Webhook + harness.HookPath(token, "demo", controlNamespace)
 }
@@ -99,6 +114,10 @@ func (w *world) revision() string { return harness.RevisionOf(w.commit) }
 // invite says where everything is, for those who keep it running.
 func (w *world) invite(s *screen) {
 	s.title("Yours to play with until you press Ctrl-C")
-	s.note("export KUBECONFIG=%s\nkubectl -n %s get gitrepositories,kustomizations\nGit:       git clone %s\nwebhook:   %s (type github, token %s)\nartifacts: %s\nmetrics:   %s/metrics\nNATS:      %s (user audit, password in %s/nats-users/audit)\nlog:       %s",
-		w.Kubeconfig, controlNamespace, w.HTTP.URL(w.repo), w.hookURL(), token, w.Sluice.Artifacts, w.Sluice.Health, w.Sluice.NATS, w.Sluice.Data(), w.Sluice.Log())
+	s.note("export KUBECONFIG=%s\nkubectl -n %s get gitrepositories,kustomizations", w.Kubeconfig, controlNamespace)
+	s.note("git clone %s demo && cd demo\nsed -i 's/title: .*/title: \"Mine\"/' apps/frontend/base/settings.yaml\n"+
+		"git commit -am 'Make it mine' && git push    # the webhook is told\nkubectl -n %s get configmap frontend-page -o yaml",
+		w.HTTP.URL(w.repo), appNamespace)
+	s.note("webhook:   %s (type github, token %s)\nartifacts: %s\nmetrics:   %s/metrics\nNATS:      %s (user audit, password in %s/nats-users/audit)\nlog:       %s",
+		w.hookURL(), token, w.Sluice.Artifacts, w.Sluice.Health, w.Sluice.NATS, w.Sluice.Data(), w.Sluice.Log())
 }

@@ -2,5 +2,6 @@
 // with the real git programs behind real protocols: over HTTP and HTTPS
 // (git http-backend) with or without credentials, and over SSH (git upload-pack).
 //
-// It needs the git command and serves reads only: commits are made by Repo's methods.
+// It needs the git command. Commits are made by Repo's methods; pushes are taken over
+// HTTP only, where somebody asks to be told of them.
 package gitserver

@@ -170,6 +170,28 @@ func TestListingReferencesIsNoFetch(t *testing.T) {
 	}
 }
 
+func TestPush(t *testing.T) {
+	store := NewStoreT(t)
+	repo := store.NewRepoT(t, "team/apps", map[string]string{"a.yaml": "a"})
+	pushed := make(chan string, 1)
+	closed := store.ServeHTTPT(t, HTTPOptions{})
+	open := store.ServeHTTPT(t, HTTPOptions{Pushed: func(repo string) { pushed <- repo }})
+	c := newClient(t)
+	c.must(t, "clone", "--quiet", open.URL(repo), "work")
+	c.must(t, "-C", "work", "commit", "--quiet", "--allow-empty", "--message=more")
+	if output, err := c.run(t, "-C", "work", "push", closed.URL(repo)); err == nil || !strings.Contains(output, "403") {
+		t.Errorf("a server that takes no pushes answered %q, %v", output, err)
+	}
+	c.must(t, "-C", "work", "push", "--quiet")
+	if got := <-pushed; got != repo.Name {
+		t.Errorf("a push to %q was told", got)
+	}
+	head, err := repo.Head(t.Context(), DefaultBranch)
+	if want := c.must(t, "-C", "work", "rev-parse", "HEAD"); err != nil || head != want {
+		t.Errorf("the branch is at %s, want %s: %v", head, want, err)
+	}
+}
+
 func TestHistory(t *testing.T) {
 	ctx := t.Context()
 	store := NewStoreT(t)

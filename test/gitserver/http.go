@@ -31,6 +31,9 @@ type HTTPOptions struct {
 	TLS bool
 	// Address to listen on; a free port of 127.0.0.1 when empty.
 	Address string
+	// Pushed is called after a push to a repository, by its name. Pushes are refused
+	// when it is nil.
+	Pushed func(repo string)
 }
 
 // HTTPServer serves the repositories of a store over HTTP or HTTPS.
@@ -131,7 +134,15 @@ func (h *HTTPServer) handle(w http.ResponseWriter, r *http.Request) {
 			"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "PATH=" + os.Getenv("PATH"),
 		},
 	}
+	if h.options.Pushed == nil {
+		handler.ServeHTTP(w, r)
+		return
+	}
+	handler.Env = append(handler.Env, "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=http.receivepack", "GIT_CONFIG_VALUE_0=true")
 	handler.ServeHTTP(w, r)
+	if repo, ok := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/"), ".git/git-receive-pack"); ok {
+		h.options.Pushed(repo)
+	}
 }
 
 func (h *HTTPServer) allowed(r *http.Request) bool {

@@ -43,6 +43,8 @@ type WorldOptions struct {
 	Token string
 	// SluiceArgs are further flags of sluice run.
 	SluiceArgs []string
+	// Pushed is called after somebody pushed to a repository over HTTP; nil takes no pushes.
+	Pushed func(repo string)
 	// WithoutSluice leaves out sluice run, for tests that start the services one by one.
 	WithoutSluice bool
 }
@@ -175,14 +177,14 @@ func (w *World) installCRD(ctx context.Context, u *unstructured.Unstructured) er
 	return err
 }
 
-func (w *World) serveGit(ctx context.Context, _ WorldOptions) error {
+func (w *World) serveGit(ctx context.Context, o WorldOptions) error {
 	store, err := gitserver.NewStore()
 	if err != nil {
 		return err
 	}
 	w.Store = store
 	w.OnClose(store.Close)
-	w.HTTP, err = store.ServeHTTP(ctx, gitserver.HTTPOptions{})
+	w.HTTP, err = store.ServeHTTP(ctx, gitserver.HTTPOptions{Pushed: o.Pushed})
 	if err != nil {
 		return err
 	}
