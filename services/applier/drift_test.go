@@ -18,6 +18,7 @@ import (
 
 func driftCases() []testCase {
 	return []testCase{
+		{"given back", "an object that the one who took it deletes is put back by the one it was taken from", givenBack},
 		{"edit", "a foreign edit is put back and reported, the status stays", driftEdit},
 		{"deleted", "a deleted object is made again", driftDeleted},
 		{"broken build", "a broken newer build keeps the last good version, drift included", driftBroken},
@@ -229,4 +230,19 @@ func driftOptOut(t *testing.T, w *world) {
 	a.holds("one", "foreign")
 	a.control("one", "reconcile", "enabled")
 	a.holds("one", "1")
+}
+
+func givenBack(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("shared", "1"))
+	a.ready()
+	b := a.as("rival")
+	a.create(b.name, nil)
+	b.build(configMap("shared", "2"))
+	b.ready()
+	a.event("Warning", "ObjectTakenOver", "rival")
+	if err := b.Delete(t.Context(), b.get()); err != nil {
+		t.Fatal(err)
+	}
+	a.holds("shared", "1")
 }
