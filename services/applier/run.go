@@ -298,7 +298,7 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 		Keys:      ring,
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
 		Targets:   clusters,
-		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: tell, Cluster: cfg.ClusterName},
+		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: tell, Log: cfg.Logger, Cluster: cfg.ClusterName},
 		Recorder:  tell,
 		Log:       cfg.Logger,
 		Options: handle.Options{

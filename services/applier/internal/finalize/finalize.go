@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -46,6 +47,7 @@ type Finalizer struct {
 	Writer   *claim.Writer
 	Target   target
 	Recorder report.Recorder
+	Log      *slog.Logger
 	Cluster  string
 
 	told told
@@ -96,7 +98,7 @@ func (f *Finalizer) later(ctx context.Context, ks *kustomizev1.Kustomization, er
 	if errors.Is(err, cluster.ErrBusy) {
 		return bus.Result{Next: cluster.BusyFor()}, nil
 	}
-	f.Recorder.Tell(ks, report.Note{Reason: status.ReasonPruneFailed, Message: err.Error(), Revision: ks.Status.LastAppliedRevision, Warning: true})
+	f.fault(ks, err.Error())
 	return bus.Result{Next: ks.GetRetryInterval()}, nil
 }
 
@@ -155,9 +157,16 @@ func (f *Finalizer) leave(ks *kustomizev1.Kustomization, list []inventory.Entry,
 		}
 		names = append(names, name)
 	}
+	f.fault(ks, fmt.Sprintf("unable to delete objects, they are left behind: %s: %s", why, strings.Join(names, ", ")))
+}
+
+// fault tells what is in the way, in the log and to the object's users. Its status
+// is left alone: it is being deleted.
+func (f *Finalizer) fault(ks *kustomizev1.Kustomization, message string) {
+	f.Log.Error("objects could not be deleted", "kind", "kustomization", "namespace", ks.Namespace, "name", ks.Name,
+		"cluster", f.Cluster, "error", message)
 	f.Recorder.Tell(ks, report.Note{
-		Reason: status.ReasonPruneFailed, Warning: true, Revision: ks.Status.LastAppliedRevision,
-		Message: fmt.Sprintf("unable to delete objects, they are left behind: %s: %s", why, strings.Join(names, ", ")),
+		Reason: status.ReasonPruneFailed, Message: message, Revision: ks.Status.LastAppliedRevision, Warning: true,
 	})
 }
 
