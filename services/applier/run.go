@@ -205,6 +205,8 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 			return openCluster(ctx, cfg, m, tell, reach, hashKey, nil)
 		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
+		// So that several that hang leave some for the own cluster.
+		AllBusy: min(cfg.Concurrency-1, cfg.Concurrency*3/4),
 		Check: func(owner cluster.Owner) {
 			_ = sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
 		},

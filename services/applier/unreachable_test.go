@@ -18,10 +18,10 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier"
 )
 
-// remoteUnreachable shows that clusters that do not answer hold up nothing, with two
+// remoteUnreachable shows that clusters that do not answer hold up nothing, with three
 // workers and more objects of such clusters than that.
 func remoteUnreachable(t *testing.T, w *remoteWorld) {
-	w.concurrency = 2
+	w.concurrency = 3
 	w.with(applier.Settings{}, func() {
 		defer func() { w.concurrency = 0 }()
 		besideTheDead(t, w)

@@ -49,6 +49,9 @@ type Options struct {
 	Open func(config *rest.Config) (Opened, error)
 	// Busy is how many passes may be under way in one remote cluster.
 	Busy int
+	// AllBusy is how many passes may be under way in all remote clusters together, so
+	// that some workers are always left for the applier's own.
+	AllBusy int
 	// Check asks for a pass over an object: whether its cluster answers has changed.
 	Check func(owner cluster.Owner)
 }
@@ -57,6 +60,8 @@ type Options struct {
 type Fleet struct {
 	opts Options
 	now  func() time.Time
+	// slots are the passes that may be under way in remote clusters.
+	slots chan struct{}
 
 	mu      sync.Mutex
 	members map[kubeconfig.Key]*member
@@ -67,7 +72,7 @@ type Fleet struct {
 // New returns a fleet. Remote clusters are served while Run runs.
 func New(o Options) *Fleet {
 	return &Fleet{
-		opts: o, now: time.Now,
+		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)),
 		members: map[kubeconfig.Key]*member{}, owners: map[cluster.Owner]*member{},
 	}
 }
@@ -177,7 +182,7 @@ func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
 	}
 	m := &member{
 		key: c.Key, target: opened.Target, reach: r,
-		slots: make(chan struct{}, max(f.opts.Busy, 1)), owners: map[cluster.Owner]time.Time{},
+		slots: make(chan struct{}, max(f.opts.Busy, 1)), shared: f.slots, owners: map[cluster.Owner]time.Time{},
 	}
 	r.ping = opened.Ping
 	r.told = func() { f.tell(m) }

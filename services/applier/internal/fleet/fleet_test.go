@@ -46,10 +46,10 @@ type world struct {
 	clock     atomic.Int64
 }
 
-func newWorld(t *testing.T, busy int) *world {
+func newWorld(t *testing.T, busy, all int) *world {
 	w := &world{t: t, server: map[string]string{}, told: make(chan cluster.Owner, 100)}
 	w.Fleet = New(Options{
-		Home: newPlace("home"), Connections: w, Busy: busy,
+		Home: newPlace("home"), Connections: w, Busy: busy, AllBusy: all,
 		Check: func(o cluster.Owner) { w.told <- o },
 		Open: func(config *rest.Config) (Opened, error) {
 			p := newPlace(config.Host)
@@ -140,7 +140,7 @@ func answering(t *testing.T) string {
 }
 
 func TestMembersAreSharedAndDropped(t *testing.T) {
-	w := newWorld(t, 10)
+	w := newWorld(t, 10, 10)
 	w.server["a"], w.server["b"] = answering(t), answering(t)
 	w.server["same"] = w.server["a"]
 	a, leave := w.enter(object("one", "a"))
@@ -175,7 +175,7 @@ func TestMembersAreSharedAndDropped(t *testing.T) {
 }
 
 func TestSlotsBoundAMember(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newWorld(t, 2, 10)
 	w.server["a"] = answering(t)
 	_, first := w.enter(object("one", "a"))
 	_, second := w.enter(object("two", "a"))
@@ -193,8 +193,33 @@ func TestSlotsBoundAMember(t *testing.T) {
 	third()
 }
 
+// TestSlotsBoundAllMembers shows that clusters that answer probes and nothing else
+// leave workers for the own cluster, however many there are.
+func TestSlotsBoundAllMembers(t *testing.T) {
+	w := newWorld(t, 2, 3)
+	w.server["a"], w.server["b"], w.server["c"] = answering(t), answering(t), answering(t)
+	_, first := w.enter(object("one", "a"))
+	_, second := w.enter(object("two", "a"))
+	_, third := w.enter(object("three", "b"))
+	for _, secret := range []string{"b", "c"} {
+		if _, _, err := w.For(t.Context(), object("four", secret)); !errors.Is(err, cluster.ErrBusy) {
+			t.Fatalf("a fourth pass, in cluster %s: %v", secret, err)
+		}
+	}
+	_, near := w.enter(object("near", ""))
+	near()
+	first()
+	_, fourth := w.enter(object("four", "b")) // a refusal gave back the place in its cluster
+	for _, leave := range []func(){second, third, fourth} {
+		leave()
+	}
+	if len(w.slots) != 0 {
+		t.Fatal("places are lost")
+	}
+}
+
 func TestDeadMembersFailAtOnceAndComeBack(t *testing.T) {
-	w := newWorld(t, 10)
+	w := newWorld(t, 10, 10)
 	dead := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	address := "http://" + dead.Listener.Addr().String()
 	if err := dead.Listener.Close(); err != nil {
@@ -219,7 +244,7 @@ func TestDeadMembersFailAtOnceAndComeBack(t *testing.T) {
 }
 
 func TestAnEndedMemberEndsItsRequests(t *testing.T) {
-	w := newWorld(t, 10)
+	w := newWorld(t, 10, 10)
 	asked := make(chan struct{}, 10)
 	stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stuck" {

@@ -15,7 +15,9 @@ type member struct {
 	reach  *reach
 	// slots are the passes that may be under way at once.
 	slots chan struct{}
-	stop  context.CancelFunc
+	// shared are those that may be under way in all members.
+	shared chan struct{}
+	stop   context.CancelFunc
 
 	// owners say until when each object counts as using the member. The fleet's lock
 	// guards them, and met: that a pass waits for the first probe, or did.
@@ -35,7 +37,13 @@ func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error)
 	default:
 		return nil, cluster.ErrBusy
 	}
-	leave = func() { <-m.slots }
+	select {
+	case m.shared <- struct{}{}:
+	default:
+		<-m.slots
+		return nil, cluster.ErrBusy
+	}
+	leave = func() { <-m.shared; <-m.slots }
 	if wait {
 		t := time.NewTimer(firstMeeting)
 		defer t.Stop()
