@@ -53,7 +53,7 @@ func write(t testing.TB, folder, name string, files map[string]string) *artifact
 func newBuilder(t testing.TB, size int) (*build.Builder, *sandbox.Pool, string) {
 	t.Helper()
 	folder := t.TempDir()
-	pool, err := sandbox.New(t.Context(), sandbox.Config{Folder: folder, Size: size})
+	pool, err := sandbox.New(t.Context(), sandbox.Config{Folder: folder, Size: size, Memory: childMemory})
 	if err != nil {
 		t.Fatal(err)
 	}
