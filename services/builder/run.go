@@ -88,9 +88,10 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	return group.Wait()
 }
 
-// parallel is how many builds run at once: they only compute, so more than a few
-// beyond the processors would cost memory and win nothing.
-func parallel(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)+2) }
+// parallel is how many builds run at once: they only compute, so one beyond the
+// processors keeps these busy while a request or a reply is on its way, and more
+// would cost memory and win nothing.
+func parallel(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)+1) }
 
 // work takes checks once there is something to work with.
 func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner, handler *handle.Handler, ring *keys.Keys, state *state) error {
