@@ -57,7 +57,6 @@ type Settings struct {
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
-	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "allow sources of kind ExternalArtifact, which others than Sluice write; Flux's feature gate ExternalArtifact")
 	fs.StringVar(&s.DefaultKubeconfigServiceAccount, "default-kubeconfig-service-account", "", "service account whose tokens reach the cluster of a ConfigMap of spec.kubeConfig that names none; empty refuses such a ConfigMap")
 	fs.BoolVar(&s.InsecureKubeconfigExec, "insecure-kubeconfig-exec", false, "let kubeconfigs in Secrets run programs of the image to get a token")
 	fs.BoolVar(&s.InsecureKubeconfigTLS, "insecure-kubeconfig-tls", false, "accept http, and certificates that are not checked, in spec.kubeConfig")

@@ -16,7 +16,7 @@ func Service() launch.Service {
 		Run: func(ctx context.Context, env launch.Env) error {
 			settings := *s
 			settings.NoCrossNamespaceRefs, settings.IntervalJitter = env.NoCrossNamespaceRefs, env.IntervalJitter
-			settings.ConfigSelector = env.ConfigSelector
+			settings.ConfigSelector, settings.ExternalArtifacts = env.ConfigSelector, env.ExternalArtifacts
 			settings.CreateRuntimeNamespace = settings.CreateRuntimeNamespace || env.Single
 			return Run(ctx, Config{
 				Settings: settings, REST: env.REST, Bus: env.Bus, Blobs: env.Blob,

@@ -24,12 +24,14 @@ import (
 func TestBuilder(t *testing.T) {
 	w := newWorld(t)
 	began := time.Now()
-	stop := w.start(nil)
+	stop := w.start(func(c *builder.Config) { c.ExternalArtifacts = true })
 	t.Run("side by side", func(t *testing.T) { sideBySide(t, w) })
+	t.Run("accept", func(t *testing.T) { accepted(t, w) })
 	t.Run("everything is built again after a wipe", func(t *testing.T) { wiped(t, w) })
 	stop()
 	onlyReads(t, w, began)
 	t.Run("sources of other namespaces are refused when told so", func(t *testing.T) { crossNamespace(t, w) })
+	t.Run("ExternalArtifact, gate off", func(t *testing.T) { externalGateOff(t, w) })
 	t.Run("a sweep removes orphans and finds lost renders", func(t *testing.T) { swept(t, w) })
 	t.Run("of old renders only the newest stay", func(t *testing.T) { onlyNewestStay(t, w) })
 	t.Run("the operator's age keys", func(t *testing.T) { operatorKeys(t, w) })
@@ -50,7 +52,7 @@ func sideBySide(t *testing.T, w *world) {
 		"sources of every kind, also of another namespace":     sourceKinds,
 		"a lost event of the source is made good":              lostEvent,
 		"a missing or damaged render is built again":           brokenRender,
-		"a missing or damaged artifact fails and recovers":     brokenArtifact,
+		"ArtifactDownload":                                     brokenArtifact,
 		"variables come from ConfigMaps and Secrets":           variables,
 		"suspend holds, resume builds":                         suspend,
 		"a deleted object leaves no render, its log stays":     deleted,
@@ -213,6 +215,8 @@ func brokenRender(t *testing.T, w *world) {
 	}
 }
 
+// brokenArtifact loses, damages and restores an artifact in storage: it fails, retries
+// by itself and recovers.
 func brokenArtifact(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
 	body := pack(t, files("only here"))
@@ -229,8 +233,7 @@ func brokenArtifact(t *testing.T, w *world) {
 		t.Errorf("reason is %s", f.Reason)
 	}
 	a.must(a.blobs.Replace(t.Context(), a.artifact(), body, a.digest))
-	a.ask()
-	a.rendered("repaired")
+	a.rendered("repaired, found by the retry")
 }
 
 func variables(t *testing.T, w *world) {
@@ -424,6 +427,15 @@ func crossNamespace(t *testing.T, w *world) {
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.SourceRef.Namespace = owner.namespace })
 	want := fmt.Sprintf("can't access 'GitRepository/%s/repo', cross-namespace references have been blocked", owner.namespace)
 	if f := a.failed("another namespace", want); f.Reason != "AccessDenied" || !f.Stalled {
+		t.Errorf("got %+v", f)
+	}
+}
+
+func externalGateOff(t *testing.T, w *world) {
+	defer w.start(nil)()
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.SourceRef.Kind = "ExternalArtifact" })
+	want := fmt.Sprintf("can't access 'ExternalArtifact/%s/repo', ExternalArtifact feature gate is disabled", a.namespace)
+	if f := a.failed("no operator allowed it", want); f.Reason != "AccessDenied" || !f.Stalled {
 		t.Errorf("got %+v", f)
 	}
 }

@@ -72,6 +72,8 @@ type Config struct {
 	DataDir string
 	// NoCrossNamespaceRefs refuses sources in other namespaces.
 	NoCrossNamespaceRefs bool
+	// ExternalArtifacts allows sources of kind ExternalArtifact.
+	ExternalArtifacts bool
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
 	// Concurrency is how many builds run at a time; 8 when zero.

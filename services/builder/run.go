@@ -75,7 +75,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched, AgeSecret: cfg.ageSecret()},
 		Log:     cfg.Bus, Bucket: cfg.Blob, Trees: trees, Builder: build.New(pool), Keys: ring,
 	}, handle.Config{
-		Cluster: cfg.ClusterName, Live: !cfg.Single, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
+		Cluster: cfg.ClusterName, Live: !cfg.Single, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs, ExternalArtifacts: cfg.ExternalArtifacts,
 		MaxBuild: cfg.Timeout, JitterPercent: cfg.IntervalJitter, Logger: cfg.Logger, Metrics: metrics,
 	})
 

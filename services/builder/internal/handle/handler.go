@@ -72,6 +72,8 @@ type Config struct {
 	Live bool
 	// NoCrossNamespaceRefs refuses sources of other namespaces.
 	NoCrossNamespaceRefs bool
+	// ExternalArtifacts allows sources of kind ExternalArtifact.
+	ExternalArtifacts bool
 	// MaxBuild bounds a build whatever the spec says; 5 minutes when zero.
 	MaxBuild time.Duration
 	// JitterPercent spreads intervals, both ways.

@@ -10,6 +10,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxacl "github.com/fluxcd/pkg/apis/acl"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
@@ -122,15 +123,28 @@ func (j *job) refusal() *failure {
 	if f := j.undecipherable(); f != nil {
 		return f
 	}
-	ref := j.ks.Spec.SourceRef
-	switch {
-	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.ks.Namespace:
-		return &failure{reason: fluxacl.AccessDeniedReason, stalled: true, message: fmt.Sprintf(
-			"can't access '%s/%s/%s', cross-namespace references have been blocked", ref.Kind, j.source.Key.Namespace, ref.Name)}
-	case j.source.Absent:
-		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", ref.String()), retry: j.retryInterval()}
+	if f := j.denied(); f != nil {
+		return f
+	}
+	if j.source.Absent {
+		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", j.ks.Spec.SourceRef.String()), retry: j.retryInterval()}
 	}
 	return nil
+}
+
+// denied refuses a source that may not be used here.
+func (j *job) denied() *failure {
+	var why string
+	switch {
+	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.ks.Namespace:
+		why = "cross-namespace references have been blocked"
+	case !j.config.ExternalArtifacts && j.source.Kind == sourcev1.ExternalArtifactKind:
+		why = "ExternalArtifact feature gate is disabled"
+	default:
+		return nil
+	}
+	return &failure{reason: fluxacl.AccessDeniedReason, stalled: true, message: fmt.Sprintf(
+		"can't access '%s/%s/%s', %s", j.source.Kind, j.source.Key.Namespace, j.source.Key.Name, why)}
 }
 
 // undecipherable refuses a way of decrypting that is not served.
