@@ -144,8 +144,12 @@ func TestPace(t *testing.T) {
 		about := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint(i)}}
 		r.Event(about, corev1.EventTypeNormal, "Told", fmt.Sprintf("message %d", i))
 	}
-	for end := time.Now().Add(30 * time.Second); len(s.all()) < 3 || waiting(r.queue) < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
+	deadline, tick := time.After(30*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for len(s.all()) < 3 || waiting(r.queue) < 2 {
+		select {
+		case <-tick.C:
+		case <-deadline:
 			t.Fatalf("%d were written and %d wait", len(s.all()), waiting(r.queue))
 		}
 	}

@@ -44,6 +44,7 @@ type results struct {
 	oneAll      time.Duration
 	oneRequests map[string]int
 	push, drift latencies
+	neighbour   neighbour
 	idle        idle
 	peak        int64 // bytes, see peakMemory
 	restart     restart
@@ -101,7 +102,11 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 	if r.push, err = w.pushes(ctx, r.rounds); err != nil {
 		return err
 	}
-	p.say("median %s, p99 %s; %d hand edits", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds)
+	p.say("median %s, p99 %s; %d pushes of another tenant, alone and while %d change", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds, r.n)
+	if r.neighbour, err = w.neighbours(ctx, min(r.rounds, 20)); err != nil {
+		return err
+	}
+	p.say("median %s and %s; %d hand edits", r.neighbour.alone.quantile(0.5), r.neighbour.beside.quantile(0.5), r.rounds)
 	if r.drift, err = w.drifts(ctx, r.rounds); err != nil {
 		return err
 	}

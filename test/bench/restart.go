@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -35,6 +36,14 @@ func (w *world) restarted(ctx context.Context) (r restart, err error) {
 	if err != nil {
 		return restart{}, err
 	}
+	before, err := maps.Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return restart{}, err
+	}
+	good, _, err := unstructured.NestedString(before.Object, "data", "value")
+	if err != nil {
+		return restart{}, err
+	}
 	if _, err := maps.Patch(ctx, name, types.MergePatchType, []byte(`{"data":{"value":"edited meanwhile"}}`),
 		metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
 		return restart{}, fmt.Errorf("edit by hand: %w", err)
@@ -43,7 +52,7 @@ func (w *world) restarted(ctx context.Context) (r restart, err error) {
 	if err := w.Sluice.Restart(ctx); err != nil {
 		return restart{}, err
 	}
-	if _, err := w.Cluster.WaitFor(ctx, configMap, sluiceNamespace, name, hasValue("2")); err != nil {
+	if _, err := w.Cluster.WaitFor(ctx, configMap, sluiceNamespace, name, hasValue(good)); err != nil {
 		return restart{}, err
 	}
 	r.reverted = time.Since(start)

@@ -61,7 +61,7 @@ func TestBadMessage(t *testing.T) {
 			t.Fatalf("publish: %v", err)
 		}
 		seeKubernetesEvent(t, n.Namespace, "Kustomization", "app", "Warning", "ArtifactFailed", "refused the newest build event", "not authentic")
-		seeLog(t, n.Namespace, `"app"`, "refused a build event")
+		seeLog(t, n.Namespace, `"app"`, "refused the newest build event")
 		own.live("app")
 		if after := own.version(harness.ConfigMapKind, "app"); after != before {
 			t.Error("a forged build led to a write")
