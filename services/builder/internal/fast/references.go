@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"sigs.k8s.io/kustomize/api/filters/fieldspec"
 	"sigs.k8s.io/kustomize/api/filters/nameref"
@@ -106,6 +107,9 @@ func (r *referrer) nearSubjects(subjects []any) {
 
 // update runs kustomize's filter on a field, unless it would change nothing.
 func (r *referrer) update(field nameField) error {
+	if !mayHave(r.YNode(), field.path) {
+		return nil
+	}
 	candidates := map[int]bool{}
 	visit := fieldspec.Filter{
 		FieldSpec: types.FieldSpec{Gvk: r.id.Gvk, Path: field.path},
@@ -137,6 +141,29 @@ func (r *referrer) update(field nameField) error {
 		ReferralTarget:     field.of,
 		ReferralCandidates: near,
 	})
+}
+
+// mayHave says that there may be something at a path of fields; where it says no,
+// kustomize's filter, which costs far more, finds nothing and changes nothing.
+func mayHave(n *yaml.Node, path string) bool {
+	if path == "" || strings.Contains(path, `\`) { // a name with a slash
+		return true
+	}
+	switch n.Kind {
+	case yaml.SequenceNode:
+		return slices.ContainsFunc(n.Content, func(element *yaml.Node) bool { return mayHave(element, path) })
+	case yaml.MappingNode:
+	default:
+		return true
+	}
+	name, rest, _ := strings.Cut(path, "/")
+	name = strings.TrimSuffix(name, "[]")
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name && mayHave(n.Content[i+1], rest) {
+			return true
+		}
+	}
+	return false
 }
 
 // visit adds to candidates what the value of a field could refer to.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"regexp"
 
 	"sigs.k8s.io/kustomize/api/filters/annotations"
 	"sigs.k8s.io/kustomize/api/ifc"
@@ -153,7 +154,7 @@ func (t *target) manifest(found *objectList, path string, body []byte) error {
 	if err != nil {
 		return err
 	}
-	note, err := origin.String()
+	note, err := noteOf(origin)
 	if err != nil {
 		return err
 	}
@@ -167,6 +168,18 @@ func (t *target) manifest(found *objectList, path string, body []byte) error {
 		}
 	}
 	return found.addAll(read)
+}
+
+// plainPath are paths that YAML writes as they are.
+var plainPath = regexp.MustCompile(`^[A-Za-z0-9._/][A-Za-z0-9._/-]*\.ya?ml$`)
+
+// noteOf is what kustomize writes into an object's annotation, without its encoder
+// for the paths that nearly all objects have.
+func noteOf(origin *resource.Origin) (string, error) {
+	if *origin == (resource.Origin{Path: origin.Path}) && plainPath.MatchString(origin.Path) {
+		return "path: " + origin.Path + "\n", nil
+	}
+	return origin.String()
 }
 
 // configure gives a plugin of kustomize's its configuration the way kustomize does.

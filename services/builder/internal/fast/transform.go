@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"sigs.k8s.io/kustomize/api/builtins"
+	"sigs.k8s.io/kustomize/api/filters/namespace"
 	"sigs.k8s.io/kustomize/api/resmap"
 	"sigs.k8s.io/kustomize/api/resource"
 	"sigs.k8s.io/kustomize/api/types"
@@ -80,12 +81,8 @@ func eachRenamed(transformer resmap.Transformer) func(*objectList) error {
 func (t *target) renames() ([]step, error) {
 	var steps []step
 	if t.Namespace != "" {
-		plugin := &builtins.NamespaceTransformerPlugin{}
-		err := t.configure(plugin, map[string]any{
-			"metadata": types.ObjectMeta{Namespace: t.Namespace}, "fieldSpecs": namespaceFields,
-		})
-		if err != nil {
-			return nil, err
+		plugin := &builtins.NamespaceTransformerPlugin{
+			ObjectMeta: types.ObjectMeta{Namespace: t.Namespace}, FieldSpecs: namespaceFields, SetRoleBindingSubjects: namespace.DefaultSubjectsOnly,
 		}
 		steps = append(steps, step{"NamespaceTransformer", eachRenamed(plugin)})
 	}

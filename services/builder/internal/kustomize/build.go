@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"regexp"
 	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -150,6 +151,9 @@ func isKustomization(o *unstructured.Unstructured) bool {
 	return group == kustomizationGroup && o.GetKind() == types.KustomizationKind
 }
 
+// plainOrigin is the note that nearly all objects have; it needs no YAML decoder.
+var plainOrigin = regexp.MustCompile(`^path: ([A-Za-z0-9._/][A-Za-z0-9._/-]*\.ya?ml)\n$`)
+
 // takeOrigin returns the file that an object comes from, as a path in the
 // artifact, and removes the annotation it was noted in.
 func takeOrigin(o *unstructured.Unstructured, dir string, keep bool) string {
@@ -164,6 +168,9 @@ func takeOrigin(o *unstructured.Unstructured, dir string, keep bool) string {
 			annotations = nil
 		}
 		o.SetAnnotations(annotations)
+	}
+	if m := plainOrigin.FindStringSubmatch(text); m != nil {
+		return path.Join(dir, m[1])
 	}
 	var origin resource.Origin
 	if err := yaml.Unmarshal([]byte(text), &origin); err != nil {

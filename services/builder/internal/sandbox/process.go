@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -16,6 +17,7 @@ import (
 // process is a child and the pipes to it.
 type process struct {
 	in      io.WriteCloser
+	to      *bufio.Writer // what becomes one write to in
 	out     *bufio.Reader
 	printed *head
 	kill    func()
@@ -36,15 +38,21 @@ func start(ctx context.Context, c Config) (*process, error) {
 		return nil, fmt.Errorf("start sandbox: %w", err)
 	}
 	// A pipe of our own: cmd.StdoutPipe is closed by Wait, maybe before all is read.
-	out, w := io.Pipe()
+	out, w, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("start sandbox: %w", err)
+	}
 	cmd.Stdout = w
-	p.in, p.out = in, bufio.NewReaderSize(out, 64<<10)
-	if err := p.run(cmd, w); err != nil {
+	p.in, p.to, p.out = in, bufio.NewWriter(in), bufio.NewReaderSize(out, 64<<10)
+	err = p.run(cmd)
+	_ = w.Close() // the child has its own: when that ends, so does what is read
+	if err != nil {
+		_ = out.Close() // nobody wrote to it
 		return nil, err
 	}
 	p.kill = func() {
 		_ = cmd.Process.Kill() // it may have ended by itself
-		_ = out.Close()        // never fails
+		_ = out.Close()        // it may be closed
 	}
 	if err := p.greet(ctx, setup{Folder: c.Folder, Memory: c.Memory}); err != nil {
 		p.end()
@@ -54,7 +62,7 @@ func start(ctx context.Context, c Config) (*process, error) {
 }
 
 // run starts the child on a thread of its own, which waits for it.
-func (p *process) run(cmd *exec.Cmd, out *io.PipeWriter) error {
+func (p *process) run(cmd *exec.Cmd) error {
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread()
@@ -67,7 +75,6 @@ func (p *process) run(cmd *exec.Cmd, out *io.PipeWriter) error {
 		if err := cmd.Wait(); err != nil {
 			p.state = err.Error()
 		}
-		_ = out.Close() // never fails
 		close(p.gone)
 	}()
 	if err := <-started; err != nil {
@@ -102,7 +109,10 @@ func (p *process) greet(ctx context.Context, s setup) error {
 func (p *process) exchange(ctx context.Context, request []byte) ([]byte, error) {
 	stop := context.AfterFunc(ctx, p.kill)
 	defer stop()
-	err := writeFrame(p.in, request)
+	err := writeFrame(p.to, request)
+	if err == nil {
+		err = p.to.Flush()
+	}
 	var reply []byte
 	if err == nil {
 		reply, err = readFrame(p.out)
