@@ -1,11 +1,13 @@
 package applier_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -148,6 +150,9 @@ func accountCases() []testCase {
 	return []testCase{
 		{"rights", "objects are applied with the rights of the service account", accountRights},
 		{"own rights", "an account whose own rights are among the objects deletes everything else first", accountOwnRights},
+		{"refused", "rights that are among the objects outlast a deletion that is refused, for the retry needs them", accountRefused},
+		{"waited", "rights that are among the objects outlast the wait for the others", accountWaited},
+		{"lost", "rights that were lost keep the objects and the Kustomization, until they are back", accountLost},
 		{"gone", "an object whose service account is gone still finalises", accountGone},
 	}
 }
@@ -189,24 +194,154 @@ func accountRights(t *testing.T, w *world) {
 	a.absent("one")
 }
 
-func accountOwnRights(t *testing.T, w *world) {
-	a := w.newApp(t, asAccount)
+// ownRights are the manifests of all that an account needs to delete itself and ConfigMaps.
+func ownRights() []string {
+	const named = "metadata: {name: own, namespace: NS}\n"
+	const group = "apiVersion: rbac.authorization.k8s.io/v1\n"
+	return []string{
+		group + "kind: Role\n" + named + `rules: [{apiGroups: [""], resources: [configmaps, serviceaccounts], verbs: ["*"]}, {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: ["*"]}]`,
+		group + "kind: RoleBinding\n" + named + "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: own}\nsubjects: [{kind: ServiceAccount, name: tenant, namespace: NS}]\n",
+	}
+}
+
+// buildsOwnRights applies manifests and the account's rights, and takes away those it
+// began with.
+func (a *app) buildsOwnRights(manifests ...string) {
+	a.t.Helper()
 	a.grant(
 		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"serviceaccounts"}, Verbs: []string{"*"}},
 		rbacv1.PolicyRule{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles", "rolebindings"}, Verbs: []string{"*"}},
 	)
-	const named = "metadata: {name: tenant, namespace: NS}\n"
-	const group = "apiVersion: rbac.authorization.k8s.io/v1\n"
-	a.build(configMap("one", "1"), "apiVersion: v1\nkind: ServiceAccount\n"+named,
-		group+"kind: Role\n"+named+`rules: [{apiGroups: [""], resources: [configmaps, serviceaccounts], verbs: ["*"]}, {apiGroups: [rbac.authorization.k8s.io], resources: [roles, rolebindings], verbs: ["*"]}]`,
-		group+"kind: RoleBinding\n"+named+"roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: tenant}\nsubjects: [{kind: ServiceAccount, name: tenant, namespace: NS}]\n")
+	a.build(append(ownRights(), manifests...)...)
 	a.ready()
+	a.withdraw()
+}
+
+// withdraw takes away what grant gave.
+func (a *app) withdraw() {
+	a.t.Helper()
+	binding := &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "tenant"}}
+	if err := a.Delete(a.t.Context(), binding); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// noRights checks that the account's own rights are gone.
+func (a *app) noRights() {
+	a.t.Helper()
+	for _, o := range []client.Object{&rbacv1.Role{}, &rbacv1.RoleBinding{}} {
+		if err := a.Get(a.t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "own"}, o); !apierrors.IsNotFound(err) {
+			a.t.Errorf("%T: %v", o, err)
+		}
+	}
+}
+
+func accountOwnRights(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.buildsOwnRights(configMap("one", "1"), "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: tenant, namespace: NS}\n")
 	a.delete()
 	a.absent("one")
 	account := &corev1.ServiceAccount{}
 	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "tenant"}, account); !apierrors.IsNotFound(err) {
 		t.Errorf("service account: %v", err)
 	}
+}
+
+func accountRefused(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.buildsOwnRights(configMap("one", "1"))
+	allow := a.refuseDeletion("one")
+	if err := w.Delete(t.Context(), a.get()); err != nil {
+		t.Fatal(err)
+	}
+	a.event("Warning", "PruneFailed", "ConfigMap/"+a.namespace+"/one delete failed")
+	allow()
+	a.gone()
+	a.absent("one")
+	a.noRights()
+}
+
+// refuseDeletion lets the API server refuse the deletion of a ConfigMap.
+func (a *app) refuseDeletion(name string) (allow func()) {
+	a.t.Helper()
+	meta := metav1.ObjectMeta{Name: a.namespace}
+	policy := &admissionv1.ValidatingAdmissionPolicy{ObjectMeta: meta, Spec: admissionv1.ValidatingAdmissionPolicySpec{
+		MatchConstraints: &admissionv1.MatchResources{
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: a.namespace}},
+			ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+				Operations: []admissionv1.OperationType{admissionv1.Delete},
+				Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"configmaps"}},
+			}}},
+		},
+		Validations: []admissionv1.Validation{{Expression: "false"}},
+	}}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{ObjectMeta: meta, Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: policy.Name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+	}}
+	for _, o := range []client.Object{policy, binding} {
+		if err := a.Create(a.t.Context(), o); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	doomed := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: name}}
+	a.until("the deletion is refused", func() error {
+		if err := a.Delete(a.t.Context(), doomed, client.DryRunAll); err == nil {
+			return errors.New("it is allowed")
+		}
+		return nil
+	})
+	return func() {
+		a.t.Helper()
+		for _, o := range []client.Object{binding, policy} {
+			if err := a.Delete(a.t.Context(), o); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+	}
+}
+
+func accountWaited(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		asAccount(ks)
+		awaited(ks)
+	})
+	a.buildsOwnRights(configMap("one", "1"), held("slow"))
+	if err := w.Delete(t.Context(), a.get()); err != nil {
+		t.Fatal(err)
+	}
+	a.event("Warning", "Terminating", "ConfigMap/"+a.namespace+"/slow (held by finalizer "+finalizer+")")
+	a.letGo("slow")
+	a.gone()
+	a.absent("one")
+	a.noRights()
+}
+
+func accountLost(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	a.grant()
+	a.build(configMap("one", "1"))
+	a.ready()
+	role := &rbacv1.Role{}
+	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "tenant"}, role); err != nil {
+		t.Fatal(err)
+	}
+	may := func(verbs ...string) {
+		role.Rules[0].Verbs = verbs
+		if err := a.Update(t.Context(), role); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may("get", "create", "patch")
+	if err := w.Delete(t.Context(), a.get()); err != nil {
+		t.Fatal(err)
+	}
+	missing := "User \"system:serviceaccount:" + a.namespace + ":tenant\" cannot delete resource \"configmaps\" in API group \"\" in the namespace \"" + a.namespace + "\""
+	a.event("Warning", "PruneFailed", missing)
+	a.logged("cannot delete resource")
+	a.holds("one", "1")
+	may("*")
+	a.gone()
+	a.absent("one")
 }
 
 func accountGone(t *testing.T, w *world) {

@@ -15,7 +15,8 @@ import (
 // Prune deletes stale objects, those that others need last, those of one kind in
 // parallel. An object of another owner, one that opts out, one that terminates and
 // one that is gone are settled without a deletion. Failures are joined; their
-// entries are in Failed.
+// entries are in Failed. After a failure the rights that the deletions are made with
+// stay, as another try needs them.
 func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, error) {
 	var result PruneResult
 	refs, err := inventory.ParseAll(req.Stale)
@@ -31,13 +32,19 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 			n = len(refs)
 		}
 		n = min(n, batch)
+		if len(errs) > 0 && req.Impersonated && isRight(refs[0].Kind) {
+			result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
+			break
+		}
 		if req.Guard != nil {
 			if err := req.Guard(ctx); err != nil {
 				result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
 				return result, errors.Join(append(errs, err)...)
 			}
 		}
-		errs = append(errs, e.prune(ctx, req, refs[:n], &result))
+		if err := e.prune(ctx, req, refs[:n], &result); err != nil {
+			errs = append(errs, err)
+		}
 		refs = refs[n:]
 	}
 	return result, errors.Join(errs...)
@@ -51,16 +58,34 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 func (r PruneRequest) rank(ref cluster.Ref) int {
 	last := len(kindOrder) - rank("CustomResourceDefinition")
 	switch {
-	case r.Impersonated && ref.Kind == "ServiceAccount":
+	case r.Impersonated && ref.Kind == account:
 		return last + 1
-	case r.Impersonated && slices.Contains(rights, ref.Kind):
+	case r.Impersonated && isRight(ref.Kind):
 		return last + 2
 	}
 	return len(kindOrder) - rank(ref.Kind)
 }
 
+const account = "ServiceAccount"
+
 // rights are the kinds that a service account's rights are made of.
 var rights = []string{"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"}
+
+// isRight says whether deletions may need an object of this kind: accounts and rights.
+func isRight(kind string) bool { return kind == account || slices.Contains(rights, kind) }
+
+// WithoutRights splits entries into those of service accounts and rights, which the
+// deletion of the others may need, and the others. What cannot be read is an other.
+func WithoutRights(entries []inventory.Entry) (others, rights []inventory.Entry) {
+	for _, e := range entries {
+		if ref, err := inventory.Parse(e); err == nil && isRight(ref.Kind) {
+			rights = append(rights, e)
+			continue
+		}
+		others = append(others, e)
+	}
+	return others, rights
+}
 
 // prune looks at all objects of a group before it deletes the first: afterwards the
 // right to look may be gone.

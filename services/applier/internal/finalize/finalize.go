@@ -73,6 +73,35 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 		f.leave(ks, list, why)
 		return f.release(ctx, ks)
 	}
+	if !waits(ks) {
+		return f.prune(ctx, ks, list, f.release)
+	}
+	// The wait looks with rights that may be among the objects, so these outlast it
+	// and are not waited for themselves.
+	rest, rights := engine.WithoutRights(list)
+	return f.prune(ctx, ks, rest, func(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
+		return f.wait(ctx, ks, rest, rights)
+	})
+}
+
+// wait waits until objects are gone, by timer, and then ends with the rights.
+func (f *Finalizer) wait(ctx context.Context, ks *kustomizev1.Kustomization, rest, rights []inventory.Entry) (bus.Result, error) {
+	waiting, err := f.terminating(ctx, ks, rest)
+	if err != nil {
+		return f.later(ctx, ks, err)
+	}
+	if waiting {
+		return bus.Result{Next: pollTermination}, nil
+	}
+	return f.prune(ctx, ks, rights, f.release)
+}
+
+// prune deletes objects as far as they are the object's, tells which, and goes on
+// with next.
+func (f *Finalizer) prune(
+	ctx context.Context, ks *kustomizev1.Kustomization, list []inventory.Entry,
+	next func(context.Context, *kustomizev1.Kustomization) (bus.Result, error),
+) (bus.Result, error) {
 	result, err := f.Target.Prune(ctx, ks, list, f.Writer.Watch(ks).Hold)
 	if reportErr := f.tell(ctx, ks, result.Deleted()); reportErr != nil {
 		return bus.Result{}, reportErr
@@ -80,14 +109,7 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 	if err != nil {
 		return f.later(ctx, ks, err)
 	}
-	waiting, err := f.terminating(ctx, ks, list)
-	if err != nil {
-		return f.later(ctx, ks, err)
-	}
-	if waiting {
-		return bus.Result{Next: pollTermination}, nil
-	}
-	return f.release(ctx, ks)
+	return next(ctx, ks)
 }
 
 // later says what is in the way, and tries again.
@@ -113,12 +135,14 @@ func deletes(ks *kustomizev1.Kustomization) bool {
 	return false
 }
 
+// waits says whether the policy asks to wait until the objects are gone.
+func waits(ks *kustomizev1.Kustomization) bool {
+	return ks.GetDeletionPolicy() == kustomizev1.DeletionPolicyWaitForTermination
+}
+
 // terminating says whether to wait for objects that still exist, and tells which.
 // The timeout ends the wait, not the deletion.
 func (f *Finalizer) terminating(ctx context.Context, ks *kustomizev1.Kustomization, list []inventory.Entry) (bool, error) {
-	if ks.GetDeletionPolicy() != kustomizev1.DeletionPolicyWaitForTermination {
-		return false, nil
-	}
 	left, err := f.Target.Terminating(ctx, ks, list)
 	if err != nil {
 		return false, fmt.Errorf("wait for termination: %w", err)
