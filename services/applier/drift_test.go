@@ -28,6 +28,7 @@ func driftCases() []testCase {
 		{"kubectl edit", "what kubectl changed and added goes, at once and without a request", driftKubectl},
 		{"rollout restart", "a restart stays, also when the object is put back otherwise", driftRestart},
 		{"opt-out", "a live annotation keeps us away for as long as it is there", driftOptOut},
+		{"opt-out without labels", "the end of an opt-out that no watch shows is seen by the next apply", driftOptOutUnlabelled},
 		{"unmanaged", "a field that nobody declared is left alone", driftUnmanaged},
 	}
 }
@@ -230,6 +231,33 @@ func driftOptOut(t *testing.T, w *world) {
 	a.holds("one", "foreign")
 	a.control("one", "reconcile", "enabled")
 	a.holds("one", "1")
+}
+
+func driftOptOutUnlabelled(t *testing.T, w *world) {
+	a := w.newApp(t, nil)
+	a.build(configMap("one", "1"), configMap("two", "2"))
+	a.ready()
+	a.control("one", "reconcile", "disabled")
+	a.settled()
+	cm, err := a.configMap("one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := cm.DeepCopy()
+	cm.Labels = nil
+	if err := a.Patch(t.Context(), cm, client.MergeFrom(before), client.FieldOwner("somebody")); err != nil {
+		t.Fatal(err)
+	}
+	a.settled()
+	a.moveSource("main@sha1:2")
+	a.build(configMap("one", "2"), configMap("two", "2"))
+	a.ready()
+	a.holds("one", "1")
+	a.control("one", "reconcile", "enabled")
+	a.moveSource("main@sha1:3")
+	a.build(configMap("one", "3"), configMap("two", "2"))
+	a.ready()
+	a.holds("one", "3")
 }
 
 func givenBack(t *testing.T, w *world) {

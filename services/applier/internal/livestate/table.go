@@ -191,6 +191,9 @@ func (t *Table) Standing(r cluster.Ref, owner cluster.Owner, digest string) Stan
 		}
 	}
 	if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
+		if rec.seen.Owner.Name == "" {
+			return Unknown // without the label no watch tells when it ends
+		}
 		return OptedOut
 	}
 	if rec.applied == nil || rec.applied.owner != owner {
