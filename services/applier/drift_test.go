@@ -7,6 +7,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,7 +29,8 @@ func driftCases() []testCase {
 		{"kubectl edit", "what kubectl changed and added goes, at once and without a request", driftKubectl},
 		{"rollout restart", "a restart stays, also when the object is put back otherwise", driftRestart},
 		{"opt-out", "a live annotation keeps us away for as long as it is there", driftOptOut},
-		{"opt-out without labels", "the end of an opt-out that no watch shows is seen by the next apply", driftOptOutUnlabelled},
+		{"opt-out without labels", "the end of an opt-out that no watch shows is seen by the next apply", unfollowedOptOut},
+		{"deleted without labels", "an object that no watch shows is made again by the next apply", unfollowedDeleted},
 		{"unmanaged", "a field that nobody declared is left alone", driftUnmanaged},
 	}
 }
@@ -233,7 +235,10 @@ func driftOptOut(t *testing.T, w *world) {
 	a.holds("one", "1")
 }
 
-func driftOptOutUnlabelled(t *testing.T, w *world) {
+// unfollowed makes an app with a ConfigMap that is opted out and lost its labels, so
+// that no watch shows it.
+func (w *world) unfollowed(t *testing.T) *app {
+	t.Helper()
 	a := w.newApp(t, nil)
 	a.build(configMap("one", "1"), configMap("two", "2"))
 	a.ready()
@@ -249,6 +254,11 @@ func driftOptOutUnlabelled(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	a.settled()
+	return a
+}
+
+func unfollowedOptOut(t *testing.T, w *world) {
+	a := w.unfollowed(t)
 	a.moveSource("main@sha1:2")
 	a.build(configMap("one", "2"), configMap("two", "2"))
 	a.ready()
@@ -258,6 +268,29 @@ func driftOptOutUnlabelled(t *testing.T, w *world) {
 	a.build(configMap("one", "3"), configMap("two", "2"))
 	a.ready()
 	a.holds("one", "3")
+}
+
+func unfollowedDeleted(t *testing.T, w *world) {
+	for _, replaced := range []bool{false, true} {
+		a := w.unfollowed(t)
+		cm, err := a.configMap("one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Delete(t.Context(), cm); err != nil {
+			t.Fatal(err)
+		}
+		if replaced {
+			other := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "one"}}
+			if err := a.Create(t.Context(), other, client.FieldOwner("somebody")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a.moveSource("main@sha1:2")
+		a.build(configMap("one", "2"), configMap("two", "3"))
+		a.ready()
+		a.holds("one", "2")
+	}
 }
 
 func givenBack(t *testing.T, w *world) {

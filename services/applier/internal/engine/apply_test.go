@@ -332,6 +332,35 @@ func TestPrunedObjectDoesNotReturn(t *testing.T) {
 	}
 }
 
+// An object that somebody made anew is not what the table knows: nothing is written,
+// and with force nothing deleted.
+func TestReplacedObjectIsLookedAtAgain(t *testing.T) {
+	f := newFixture(t)
+	f.apply("apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: carps.replaced.example.com}\n" +
+		"spec: {group: replaced.example.com, scope: Namespaced, names: {kind: Carp, plural: carps}, " +
+		"versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}]}\n" +
+		"---\napiVersion: replaced.example.com/v1\nkind: Carp\nmetadata: {name: a, namespace: NS}\nspec: {weight: 1}\n")
+	for _, c := range []struct{ version, kind, manifest string }{
+		{"v1", "ConfigMap", strings.Split(pair, "---")[0]},
+		{"replaced.example.com/v1", "Carp", "apiVersion: replaced.example.com/v1\nkind: Carp\nmetadata: {name: a, namespace: NS}\nspec: {weight: 2}\n"},
+	} {
+		f.apply(c.manifest)
+		ref := f.ref(c.version, c.kind, "a")
+		live := f.get(ref)
+		old := livestate.Slim{UID: "another", ResourceVersion: "1", Owner: f.owner}
+		for _, standing := range []livestate.Standing{livestate.Dirty, livestate.Unknown} {
+			stale := engine.New(frozen{Table: f.table, seen: old, standing: standing}, engine.Options{})
+			_, err := stale.Apply(t.Context(), engine.Request{Owner: f.owner, Client: f.client, Force: true, Objects: f.objects(c.manifest)})
+			if !errors.Is(err, engine.ErrConflict) {
+				t.Errorf("%s, standing %d: error is %v, want a conflict", c.kind, standing, err)
+			}
+			if now := f.get(ref); now.GetResourceVersion() != live.GetResourceVersion() {
+				t.Errorf("%s, standing %d: the object was written", c.kind, standing)
+			}
+		}
+	}
+}
+
 func TestGuardStopsBeforeTheFirstWrite(t *testing.T) {
 	f := newFixture(t)
 	lost := errors.New("lease lost")

@@ -20,10 +20,22 @@ var errNoNamespace = errors.New("the server could not find the requested resourc
 
 // classify turns the refusal of a uid into ErrConflict.
 func classify(i *item, err error) error {
-	if apierrors.IsConflict(err) && i.exists && i.before.UID != "" && strings.Contains(strings.ToLower(err.Error()), "uid") {
+	if i.exists && i.before.UID != "" && refusesUID(err) {
 		return fmt.Errorf("%w: %w", ErrConflict, err)
 	}
 	return err
+}
+
+// refusesUID reports whether the object that is there has another uid than was
+// sent, or none is there. For a custom resource it is a field that cannot be changed.
+func refusesUID(err error) bool {
+	switch {
+	case apierrors.IsConflict(err):
+		return strings.Contains(strings.ToLower(err.Error()), "uid")
+	case apierrors.IsInvalid(err):
+		return strings.Contains(err.Error(), "metadata.uid")
+	}
+	return false
 }
 
 // dryRunError words a dry run's failure as Flux does, so that alerts and people

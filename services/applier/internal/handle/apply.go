@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -181,6 +182,10 @@ func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
 	return nil
 }
 
+// lookAgain is when an attempt is made again that met an object which was deleted or
+// replaced just then.
+const lookAgain = time.Second
+
 // failed ends an attempt without success.
 func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.Result, error) {
 	if f.Cause != nil && stopped(ctx, f.Cause) {
@@ -201,8 +206,12 @@ func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.
 			return bus.Result{}, err
 		}
 	}
+	next := p.ks.GetRetryInterval()
+	if errors.Is(f.Cause, engine.ErrConflict) {
+		next = min(next, lookAgain)
+	}
 	err := p.tellFailure(ctx, try.next, try.Attempt, f, try.changes)
-	return bus.Result{Next: p.ks.GetRetryInterval()}, err
+	return bus.Result{Next: next}, err
 }
 
 // succeeded ends an attempt with success.

@@ -190,10 +190,10 @@ func (t *Table) Standing(r cluster.Ref, owner cluster.Owner, digest string) Stan
 			return Lost
 		}
 	}
+	if rec.unfollowed() {
+		return Unknown
+	}
 	if rec.present && rec.seen.OptOut.Any(NoReconcile|Ignore) {
-		if rec.seen.Owner.Name == "" {
-			return Unknown // without the label no watch tells when it ends
-		}
 		return OptedOut
 	}
 	if rec.applied == nil || rec.applied.owner != owner {
@@ -214,7 +214,7 @@ func (t *Table) Seen(r cluster.Ref) (s Slim, ok bool) {
 	if rec == nil || !k.watched {
 		return Slim{}, false
 	}
-	return rec.seen, rec.present
+	return rec.seen, rec.present && !rec.unfollowed()
 }
 
 // Reduce returns what Seen would say of an object with this metadata.
@@ -315,6 +315,10 @@ func (t *Table) find(r cluster.Ref) (*kind, *record) {
 	}
 	return k, k.records[r.Key()]
 }
+
+// unfollowed says that the object lost its owner labels, and with them the watch:
+// what was seen of it then tells nothing about now.
+func (r *record) unfollowed() bool { return r.present && r.seen.Owner.Name == "" }
 
 // tidy removes a record that says nothing any more.
 func (k *kind) tidy(key types.NamespacedName, rec *record) {
