@@ -1,6 +1,7 @@
 package livestate
 
 import (
+	"context"
 	"slices"
 	"time"
 
@@ -52,8 +53,16 @@ func (t *Table) Keep(owner cluster.Owner) []Kept {
 
 // Adopt takes what was kept about an owner's objects and compares it with what is
 // live, so their kinds must be managed and listed. What differs is dirty and
-// reported. What this process knows itself is better, and stays.
-func (t *Table) Adopt(owner cluster.Owner, kept []Kept) {
+// reported. What this process knows itself is better, and stays. An object that was
+// not listed is asked for.
+func (t *Table) Adopt(ctx context.Context, owner cluster.Owner, kept []Kept) {
+	for _, rec := range t.adopt(owner, kept) {
+		t.seek(ctx, rec.ref(), rec.kind)
+	}
+}
+
+// adopt returns the objects that were not listed.
+func (t *Table) adopt(owner cluster.Owner, kept []Kept) (unlisted []*record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, k := range kept {
@@ -78,7 +87,9 @@ func (t *Table) Adopt(owner cluster.Owner, kept []Kept) {
 		case rec.present:
 			t.judge(k.Object, rec)
 		default:
-			t.dirty(k.Object, rec, Deleted)
+			rec.state = Doubtful
+			unlisted = append(unlisted, rec)
 		}
 	}
+	return unlisted
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // Table is the live state of every object that carries an owner label. Its methods
-// may be called concurrently and, except Run and Synced, never wait for the network.
+// may be called concurrently and, except Run, Synced and Adopt, never wait for the network.
 type Table struct {
 	client *cluster.Client
 	opts   Options

@@ -128,22 +128,27 @@ func (f *feed) vanished(r cluster.Ref) {
 	t := f.table
 	t.mu.Lock()
 	rec := f.kind.records[r.Key()]
-	if rec == nil || rec.applied == nil {
-		if rec != nil {
-			t.gone(r, f.kind, rec)
-		}
-		t.mu.Unlock()
-		return
+	ours := rec != nil && rec.applied != nil
+	if rec != nil && !ours {
+		t.gone(r, f.kind, rec)
 	}
 	t.mu.Unlock()
-	m, err := t.client.GetMetadata(f.ctx, r)
+	if ours {
+		t.seek(f.ctx, r, f.kind)
+	}
+}
+
+// seek asks for an object that is not in the selection: it is gone, or lives without
+// the owner labels.
+func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind) {
+	m, err := t.client.GetMetadata(ctx, r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	rec = f.kind.records[r.Key()]
+	rec := k.records[r.Key()]
 	switch {
 	case rec == nil:
 	case cluster.IsGone(err):
-		t.gone(r, f.kind, rec)
+		t.gone(r, k, rec)
 	case err != nil:
 		if rec.applied != nil {
 			t.doubt(r, rec)

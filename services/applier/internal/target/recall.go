@@ -49,7 +49,7 @@ func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) erro
 		t.owe(owner, len(refs))
 		return nil
 	}
-	t.table.Adopt(owner, kept)
+	t.table.Adopt(ctx, owner, kept)
 	t.learn(owner, false)
 	return nil
 }
