@@ -100,9 +100,13 @@ func (t *Table) doubt(r cluster.Ref, rec *record) {
 	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: Verify, At: t.now()}, t.now().Add(wait))
 }
 
-// gone takes the fact that an object does not exist.
-func (t *Table) gone(r cluster.Ref, k *kind, rec *record) {
+// gone takes the fact that an object does not exist, seen when it left the selection
+// at a version. While a write of ours is under way its answer decides what came last.
+func (t *Table) gone(r cluster.Ref, k *kind, rec *record, version string) {
 	rec.present, rec.seen = false, Slim{}
+	if rec.busy > 0 {
+		rec.left = version
+	}
 	t.changed(objectOf(r))
 	if rec.applied != nil && rec.busy == 0 {
 		t.dirty(r, rec, Deleted)

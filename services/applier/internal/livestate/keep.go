@@ -57,7 +57,7 @@ func (t *Table) Keep(owner cluster.Owner) []Kept {
 // not listed is asked for.
 func (t *Table) Adopt(ctx context.Context, owner cluster.Owner, kept []Kept) {
 	for _, rec := range t.adopt(owner, kept) {
-		t.seek(ctx, rec.ref(), rec.kind)
+		t.seek(ctx, rec.ref(), rec.kind, "")
 	}
 }
 

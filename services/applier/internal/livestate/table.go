@@ -52,9 +52,10 @@ type record struct {
 	kind *kind
 	key  types.NamespacedName
 
-	seen    Slim // what the watch, or an answer to us, showed last
-	present bool // seen describes an object that exists
-	busy    int  // writes of ours in flight
+	seen    Slim   // what the watch, or an answer to us, showed last
+	present bool   // seen describes an object that exists
+	busy    int    // writes of ours in flight
+	left    string // the version at which it was gone during such a write
 	applied *applied
 	lost    []claim
 	state   Standing // Clean, Dirty or Doubtful; meaningful with applied

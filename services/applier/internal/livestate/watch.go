@@ -74,7 +74,7 @@ func (f *feed) failed(err error) {
 	f.listed(false)
 	if notServed {
 		for key, rec := range f.kind.records {
-			t.gone(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), f.kind, rec)
+			t.gone(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), f.kind, rec, "")
 		}
 		f.kind.running = false
 		f.stop()
@@ -119,28 +119,28 @@ func (f *feed) Delete(o any) error {
 	if !ok {
 		return nil
 	}
-	f.vanished(cluster.NewRef(f.kind.gvk, m.Namespace, m.Name))
+	f.vanished(cluster.NewRef(f.kind.gvk, m.Namespace, m.Name), m.ResourceVersion)
 	return nil
 }
 
-// vanished finds out what became of an object that left the selection.
-func (f *feed) vanished(r cluster.Ref) {
+// vanished finds out what became of an object that left the selection at a version.
+func (f *feed) vanished(r cluster.Ref, version string) {
 	t := f.table
 	t.mu.Lock()
 	rec := f.kind.records[r.Key()]
 	ours := rec != nil && rec.applied != nil
 	if rec != nil && !ours {
-		t.gone(r, f.kind, rec)
+		t.gone(r, f.kind, rec, version)
 	}
 	t.mu.Unlock()
 	if ours {
-		t.seek(f.ctx, r, f.kind)
+		t.seek(f.ctx, r, f.kind, version)
 	}
 }
 
-// seek asks for an object that is not in the selection: it is gone, or lives without
-// the owner labels.
-func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind) {
+// seek asks for an object that was not in the selection at a version, "" when none is
+// known: it is gone, or lives without the owner labels.
+func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind, version string) {
 	m, err := t.client.GetMetadata(ctx, r)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -148,7 +148,7 @@ func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind) {
 	switch {
 	case rec == nil:
 	case cluster.IsGone(err):
-		t.gone(r, k, rec)
+		t.gone(r, k, rec, version)
 	case err != nil:
 		if rec.applied != nil {
 			t.doubt(r, rec)
@@ -161,7 +161,7 @@ func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind) {
 }
 
 // Replace implements cache.ReflectorStore: it takes a whole list.
-func (f *feed) Replace(list []any, _ string) error {
+func (f *feed) Replace(list []any, version string) error {
 	t := f.table
 	t.mu.Lock()
 	missing := make(map[types.NamespacedName]bool, len(f.kind.records))
@@ -178,7 +178,7 @@ func (f *feed) Replace(list []any, _ string) error {
 	t.mu.Unlock()
 	for key, present := range missing {
 		if present {
-			f.vanished(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name))
+			f.vanished(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), version)
 		}
 	}
 	return nil

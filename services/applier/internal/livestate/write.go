@@ -35,6 +35,12 @@ func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answe
 	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, slim: slim, at: t.now()}
 	t.link(owner, rec)
 	rec.state, rec.reported = Clean, mark{}
+	left := rec.left
+	rec.left = ""
+	if left != "" && !rec.present && newer(left, slim.ResourceVersion) {
+		t.dirty(r, rec, Deleted)
+		return
+	}
 	if !rec.present || !newer(rec.seen.ResourceVersion, slim.ResourceVersion) {
 		rec.seen, rec.present = slim, true
 		return
