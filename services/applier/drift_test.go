@@ -30,6 +30,7 @@ func driftCases() []testCase {
 		{"rollout restart", "a restart stays, also when the object is put back otherwise", driftRestart},
 		{"opt-out", "a live annotation keeps us away for as long as it is there", driftOptOut},
 		{"opt-out without labels", "the end of an opt-out that no watch shows is seen by the next apply", unfollowedOptOut},
+		{"opt-out before the apply", "the end of an opt-out is seen of an object that was never applied, and so is its deletion", optedOutFirst},
 		{"deleted without labels", "an object that no watch shows is made again by the next apply", unfollowedDeleted},
 		{"unmanaged", "a field that nobody declared is left alone", driftUnmanaged},
 	}
@@ -233,6 +234,39 @@ func driftOptOut(t *testing.T, w *world) {
 	a.holds("one", "foreign")
 	a.control("one", "reconcile", "enabled")
 	a.holds("one", "1")
+}
+
+func optedOutFirst(t *testing.T, w *world) {
+	for what, end := range map[string]func(*app){
+		"opted in": func(a *app) { a.control("one", "reconcile", "enabled") },
+		"deleted": func(a *app) {
+			cm, err := a.configMap("one")
+			if err == nil {
+				err = a.Delete(t.Context(), cm)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			a := w.newApp(t, nil)
+			a.build(configMap("one", "1"), configMap("two", "2"))
+			a.ready()
+			a.control("one", "reconcile", "disabled")
+			a.settled()
+			a.moveSource("main@sha1:2")
+			a.build(configMap("two", "2")) // which leaves it to itself
+			a.ready()
+			a.moveSource("main@sha1:3")
+			a.build(configMap("one", "3"), configMap("two", "2"))
+			a.ready()
+			a.settled()
+			a.holds("one", "1")
+			end(a)
+			a.holds("one", "3")
+		})
+	}
 }
 
 // unfollowed makes an app with a ConfigMap that is opted out and lost its labels, so

@@ -39,6 +39,8 @@ type Records interface {
 	// Applied records what the API server answered to an apply (or to a dry run
 	// that changes nothing) for owner.
 	Applied(r cluster.Ref, owner cluster.Owner, digest string, answer *metav1.PartialObjectMetadata)
+	// Left says that an object is wanted, but left alone because the live one opts out.
+	Left(r cluster.Ref, owner cluster.Owner, digest string)
 	// Abort says that the outcome of a write is not known.
 	Abort(r cluster.Ref)
 	// Forget drops an object that the engine deletes.

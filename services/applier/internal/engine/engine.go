@@ -172,6 +172,7 @@ func (c *call) look(i *item) {
 	}
 	switch c.records.Standing(i.ref, c.req.Owner, i.digest) {
 	case livestate.OptedOut:
+		c.records.Left(i.ref, c.req.Owner, i.digest)
 		i.settle(Skipped, "the live object opts out")
 	case livestate.Lost:
 		i.settle(Skipped, fmt.Sprintf("taken over by %s", i.before.Owner))

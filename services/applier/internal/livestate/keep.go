@@ -40,7 +40,7 @@ func (t *Table) Keep(owner cluster.Owner) []Kept {
 					k.Digest = c.digest
 				}
 			}
-		case rec.applied.slim.UID == "": // given back by a rival that deleted it, not applied since
+		case rec.applied.slim.UID == "": // given back by a rival that deleted it, or left alone: not applied since
 			continue
 		default:
 			k.Digest, k.Live, k.At = rec.applied.digest, rec.applied.slim, rec.applied.at

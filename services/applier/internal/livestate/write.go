@@ -48,6 +48,20 @@ func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answe
 	t.judge(r, rec)
 }
 
+// Left records an owner's wish for an object that opts out, so that the end of that,
+// and its deletion, are noticed although it was never applied.
+func (t *Table) Left(r cluster.Ref, owner cluster.Owner, digest string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, rec := t.find(r)
+	if rec == nil || !rec.present || rec.applied != nil || rec.seen.Owner != owner {
+		return
+	}
+	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, at: t.now()}
+	rec.state, rec.reported = Dirty, mark{}
+	t.link(owner, rec)
+}
+
 // futile counts verifications in a row that changed nothing.
 func futile(rec *record, answer Slim) int {
 	if rec.applied == nil || rec.state != Doubtful || rec.seen.ResourceVersion != answer.ResourceVersion {
