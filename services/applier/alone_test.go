@@ -26,10 +26,12 @@ func aloneCases() []testCase {
 	return []testCase{
 		{"requests", "each way through a pass sends exactly what it must", requests},
 		{"restart", "a restart asks for nothing but what changed meanwhile", restart},
+		{"restart without labels", "an object that is opted out and in no list stays so over a restart", restartUnfollowed},
 		{"killed", "what a dead applier wrote is held while the newest build is broken", killed},
 		{"nothing kept", "without what was kept everything is verified once", nothingKept},
 		{"dropped", "what was kept of a Kustomization goes with it", dropped},
 		{"replicas", "two appliers end at the newest revision", replicas},
+		{"random edits", "whatever is edited and pushed, in any order, ends at the newest render, and then nothing is sent", randomEdits},
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
 		{"wiped", "wiped streams heal", wiped},
@@ -71,6 +73,17 @@ func (a *app) count(from time.Time) map[string]int {
 		counts[r.Verb+" "+r.Resource]++
 	}
 	return counts
+}
+
+func restartUnfollowed(t *testing.T, w *world) {
+	a := w.unfollowed(t)
+	w.stop()
+	w.stop = w.start(applier.Settings{})
+	a.moveSource("main@sha1:2")
+	a.build(configMap("one", "2"), configMap("two", "2"))
+	a.ready()
+	a.settled()
+	a.holds("one", "1")
 }
 
 func requests(t *testing.T, w *world) {
@@ -149,7 +162,7 @@ func restart(t *testing.T, w *world) {
 			if err != nil {
 				t.Error(err)
 			}
-		}, []string{"patch configmaps"}},
+		}, []string{"get configmaps", "patch configmaps"}}, // a list by label does not tell that it is gone
 		{"a foreign field came: one look", func(a *app) { a.setValue("one", "extra", "x") }, []string{"patch configmaps"}},
 	} {
 		a := w.newApp(t, nil)
