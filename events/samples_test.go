@@ -34,7 +34,8 @@ func samples() []events.Data {
 		},
 		events.SourceChanged{
 			Source: source, UID: uid, Revision: revision, PreviousRevision: "main@sha1:00", OriginRevision: "v1.2.3@sha1:aa",
-			Digest: digest, Artifact: "artifacts/gitrepository/flux-system/fleet.main/9f86.tar.gz", Size: 4096, Summary: "Größe ändern: 2 → 3 Replikate",
+			Digest: digest, Artifact: "artifacts/gitrepository/flux-system/fleet.main/9f86.tar.gz",
+			Path: "gitrepository/flux-system/fleet.main/00.tar.gz", Size: 4096, Summary: "Größe ändern: 2 → 3 Replikate",
 		},
 		events.SourceFailed{Source: source, UID: uid, Reason: "GitOperationFailed", Message: "branch main not found", Stalled: true},
 		rendered,

@@ -17,6 +17,8 @@ type SourceChanged struct {
 	Digest string `json:"digest"`
 	// Artifact is the artifact's name in object storage.
 	Artifact string `json:"artifact"`
+	// Path is where the fetcher serves the artifact, as in the source's status.
+	Path string `json:"path,omitempty"`
 	// Size of the artifact in bytes.
 	Size int64 `json:"size"`
 	// Summary is the first line of the commit message, 50 characters at most.

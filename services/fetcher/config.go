@@ -90,6 +90,12 @@ func (c Config) withDefaults() Config {
 	if c.Concurrency == 0 {
 		c.Concurrency = 8
 	}
+	if c.MaxEntries == 0 {
+		c.MaxEntries = 200_000
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 1 << 30
+	}
 	if c.SweepEvery == 0 {
 		c.SweepEvery = time.Hour
 	}

@@ -3,5 +3,5 @@
 // as an artifact, says so in their status, and publishes source.changed.
 //
 // A check passes its rooms in this order: plan sends it, handle works on it with
-// git and pack, and gateway serves what came of it.
+// the source's kind (gitrepository, on git) and pack, and gateway serves what came of it.
 package fetcher

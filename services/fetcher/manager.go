@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -15,7 +14,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 )
 
-// newManager returns a manager that caches GitRepositories and nothing else.
+// newManager returns a manager that caches sources, and nothing else.
 func newManager(c Config) (ctrl.Manager, error) {
 	scheme, err := kube.Scheme()
 	if err != nil {
@@ -30,7 +29,6 @@ func newManager(c Config) (ctrl.Manager, error) {
 		LeaderElectionReleaseOnCancel: true,
 		Metrics:                       server.Options{BindAddress: "0"},
 		Cache: cache.Options{
-			ByObject:         map[client.Object]cache.ByObject{&sourcev1.GitRepository{}: {}},
 			DefaultTransform: cache.TransformStripManagedFields(),
 		},
 		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},

@@ -12,19 +12,21 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/gitrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // service holds the parts of a running fetcher.
@@ -32,6 +34,7 @@ type service struct {
 	Config
 	manager ctrl.Manager
 	git     *git.Client
+	kinds   source.Kinds
 	handler *handle.Handler
 	planner *plan.Planner
 	started atomic.Bool
@@ -57,13 +60,17 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := s.manager.Add(tell); err != nil {
 		return fmt.Errorf("add recorder: %w", err)
 	}
+	live := s.manager.GetAPIReader()
+	s.kinds = source.ByName(
+		gitrepository.New(s.git, live, s.MaxEntries),
+	)
 	s.handler = handle.New(handle.Cluster{
-		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: tell,
-	}, s.git, s.Blob, s.Bus, handle.Config{
+		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
+	}, s.kinds, s.Blob, s.Bus, handle.Config{
 		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent,
 		Limits: pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes}, Logger: s.Logger,
 	})
-	s.planner = plan.New(s.Bus, s.manager.GetCache())
+	s.planner = plan.New(s.Bus, s.kinds, s.manager.GetCache())
 	if err := s.assemble(); err != nil {
 		return err
 	}
@@ -116,7 +123,7 @@ func (s *service) work(ctx context.Context) error {
 }
 
 func (s *service) fanOut(ctx context.Context) error {
-	return s.Bus.FanOut(ctx, bus.FanOutConfig{Name: "fetcher", Subjects: []string{"sluice.hook.>"}}, plan.Hook)
+	return s.Bus.FanOut(ctx, bus.FanOutConfig{Name: "fetcher", Subjects: []string{"sluice.hook.>", "sluice.source.>"}}, s.planner.FanOut)
 }
 
 func (s *service) ready(context.Context) error {
@@ -147,7 +154,7 @@ func (s *service) serveArtifacts(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	sources := gateway.Sources{Current: s.artifact, History: s.Bus.History, Path: handle.PathOf, Blob: handle.BlobName}
+	sources := gateway.Sources{Current: s.artifact, History: s.Bus.History, Blob: handle.BlobName}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.ArtifactAddr)
 	if err != nil {
@@ -174,22 +181,21 @@ func (s *service) serveArtifacts(ctx context.Context) error {
 
 // artifact returns what the status of a source says, nil when there is no such source.
 func (s *service) artifact(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error) {
-	if key.Kind != handle.Kind {
+	kind := s.kinds[key.Kind]
+	if kind == nil {
 		return nil, nil
 	}
-	var obj sourcev1.GitRepository
-	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
-	var err error
+	var reader client.Reader = s.manager.GetCache()
 	if live {
-		err = s.manager.GetAPIReader().Get(ctx, name, &obj)
-	} else {
-		err = s.manager.GetCache().Get(ctx, name, &obj)
+		reader = s.manager.GetAPIReader()
 	}
+	obj := kind.New()
+	err := reader.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, obj)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	return obj.Status.Artifact, nil
+	return *kind.State(obj).Artifact, nil
 }

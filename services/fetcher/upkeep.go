@@ -2,10 +2,7 @@ package fetcher
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
@@ -34,17 +31,13 @@ func (s *service) every(ctx context.Context, interval time.Duration, what string
 // sweep deletes artifacts whose source is gone.
 func (s *service) sweep(ctx context.Context) error {
 	return s.every(ctx, s.SweepEvery, "sweep artifacts", func(ctx context.Context) error {
-		var list sourcev1.GitRepositoryList
-		if err := s.manager.GetCache().List(ctx, &list); err != nil {
-			return fmt.Errorf("list GitRepositories: %w", err)
-		}
-		alive := make(map[events.Key]bool, len(list.Items))
-		for _, item := range list.Items {
-			alive[events.NewKey(handle.Kind, item.Namespace, item.Name)] = true
+		alive := map[events.Key]bool{}
+		if err := s.planner.Each(ctx, func(key events.Key) { alive[key] = true }); err != nil {
+			return err
 		}
 		n, err := s.Blob.Sweep(ctx, handle.Root, func(name string) bool {
 			key, ok := handle.KeyOf(name)
-			return !ok || alive[key]
+			return !ok || s.kinds[key.Kind] == nil || alive[key]
 		}, sweepAge)
 		if n > 0 {
 			s.Logger.Info("deleted artifacts of no source", "count", n)

@@ -18,8 +18,6 @@ type Sources struct {
 	Current func(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error)
 	// History returns the retained events of a subject, oldest first.
 	History func(ctx context.Context, subject string) ([]event.Event, error)
-	// Path is where a revision of a source is served.
-	Path func(key events.Key, revision string) string
 	// Blob is the name of an artifact with a digest.
 	Blob func(key events.Key, digest string) string
 }
@@ -36,7 +34,7 @@ func (s Sources) Find(ctx context.Context, path string) (Artifact, error) {
 	if err != nil {
 		return Artifact{}, err
 	}
-	if cached != nil && cached.Path == path {
+	if cached != nil && (cached.Path == path || isLink(parts[3])) {
 		return Artifact{Blob: s.Blob(key, cached.Digest), Digest: cached.Digest}, nil
 	}
 	if cached == nil {
@@ -64,9 +62,13 @@ func (s Sources) earlier(ctx context.Context, key events.Key, path string) (Arti
 	var found Artifact
 	for _, e := range history {
 		changed, err := events.Decode[events.SourceChanged](e)
-		if err == nil && s.Path(key, changed.Revision) == path {
+		if err == nil && changed.Path == path {
 			found = Artifact{Blob: s.Blob(key, changed.Digest), Digest: changed.Digest}
 		}
 	}
 	return found, nil
 }
+
+// isLink says that a file name stands for the newest artifact of a source, as
+// status.url has it.
+func isLink(file string) bool { return file == "latest.tar.gz" || file == "index.yaml" }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -14,8 +13,8 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
@@ -26,7 +25,7 @@ const NoteCorrupt = "corrupt"
 // thorough says that somebody asked for this very pass, by an annotation or by a
 // check that names damage.
 func (p *pass) thorough() bool {
-	return p.note.Reason == NoteCorrupt || p.old.Annotations[kube.RequestedAt] != p.old.Status.LastHandledReconcileAt
+	return p.note.Reason == NoteCorrupt || p.old.GetAnnotations()[kube.RequestedAt] != *p.was.Handled
 }
 
 func (p *pass) readThrough(ctx context.Context, name, digest string) error {
@@ -41,68 +40,66 @@ func (p *pass) readThrough(ctx context.Context, name, digest string) error {
 
 // reasonToBuild says why the artifact must be built, or nothing if it is what the
 // revision and the spec ask for.
-func (p *pass) reasonToBuild(revision string) string {
-	artifact := p.obj.Status.Artifact
+func (p *pass) reasonToBuild(upstream *source.Upstream) string {
+	artifact := p.artifact()
 	switch {
-	case artifact == nil && p.old.Status.Artifact != nil:
+	case artifact == nil && *p.was.Artifact != nil:
 		return disappeared
-	case artifact == nil || artifact.Revision != revision:
-		if artifact != nil {
-			p.conditions().Set(sourcev1.ArtifactOutdatedCondition, metav1.ConditionTrue, "NewRevision", "new upstream revision '"+revision+"'")
-		}
-		return "new upstream revision '" + revision + "'"
-	case !equalIgnore(p.obj.Status.ObservedIgnore, p.obj.Spec.Ignore):
-		return "ignore rules changed"
+	case artifact != nil && artifact.Revision == upstream.Revision:
+		return upstream.Changed
 	}
-	return ""
+	news, reason := upstream.News, upstream.Reason
+	if news == "" {
+		news = "new upstream revision '" + upstream.Revision + "'"
+	}
+	if reason == "" {
+		reason = "NewRevision"
+	}
+	if artifact != nil {
+		p.conditions().Set(sourcev1.ArtifactOutdatedCondition, metav1.ConditionTrue, reason, news)
+	}
+	return news
 }
 
-func equalIgnore(a, b *string) bool {
-	return (a == nil) == (b == nil) && (a == nil || *a == *b)
-}
-
-// build packs a commit, stores the archive and puts it into the status.
-func (p *pass) build(ctx context.Context, commit *git.Commit, revision string) *failure {
-	archived, err := p.archive(ctx, commit)
+// build stores content as the artifact of a revision and puts it into the status.
+func (p *pass) build(ctx context.Context, content *source.Content, revision string) error {
+	stored, err := p.archive(ctx, content)
 	if err != nil {
-		if git.Broken(err) {
-			err = errors.Join(err, commit.Discard())
+		if content.Broken != nil {
+			err = content.Broken(err)
 		}
-		return storageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", err))
+		return source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", err))
 	}
-	p.summary = summary(commit.Message)
-	p.obj.Status.Artifact = &meta.Artifact{
-		Path: Path(p.key, commit.Hash), URL: p.url(Path(p.key, commit.Hash)), Revision: revision,
-		Digest: archived.Digest, Size: &archived.Size, LastUpdateTime: metav1.NewTime(time.Now()),
+	p.made = content
+	path := Path(p.key, content.File)
+	*p.state.Artifact = &meta.Artifact{
+		Path: path, URL: p.url(path), Revision: revision, Digest: stored.Digest, Size: &stored.Size,
+		LastUpdateTime: metav1.NewTime(time.Now()), Metadata: content.Metadata,
+	}
+	if p.state.URL != nil {
+		*p.state.URL = p.url(Path(p.key, p.state.Link))
 	}
 	return nil
 }
 
-// archive writes the commit's files to storage, by way of a spool, so that no large
-// archive need fit in memory.
-func (p *pass) archive(ctx context.Context, commit *git.Commit) (result pack.Result, err error) {
-	found, err := commit.Files(ctx, p.config.Limits.Entries)
-	if err != nil {
-		return pack.Result{}, err
-	}
-	files := make([]pack.File, len(found))
-	for i, f := range found {
-		files[i] = pack.File{Path: f.Path, Dir: f.Dir, Executable: f.Executable, Open: f.Open}
-	}
-	ignore, err := pack.ReadIgnore(files, p.obj.Spec.Ignore)
-	if err != nil {
-		return pack.Result{}, err
-	}
+// archive writes the content to storage, by way of a spool, so that no large archive
+// need fit in memory.
+func (p *pass) archive(ctx context.Context, content *source.Content) (result pack.Result, err error) {
 	scratch := spool.New(p.config.Scratch)
 	defer func() { err = errors.Join(err, scratch.Close()) }()
-	if result, err = pack.Archive(ctx, scratch, files, ignore, p.config.Limits); err != nil {
-		return result, err
+	if content.Raw != nil {
+		result, err = pack.Copy(ctx, scratch, content.Raw, p.config.Limits)
+	} else {
+		result, err = pack.Archive(ctx, scratch, content.Files, content.Ignore, p.config.Limits)
 	}
-	content, err := scratch.Content()
 	if err != nil {
 		return result, err
 	}
-	return result, p.put(ctx, content, result)
+	body, err := scratch.Content()
+	if err != nil {
+		return result, err
+	}
+	return result, p.put(ctx, body, result)
 }
 
 // put stores an archive. Content under its own digest's name that is not it can
@@ -118,20 +115,18 @@ func (p *pass) put(ctx context.Context, body io.ReadSeeker, r pack.Result) error
 	return err
 }
 
-// summary is the first line of a commit message, 50 characters at most.
-func summary(message string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(message), "\n")
-	if runes := []rune(line); len(runes) > 50 {
-		return string(runes[:50]) + "..."
-	}
-	return line
-}
-
 func (p *pass) url(path string) string { return "http://" + p.config.AdvertisedHost + "/" + path }
 
 // refreshURL follows a change of the advertised host.
 func (p *pass) refreshURL() {
-	if a := p.obj.Status.Artifact; a != nil && a.URL != p.url(a.Path) {
-		a.URL = p.url(a.Path)
+	a := p.artifact()
+	if a == nil {
+		return
+	}
+	if url := p.url(a.Path); a.URL != url {
+		a.URL = url
+	}
+	if p.state.URL != nil {
+		*p.state.URL = p.url(Path(p.key, p.state.Link))
 	}
 }

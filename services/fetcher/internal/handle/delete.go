@@ -5,21 +5,21 @@ import (
 	"errors"
 	"fmt"
 
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // adopt adds the finalizer to an object that has none.
-func (h *Handler) adopt(ctx context.Context, obj *sourcev1.GitRepository) error {
+func (h *Handler) adopt(ctx context.Context, obj source.Object) error {
 	if controllerutil.ContainsFinalizer(obj, kube.Finalizer) {
 		return nil
 	}
-	before := obj.DeepCopy()
+	before := obj.DeepCopyObject().(source.Object)
 	controllerutil.AddFinalizer(obj, kube.Finalizer)
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := h.cluster.Writer.Patch(ctx, obj, patch); err != nil {
@@ -30,20 +30,39 @@ func (h *Handler) adopt(ctx context.Context, obj *sourcev1.GitRepository) error 
 
 // finalize removes what belongs to a deleted object and lets it go. An object
 // that never got the finalizer is left alone.
-func (h *Handler) finalize(ctx context.Context, key events.Key, obj *sourcev1.GitRepository) error {
+func (h *Handler) finalize(ctx context.Context, key events.Key, obj source.Object) error {
 	if err := h.remove(ctx, key); err != nil {
 		return err
 	}
 	if !controllerutil.ContainsFinalizer(obj, kube.Finalizer) {
 		return nil
 	}
-	before := obj.DeepCopy()
+	before := obj.DeepCopyObject().(source.Object)
 	controllerutil.RemoveFinalizer(obj, kube.Finalizer)
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 	if err := h.cluster.Writer.Patch(ctx, obj, patch); err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove finalizer: %w", err)
 	}
 	return nil
+}
+
+// retire takes from an object what it had before it became static: artifact,
+// status and finalizer.
+func (h *Handler) retire(ctx context.Context, key events.Key, kind source.Kind, obj source.Object) error {
+	state := kind.State(obj)
+	if *state.Artifact == nil && len(*state.Conditions) == 0 && !controllerutil.ContainsFinalizer(obj, kube.Finalizer) {
+		return nil
+	}
+	before := obj.DeepCopyObject().(source.Object)
+	*state.Artifact, *state.Conditions, *state.ObservedGeneration = nil, nil, 0
+	if state.URL != nil {
+		*state.URL = ""
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := h.cluster.Writer.Status().Patch(ctx, obj, patch); err != nil {
+		return fmt.Errorf("clear status of %s: %w", key, err)
+	}
+	return h.finalize(ctx, key, obj)
 }
 
 // remove deletes a source's artifacts and forgets its timer.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,12 +19,9 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
-
-// Kind is the kind of the keys that a Handler works on.
-const Kind = "gitrepository"
 
 // publisher reports what happened to a source.
 type publisher interface {
@@ -40,11 +36,6 @@ type store interface {
 	PutStream(ctx context.Context, name string, body io.ReadSeeker, size int64, digest string) error
 	Delete(ctx context.Context, name string) error
 	List(ctx context.Context, prefix string) ([]blob.Object, error)
-}
-
-// remotes reads Git repositories.
-type remotes interface {
-	Connect(ctx context.Context, remote git.Remote) (*git.Listing, error)
 }
 
 // recorder writes Kubernetes Events.
@@ -72,7 +63,7 @@ type Config struct {
 	Scratch string
 	// JitterPercent of the interval, both ways; 5 when zero, none when negative.
 	JitterPercent int
-	// Limits of one archive.
+	// Limits of one archive. Required.
 	Limits pack.Limits
 	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
 	Keep int
@@ -83,12 +74,6 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.JitterPercent == 0 {
 		c.JitterPercent = 5
-	}
-	if c.Limits.Entries == 0 {
-		c.Limits.Entries = 200_000
-	}
-	if c.Limits.Bytes == 0 {
-		c.Limits.Bytes = 1 << 30
 	}
 	if c.Keep == 0 {
 		c.Keep = 2
@@ -102,15 +87,15 @@ func (c Config) withDefaults() Config {
 // Handler works on checks. It is safe for concurrent use.
 type Handler struct {
 	cluster Cluster
-	git     remotes
+	kinds   source.Kinds
 	blobs   store
 	bus     publisher
 	config  Config
 }
 
-// New returns a handler.
-func New(cluster Cluster, remotes *git.Client, blobs *blob.Store, b *bus.Bus, config Config) *Handler {
-	return &Handler{cluster: cluster, git: remotes, blobs: blobs, bus: b, config: config.withDefaults()}
+// New returns a handler of objects of the kinds.
+func New(cluster Cluster, kinds source.Kinds, blobs *blob.Store, b *bus.Bus, config Config) *Handler {
+	return &Handler{cluster: cluster, kinds: kinds, blobs: blobs, bus: b, config: config.withDefaults()}
 }
 
 // tries is how often a pass is made anew when somebody else wrote the object
@@ -119,8 +104,9 @@ const tries = 3
 
 // Handle makes one pass over the source of a check.
 func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
-	if check.Key.Kind != Kind {
-		return bus.Result{}, bus.Permanent(fmt.Errorf("check of kind %q, want %s", check.Key.Kind, Kind))
+	kind, ok := h.kinds[check.Key.Kind]
+	if !ok {
+		return bus.Result{}, bus.Permanent(fmt.Errorf("check of kind %q, which the fetcher does not serve", check.Key.Kind))
 	}
 	// A timer follows no change of the object, so the cache will do for it. Every
 	// other check may be younger than the cache.
@@ -128,7 +114,7 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	var result bus.Result
 	var err error
 	for range tries {
-		if result, err = h.attempt(ctx, check, live); !apierrors.IsConflict(err) {
+		if result, err = h.attempt(ctx, kind, check, live); !apierrors.IsConflict(err) {
 			break
 		}
 		live = true
@@ -136,46 +122,48 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	return result, err
 }
 
-func (h *Handler) attempt(ctx context.Context, check bus.Check, live bool) (bus.Result, error) {
-	obj, err := h.read(ctx, check.Key, live)
+func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check, live bool) (bus.Result, error) {
+	obj, err := h.read(ctx, kind, check.Key, live)
 	switch {
 	case err != nil:
 		return bus.Result{}, err
 	case obj == nil:
 		return bus.Result{Next: bus.Never}, h.remove(ctx, check.Key)
-	case !obj.DeletionTimestamp.IsZero():
+	case !obj.GetDeletionTimestamp().IsZero():
 		return bus.Result{Next: bus.Never}, h.finalize(ctx, check.Key, obj)
-	case obj.Spec.Suspend:
-		return bus.Result{Next: bus.Never}, h.adopt(ctx, obj)
 	}
-	if err := h.adopt(ctx, obj); err != nil {
-		return bus.Result{}, err
+	state := kind.State(obj)
+	if state.Static {
+		return bus.Result{Next: bus.Never}, h.retire(ctx, check.Key, kind, obj)
 	}
-	p := &pass{Handler: h, key: check.Key, note: check.Note, old: obj, obj: obj.DeepCopy()}
-	return p.run(ctx)
+	if err := h.adopt(ctx, obj); err != nil || state.Suspend {
+		return bus.Result{Next: bus.Never}, err
+	}
+	return newPass(h, kind, check, obj).run(ctx)
 }
 
 // read returns the object, nil when it does not exist. What the cache lacks is
 // asked for.
-func (h *Handler) read(ctx context.Context, key events.Key, live bool) (*sourcev1.GitRepository, error) {
+func (h *Handler) read(ctx context.Context, kind source.Kind, key events.Key, live bool) (source.Object, error) {
 	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
-	var obj sourcev1.GitRepository
 	if !live {
-		err := h.cluster.Cached.Get(ctx, name, &obj)
+		obj := kind.New()
+		err := h.cluster.Cached.Get(ctx, name, obj)
 		if err == nil {
-			return obj.DeepCopy(), nil
+			return obj, nil // a copy of what the cache has
 		}
 		if !apierrors.IsNotFound(err) {
 			return nil, fmt.Errorf("read %s: %w", key, err)
 		}
 	}
-	if err := h.cluster.Live.Get(ctx, name, &obj); err != nil {
+	obj := kind.New()
+	if err := h.cluster.Live.Get(ctx, name, obj); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("read %s: %w", key, err)
 	}
-	return &obj, nil
+	return obj, nil
 }
 
 // next is when a source is looked at again: its interval, give or take the jitter.
@@ -189,7 +177,7 @@ func (h *Handler) next(interval time.Duration) time.Duration {
 }
 
 // record writes a Kubernetes Event about the object.
-func (h *Handler) record(obj *sourcev1.GitRepository, annotations map[string]string, kind, reason, message string) {
+func (h *Handler) record(obj source.Object, annotations map[string]string, kind, reason, message string) {
 	h.cluster.Events.AnnotatedEventf(obj, annotations, kind, reason, "%s", message)
 }
 

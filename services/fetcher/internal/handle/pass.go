@@ -8,32 +8,40 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/fluxcd/pkg/apis/meta"
+
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // pass is one look at one source.
 type pass struct {
 	*Handler
+	kind source.Kind
 	key  events.Key
 	note bus.Note
-	// old is the object as it was read, obj as it will be written.
-	old, obj *sourcev1.GitRepository
+	// old is the object as it was read, obj as it will be written; was and state point
+	// into them.
+	old, obj   source.Object
+	was, state source.State
 	// why says what the artifact is built for; empty when nothing is.
 	why string
-	// summary is the first line of the commit that was packed.
-	summary string
+	// made is the content that was stored, nil when none was.
+	made *source.Content
 }
 
-// failure says why a pass did not succeed.
-type failure struct {
-	condition, reason string
-	err               error
-	// stalled failures are not tried again before the object changes.
-	stalled bool
+func newPass(h *Handler, kind source.Kind, check bus.Check, old source.Object) *pass {
+	obj := old.DeepCopyObject().(source.Object)
+	return &pass{
+		Handler: h, kind: kind, key: check.Key, note: check.Note,
+		old: old, obj: obj, was: kind.State(old), state: kind.State(obj),
+	}
 }
+
+// artifact is what the status will say.
+func (p *pass) artifact() *meta.Artifact { return *p.state.Artifact }
 
 // run makes the pass: fetch, then status, then event.
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
@@ -52,95 +60,86 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	switch {
 	case failed == nil:
 		p.tidy(ctx)
-		return bus.Result{Next: p.next(p.obj.Spec.Interval.Duration)}, nil
-	case failed.stalled:
+		return bus.Result{Next: p.next(p.state.Interval)}, nil
+	case failed.Stalled:
 		return bus.Result{Next: bus.Never}, nil
+	case failed.Wait > 0:
+		return bus.Result{Next: failed.Wait}, nil
 	}
-	return bus.Result{}, fmt.Errorf("%s: %w", failed.reason, failed.err)
+	return bus.Result{}, fmt.Errorf("%s: %w", failed.Reason, failed.Err)
 }
 
 // save writes the status if it changed, on the version that was read.
 func (p *pass) save(ctx context.Context) error {
-	if equality.Semantic.DeepEqual(p.old.Status, p.obj.Status) {
+	if equality.Semantic.DeepEqual(p.old, p.obj) {
 		return nil
 	}
 	return p.patchStatus(ctx)
 }
 
 // fetch brings the artifact of the status up to date.
-func (p *pass) fetch(ctx context.Context) *failure {
-	if failed := unsupported(p.obj.Spec); failed != nil {
-		return failed
-	}
-	remote, failed := p.remote(ctx)
-	if failed != nil {
-		return failed
-	}
+func (p *pass) fetch(ctx context.Context) *source.Error {
 	outer := ctx
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout(p.obj.Spec),
-		fmt.Errorf("timed out after %s: %w", timeout(p.obj.Spec), context.DeadlineExceeded))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.state.Timeout,
+		fmt.Errorf("timed out after %s: %w", p.state.Timeout, context.DeadlineExceeded))
 	defer cancel()
 
-	stored := make(chan *failure, 1)
-	go func() { stored <- p.verifyStored(outer) }()
-	listing, err := p.git.Connect(ctx, remote)
-	if failed := <-stored; failed != nil {
-		if err == nil {
-			_ = listing.Close() // nothing was asked for
-		}
-		return failed
+	lost, stored := false, make(chan error, 1)
+	go func() {
+		var err error
+		lost, err = p.verifyStored(outer, p.was.Artifact)
+		stored <- err
+	}()
+	upstream, err := p.kind.Open(ctx, p.key, p.obj)
+	damage := <-stored
+	if err == nil && upstream.Close != nil {
+		defer func() { _ = upstream.Close() }() // it was only read
 	}
-	if err != nil {
-		return fetchFailed(ctx, err)
+	if lost {
+		p.lose()
 	}
-	defer func() { _ = listing.Close() }() // it was only read
-	target, err := listing.Resolve(ctx, reference(p.obj.Spec.Reference))
-	if err != nil {
-		return fetchFailed(ctx, err)
+	if err := errors.Join(damage, err); err != nil {
+		return failure(ctx, err)
 	}
-	if p.why = p.reasonToBuild(target.Revision); p.why == "" {
+	if p.why = p.reasonToBuild(upstream); p.why == "" {
 		p.refreshURL()
 		return nil
 	}
-	commit, err := listing.Fetch(ctx, target)
+	content, err := upstream.Fetch(ctx)
 	if err != nil {
-		return fetchFailed(ctx, err)
+		return failure(ctx, err)
 	}
-	defer commit.Close()
-	return p.build(ctx, commit, target.Revision)
+	if content.Close != nil {
+		defer content.Close()
+	}
+	if err := p.build(ctx, content, upstream.Revision); err != nil {
+		return failure(ctx, err)
+	}
+	return nil
 }
 
-func fetchFailed(ctx context.Context, err error) *failure {
-	if errors.Is(err, git.ErrEmpty) {
-		return &failure{condition: sourcev1.FetchFailedCondition, reason: reasonEmpty, err: git.ErrEmpty}
+// failure returns what a kind or the storage says of an error.
+func failure(ctx context.Context, err error) *source.Error {
+	var f *source.Error
+	if errors.As(err, &f) {
+		return f
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
-		err = fmt.Errorf("%w (%w)", err, cause)
-	}
-	return &failure{
-		condition: sourcev1.FetchFailedCondition, reason: sourcev1.GitOperationFailedReason,
-		err: fmt.Errorf("failed to checkout and determine revision: %w", err),
-	}
-}
-
-func storageFailed(reason string, err error) *failure {
-	return &failure{condition: sourcev1.StorageOperationFailedCondition, reason: reason, err: err}
+	return source.FetchFailed("Failed", source.Cause(ctx, err))
 }
 
 // disappeared is the reason to build an artifact anew that storage lost.
 const disappeared = "disappeared from storage"
 
-// verifyStored drops the artifact from the status if storage does not hold it any
-// more. It asks for the digest alone, and reads the content only when somebody
-// asked for this very pass.
-func (p *pass) verifyStored(ctx context.Context) *failure {
-	artifact := p.obj.Status.Artifact
+// verifyStored says whether storage lost or damaged the artifact of the status. It
+// asks for the digest alone, and reads the content only when somebody asked for this
+// very pass.
+func (p *pass) verifyStored(ctx context.Context, in **meta.Artifact) (lost bool, err error) {
+	artifact := *in
 	if artifact == nil {
-		return nil
+		return false, nil
 	}
 	if !current(artifact) {
-		p.lose()
-		return nil
+		return true, nil
 	}
 	name := BlobName(p.key, artifact.Digest)
 	object, err := p.blobs.Stat(ctx, name)
@@ -152,21 +151,21 @@ func (p *pass) verifyStored(ctx context.Context) *failure {
 	}
 	switch {
 	case damaged:
-		p.record(p.obj, nil, warning, "ArtifactVerificationFailed", "failed to verify integrity of artifact in storage")
+		p.record(p.old, nil, warning, "ArtifactVerificationFailed", "failed to verify integrity of artifact in storage")
 		if err := p.blobs.Delete(ctx, name); err != nil {
-			return storageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to delete damaged artifact: %w", err))
+			return false, source.StorageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to delete damaged artifact: %w", err))
 		}
-		p.lose()
+		return true, nil
 	case errors.Is(err, blob.ErrNotFound):
-		p.lose()
+		return true, nil
 	case err != nil:
-		return storageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to look up artifact in storage: %w", err))
+		return false, source.StorageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to look up artifact in storage: %w", err))
 	}
-	return nil
+	return false, nil
 }
 
 // lose takes the artifact out of the status.
 func (p *pass) lose() {
-	p.obj.Status.Artifact = nil
+	*p.state.Artifact = nil
 	p.conditions().Remove(sourcev1.ArtifactInStorageCondition)
 }

@@ -3,6 +3,7 @@ package handle
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -11,65 +12,79 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/serve"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 func (p *pass) conditions() kube.Conditions {
-	return kube.Conditions{List: &p.obj.Status.Conditions, Generation: p.obj.Generation}
+	return kube.Conditions{List: p.state.Conditions, Generation: p.obj.GetGeneration()}
+}
+
+// negative are the conditions of which each says by itself that a pass failed.
+func (p *pass) negative() []string {
+	return append([]string{sourcev1.FetchFailedCondition, sourcev1.StorageOperationFailedCondition}, p.state.Negative...)
 }
 
 // conclude puts the outcome of the pass into the status.
-func (p *pass) conclude(failed *failure) {
-	status := &p.obj.Status
-	if token := p.obj.Annotations[kube.RequestedAt]; token != "" {
-		status.LastHandledReconcileAt = token
+func (p *pass) conclude(failed *source.Error) {
+	if token := p.obj.GetAnnotations()[kube.RequestedAt]; token != "" {
+		*p.state.Handled = token
 	}
 	if failed == nil {
 		p.succeed()
 		return
 	}
 	c := p.conditions()
-	for _, kind := range []string{sourcev1.FetchFailedCondition, sourcev1.StorageOperationFailedCondition} {
-		if kind != failed.condition {
+	for _, kind := range p.negative() {
+		if kind != failed.Condition {
 			c.Remove(kind)
 		}
 	}
-	message := failed.message()
-	c.Set(failed.condition, metav1.ConditionTrue, failed.reason, message)
-	if failed.stalled {
-		status.ObservedGeneration = p.obj.Generation
-		c.Stall(failed.reason, message)
+	text := message(failed)
+	c.Set(failed.Condition, metav1.ConditionTrue, failed.Reason, text)
+	if failed.Stalled {
+		*p.state.ObservedGeneration = p.obj.GetGeneration()
+		c.Stall(failed.Reason, text)
 		return
 	}
-	c.Retry(failed.reason, message)
+	c.Retry(failed.Reason, text)
 	c.Set(kube.ConditionReconciling, metav1.ConditionTrue, kube.ReasonProgressingWithRetry, p.progress())
 }
 
-// message is what the status says, without credentials.
-func (f *failure) message() string { return serve.Redact(f.err.Error()) }
+// message is what the status says of a failure, without credentials.
+func message(f *source.Error) string { return serve.Redact(f.Err.Error()) }
 
+// succeed says what is in storage. A pass that made nothing leaves what the one said
+// that did.
 func (p *pass) succeed() {
-	status, c := &p.obj.Status, p.conditions()
-	for _, kind := range []string{
-		sourcev1.FetchFailedCondition, sourcev1.StorageOperationFailedCondition, sourcev1.ArtifactOutdatedCondition,
-	} {
+	c := p.conditions()
+	for _, kind := range append(p.negative(), sourcev1.ArtifactOutdatedCondition) {
 		c.Remove(kind)
 	}
-	message := fmt.Sprintf("stored artifact for revision '%s'", status.Artifact.Revision)
-	c.Set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, kube.ReasonSucceeded, message)
-	c.Succeed(kube.ReasonSucceeded, message)
-	status.ObservedGeneration = p.obj.Generation
-	status.ObservedIgnore = p.obj.Spec.Ignore
+	reason, text := kube.ReasonSucceeded, fmt.Sprintf("stored artifact for revision '%s'", p.artifact().Revision)
+	if p.made != nil && p.made.Message != "" {
+		text = p.made.Message
+	}
+	if p.made != nil && p.made.Reason != "" {
+		reason = p.made.Reason
+	}
+	if before := meta.FindStatusCondition(*p.state.Conditions, sourcev1.ArtifactInStorageCondition); p.made == nil && before != nil {
+		reason, text = before.Reason, before.Message
+	}
+	c.Set(sourcev1.ArtifactInStorageCondition, metav1.ConditionTrue, reason, text)
+	c.Succeed(reason, text)
+	*p.state.ObservedGeneration = p.obj.GetGeneration()
+	p.kind.Observe(p.obj)
 }
 
 // progress says what was going on when the pass failed.
 func (p *pass) progress() string {
-	switch observed := p.old.Status.ObservedGeneration; {
+	switch observed := *p.was.ObservedGeneration; {
 	case p.why != "":
 		return "building artifact: " + p.why
-	case p.obj.Status.Artifact == nil && p.old.Status.Artifact != nil:
+	case p.artifact() == nil && *p.was.Artifact != nil:
 		return "building artifact: " + disappeared
-	case observed != p.obj.Generation:
-		return fmt.Sprintf("processing object: new generation %d -> %d", observed, p.obj.Generation)
+	case observed != p.obj.GetGeneration():
+		return fmt.Sprintf("processing object: new generation %d -> %d", observed, p.obj.GetGeneration())
 	}
 	return "reconciliation in progress"
 }
@@ -77,18 +92,18 @@ func (p *pass) progress() string {
 // patchStatus writes the status on the version that was read: conditions that
 // others wrote since are never lost, the pass is made anew instead.
 func (p *pass) patchStatus(ctx context.Context) error {
-	written := p.obj.DeepCopy()
+	written := p.obj.DeepCopyObject().(source.Object)
 	patch := client.MergeFromWithOptions(p.old, client.MergeFromWithOptimisticLock{})
 	if err := p.cluster.Writer.Status().Patch(ctx, written, patch); err != nil {
 		return fmt.Errorf("write status of %s: %w", p.key, err)
 	}
-	p.obj.ResourceVersion = written.ResourceVersion
+	p.obj.SetResourceVersion(written.GetResourceVersion())
 	return nil
 }
 
 // hadFailed says that the object's last pass failed.
 func (p *pass) hadFailed() bool {
-	conditions := p.old.Status.Conditions
-	return meta.IsStatusConditionTrue(conditions, sourcev1.FetchFailedCondition) ||
-		meta.IsStatusConditionTrue(conditions, sourcev1.StorageOperationFailedCondition)
+	return slices.ContainsFunc(p.negative(), func(kind string) bool {
+		return meta.IsStatusConditionTrue(*p.was.Conditions, kind)
+	})
 }

@@ -80,6 +80,21 @@ func Archive(ctx context.Context, w io.Writer, files []File, ignore *Ignore, lim
 	return Result{Digest: "sha256:" + hex.EncodeToString(out.hash.Sum(nil)), Size: out.n}, nil
 }
 
+// Copy writes what r has as it is. It refuses more than limits.Bytes.
+func Copy(ctx context.Context, w io.Writer, r io.Reader, limits Limits) (Result, error) {
+	out := &counter{to: w, hash: sha256.New()}
+	n, err := io.Copy(out, io.LimitReader(r, limits.Bytes+1))
+	switch {
+	case err != nil:
+		return Result{}, fmt.Errorf("copy artifact: %w", err)
+	case ctx.Err() != nil:
+		return Result{}, context.Cause(ctx)
+	case n > limits.Bytes:
+		return Result{}, fmt.Errorf("more than %d bytes: %w", limits.Bytes, ErrLimit)
+	}
+	return Result{Digest: "sha256:" + hex.EncodeToString(out.hash.Sum(nil)), Size: out.n}, nil
+}
+
 type archiver struct {
 	tar          *tar.Writer
 	left, limits Limits

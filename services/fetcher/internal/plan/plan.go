@@ -1,24 +1,27 @@
-// Package plan turns what happens to GitRepositories into checks: changes of the
-// objects, authenticated hooks, and streams that were wiped.
+// Package plan turns what happens to sources into checks: changes of the objects and
+// of the sources they are made from, authenticated hooks, and streams that were wiped.
 package plan
 
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	crevent "sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // queue takes checks.
@@ -26,64 +29,117 @@ type queue interface {
 	Check(ctx context.Context, targets ...bus.Target) error
 }
 
-// Planner sends checks.
+// Planner sends checks of objects of the kinds.
 type Planner struct {
 	queue  queue
+	kinds  source.Kinds
 	reader client.Reader
 }
 
-// New returns a planner that reads objects from reader, which may be a cache.
-func New(b *bus.Bus, reader client.Reader) *Planner { return &Planner{queue: b, reader: reader} }
+// New returns a planner that reads objects from reader, which should be a cache.
+func New(b *bus.Bus, kinds source.Kinds, reader client.Reader) *Planner {
+	return &Planner{queue: b, kinds: kinds, reader: reader}
+}
 
 // Watch registers the planner with the manager, which runs it where it leads.
 func (p *Planner) Watch(mgr ctrl.Manager) error {
 	unchecked := true // several managers may live in one process, so names need not be unique
-	err := ctrl.NewControllerManagedBy(mgr).
-		Named("fetcher-plan").
-		For(&sourcev1.GitRepository{}, builder.WithPredicates(worthwhile())).
-		WithOptions(controller.Options{SkipNameValidation: &unchecked, MaxConcurrentReconciles: 8}).
-		Complete(p)
-	if err != nil {
-		return fmt.Errorf("watch GitRepositories: %w", err)
+	for _, kind := range p.kinds.Sorted() {
+		err := ctrl.NewControllerManagedBy(mgr).
+			Named("fetcher-plan-"+kind.Name()).
+			For(kind.New(), builder.WithPredicates(worthwhile())).
+			WithOptions(controller.Options{SkipNameValidation: &unchecked, MaxConcurrentReconciles: 8}).
+			Complete(p.checking(kind))
+		if err != nil {
+			return fmt.Errorf("watch objects of kind %s: %w", kind.Name(), err)
+		}
 	}
 	return nil
 }
 
-// Reconcile sends the check of one object, deleted ones included.
-func (p *Planner) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	key := events.NewKey(handle.Kind, req.Namespace, req.Name)
-	return ctrl.Result{}, p.queue.Check(ctx, target(key, bus.Note{Reason: "spec"}))
+// checking sends the check of one object, deleted ones included.
+func (p *Planner) checking(kind source.Kind) reconcile.Func {
+	return func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+		key := events.NewKey(kind.Name(), req.Namespace, req.Name)
+		return ctrl.Result{}, p.queue.Check(ctx, target(key, bus.Note{Reason: "spec"}))
+	}
 }
 
 // Resync sends a check for every object.
 func (p *Planner) Resync(ctx context.Context) error {
-	var list sourcev1.GitRepositoryList
-	if err := p.reader.List(ctx, &list); err != nil {
-		return fmt.Errorf("list GitRepositories: %w", err)
-	}
-	targets := make([]bus.Target, len(list.Items))
-	for i, item := range list.Items {
-		targets[i] = target(events.NewKey(handle.Kind, item.Namespace, item.Name), bus.Note{Reason: "resync"})
+	var targets []bus.Target
+	err := p.each(ctx, "", func(_ source.Kind, _ source.Object, key events.Key) {
+		targets = append(targets, target(key, bus.Note{Reason: "resync"}))
+	})
+	if err != nil {
+		return err
 	}
 	return p.queue.Check(ctx, targets...)
 }
 
-// Hook names the checks that a hook leads to. Hooks for other kinds are others' work.
-func Hook(_ context.Context, e event.Event, _ string) ([]bus.Target, error) {
-	if e.Type() != events.TypeHookReceived {
-		return nil, nil
+// Each calls do with the key of every object.
+func (p *Planner) Each(ctx context.Context, do func(events.Key)) error {
+	return p.each(ctx, "", func(_ source.Kind, _ source.Object, key events.Key) { do(key) })
+}
+
+// each calls do with every object of a namespace, of all namespaces when it is empty.
+func (p *Planner) each(ctx context.Context, namespace string, do func(source.Kind, source.Object, events.Key)) error {
+	for _, kind := range p.kinds.Sorted() {
+		list := kind.List()
+		if err := p.reader.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return fmt.Errorf("list objects of kind %s: %w", kind.Name(), err)
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			obj := item.(source.Object)
+			do(kind, obj, events.NewKey(kind.Name(), obj.GetNamespace(), obj.GetName()))
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// FanOut names the checks that an event leads to: a hook's objects, and objects that
+// are made from a source that changed.
+func (p *Planner) FanOut(ctx context.Context, e event.Event, _ string) ([]bus.Target, error) {
+	switch e.Type() {
+	case events.TypeHookReceived:
+		return p.hook(e)
+	case events.TypeSourceChanged:
+		return p.dependents(ctx, e)
+	}
+	return nil, nil
+}
+
+// hook leaves out other kinds: they are others' work.
+func (p *Planner) hook(e event.Event) ([]bus.Target, error) {
 	hook, err := events.Decode[events.HookReceived](e)
 	if err != nil {
 		return nil, bus.Permanent(err)
 	}
 	var targets []bus.Target
 	for _, key := range hook.Resources {
-		if key.Kind == handle.Kind {
+		if p.kinds[key.Kind] != nil {
 			targets = append(targets, target(key, bus.Note{Reason: "hook"}))
 		}
 	}
 	return targets, nil
+}
+
+func (p *Planner) dependents(ctx context.Context, e event.Event) ([]bus.Target, error) {
+	changed, err := events.Decode[events.SourceChanged](e)
+	if err != nil {
+		return nil, bus.Permanent(err)
+	}
+	var targets []bus.Target
+	err = p.each(ctx, changed.Source.Namespace, func(kind source.Kind, obj source.Object, key events.Key) {
+		if slices.Contains(kind.Needs(obj), changed.Source) {
+			targets = append(targets, target(key, bus.Note{Reason: "source", Revision: changed.Revision}))
+		}
+	})
+	return targets, err
 }
 
 func target(key events.Key, note bus.Note) bus.Target {

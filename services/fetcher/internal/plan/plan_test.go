@@ -8,10 +8,12 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/gitrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
-func TestHookChecksGitRepositoriesOnly(t *testing.T) {
+func TestHookChecksSourcesOnly(t *testing.T) {
 	git := events.NewKey("GitRepository", "apps", "one")
 	hook := events.HookReceived{
 		Receiver:  events.NewKey("Receiver", "apps", "github"),
@@ -21,7 +23,7 @@ func TestHookChecksGitRepositoriesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := plan.Hook(t.Context(), e, events.HookSubject("apps", "github"))
+	got, err := plan.New(nil, source.ByName(gitrepository.New(nil, nil, 0)), nil).FanOut(t.Context(), e, events.HookSubject("apps", "github"))
 	if err != nil {
 		t.Fatal(err)
 	}

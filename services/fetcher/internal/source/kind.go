@@ -1,0 +1,115 @@
+package source
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+)
+
+// Object is a custom resource of one of the kinds.
+type Object = client.Object
+
+// Kind is one kind of source. Its methods may be called concurrently.
+type Kind interface {
+	// Name is the kind as keys have it: in lower case.
+	Name() string
+	// New returns an empty object, and List an empty list, to read into.
+	New() Object
+	List() client.ObjectList
+	// State says where an object of the kind keeps what all kinds have.
+	State(obj Object) State
+	// Open asks the upstream for its revision, as cheaply as it can. It may set
+	// conditions of its own and observed fields in the object's status, which is
+	// written at the end of the pass. An *Error says what to tell; any other error
+	// is a failed fetch.
+	Open(ctx context.Context, key events.Key, obj Object) (*Upstream, error)
+	// Observe notes in the status, after success, what the artifact was made from.
+	Observe(obj Object)
+	// Needs names the other sources that the object's artifact is made from: when one
+	// of them changes, this one is looked at.
+	Needs(obj Object) []events.Key
+}
+
+// State points into an object.
+type State struct {
+	Suspend           bool
+	Interval, Timeout time.Duration
+	Conditions        *[]metav1.Condition
+	// Negative are the conditions that only this kind has and that success removes.
+	Negative           []string
+	ObservedGeneration *int64
+	// Handled is status.lastHandledReconcileAt.
+	Handled  *string
+	Artifact **meta.Artifact
+	// URL is status.url, which names the newest artifact under Link; nil for a kind
+	// that has none.
+	URL  *string
+	Link string
+	// Static objects are only named by others: they have no artifact, no finalizer and
+	// no status.
+	Static bool
+}
+
+// Upstream is what a source has now, before any of it is downloaded.
+type Upstream struct {
+	Revision string
+	// News and Reason are what the status says while an artifact of a new revision is
+	// made; "new upstream revision '<revision>'" and NewRevision when empty.
+	News, Reason string
+	// Changed says why an artifact of the same revision must be made anew; empty when
+	// it need not.
+	Changed string
+	// Fetch downloads the revision.
+	Fetch func(ctx context.Context) (*Content, error)
+	// Close ends what Open began; may be nil.
+	Close func() error
+}
+
+// Content is what becomes an artifact.
+type Content struct {
+	// File is the last element of the artifact's path.
+	File string
+	// Files are packed, except those that Ignore matches; nil when Raw is set.
+	Files  []pack.File
+	Ignore *pack.Ignore
+	// Raw is stored as it is.
+	Raw io.Reader
+	// Metadata of the artifact; may be nil.
+	Metadata map[string]string
+	// Reason and Message are what the status says of the artifact; "Succeeded" and
+	// "stored artifact for revision '<revision>'" when empty.
+	Reason, Message string
+	// Told is what the Kubernetes Event says; Message when empty.
+	Told string
+	// Summary is the first line of a commit's message, for subscribers.
+	Summary string
+	// Broken is told the error when the content could not be read to its end; may be nil.
+	Broken func(error) error
+	// Close gives back what the content holds; may be nil.
+	Close func()
+}
+
+// Error says why a pass did not succeed.
+type Error struct {
+	// Condition that becomes True, such as FetchFailed, and the reason of it and of Ready.
+	Condition, Reason string
+	Err               error
+	// Stalled failures are not tried again before the object changes.
+	Stalled bool
+	// Wait is set when the object waits for something else: it is looked at again
+	// then, and nothing is logged as an error.
+	Wait time.Duration
+}
+
+// Error implements error.
+func (f *Error) Error() string { return f.Err.Error() }
+
+// Unwrap implements error.
+func (f *Error) Unwrap() error { return f.Err }
