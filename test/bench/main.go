@@ -23,13 +23,18 @@ func main() {
 	rounds := flag.Int("rounds", 50, "rounds of push and of drift")
 	quiet := flag.Duration("idle", 2*time.Minute, "how long to watch it do nothing")
 	limit := flag.Duration("limit", 30*time.Minute, "bound on the whole run")
-	write := flag.Bool("write", false, "keep the table in docs/benchmarks.md")
+	growth := flag.Bool("memory", false, "measure memory by the number of objects, up to 10,000, and nothing else")
+	write := flag.Bool("write", false, "keep the table in docs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	if err := run(ctx, *n, *rounds, *quiet, *write); err != nil {
+	measure := func() error { return run(ctx, *n, *rounds, *quiet, *write) }
+	if *growth {
+		measure = func() error { return runGrowth(ctx, *write) }
+	}
+	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -69,14 +74,38 @@ func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (e
 	}
 	text := r.markdown()
 	fmt.Print(text)
-	if !write {
+	return keep(write, "benchmarks.md", preface+text+epilogue)
+}
+
+// keep writes a page of docs when it is wanted.
+func keep(wanted bool, page, text string) error {
+	if !wanted {
 		return nil
 	}
 	root, err := harness.Root()
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(root, "docs", "benchmarks.md"), []byte(preface+text+epilogue), 0o644)
+	return os.WriteFile(filepath.Join(root, "docs", page), []byte(text), 0o644)
+}
+
+// runGrowth prints the memory of one process by the number of objects it manages.
+func runGrowth(ctx context.Context, write bool) (err error) {
+	p := newProgress(os.Stderr)
+	w, err := setUp(ctx, 1, p)
+	if w != nil {
+		defer func() { err = errors.Join(err, w.Close()) }()
+	}
+	if err != nil {
+		return err
+	}
+	all, err := w.grow(ctx, p)
+	if err != nil {
+		return errors.Join(err, fmt.Errorf("the end of sluice's log:\n%s", w.Sluice.Tail()))
+	}
+	text := growthTable(all)
+	fmt.Print(text)
+	return keep(write, "memory.md", growthPreface+text)
 }
 
 func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p *progress) (err error) {
