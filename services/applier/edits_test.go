@@ -7,11 +7,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -52,8 +55,15 @@ func (e *edits) step() {
 		e.optOut(s)
 	case n < 85:
 		e.optIn(s)
-	case n < 98:
+	case n < 94:
 		e.push(s.app)
+	case n < 96:
+		e.push(s.app)
+		e.lose()
+	case n < 97:
+		e.lose()
+	case n < 98:
+		e.mislead()
 	case n < 99 && e.rand.IntN(3) == 0:
 		e.log = append(e.log, "restart of the applier")
 		e.stop()
@@ -259,6 +269,40 @@ func (e *edits) optIn(s *specimen) {
 		return
 	}
 	e.request(s, unseen)
+}
+
+// lose drops all checks that wait: the interval has to make up for them.
+func (e *edits) lose() {
+	e.t.Helper()
+	e.lost = true
+	stream, err := e.queue.Stream(e.t.Context(), events.CheckStream(events.StageApply))
+	if err == nil {
+		err = stream.Purge(e.t.Context(), jetstream.WithPurgeSubject("sluice.check.>"))
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	e.log = append(e.log, time.Now().Format("05.000")+" the checks that wait are lost")
+}
+
+// mislead sends what a doubled or a late event leads to: checks that nothing asks
+// for, of a revision that is long past or of none.
+func (e *edits) mislead() {
+	e.t.Helper()
+	var targets []bus.Target
+	for range 5 {
+		targets = append(targets, bus.Target{
+			Stage: events.StageApply, Key: events.NewKey("Kustomization", pick(e, e.apps).namespace, "app"),
+			Note: bus.Note{
+				Reason:   pick(e, []string{"build", "drift", "dependency", "resync"}),
+				Revision: fmt.Sprintf("main@sha1:%d", e.rand.IntN(e.count+1)),
+			},
+		})
+	}
+	if err := e.bus.Check(e.t.Context(), targets...); err != nil {
+		e.t.Fatal(err)
+	}
+	e.log = append(e.log, time.Now().Format("05.000")+" misleading checks")
 }
 
 // push changes, removes and adds objects of an app in one render.

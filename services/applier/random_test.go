@@ -16,6 +16,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,8 @@ const (
 	editsRounds = "EDITS_ROUNDS"
 	editsApps   = 3
 	editsSteps  = 60
+	// editsInterval is what makes up for lost checks.
+	editsInterval = 2 * time.Second
 )
 
 // specimen is one object of an app and what is known of it.
@@ -57,15 +60,18 @@ type edits struct {
 	rand  *rand.Rand
 	apps  []*app
 	all   []*specimen
+	queue jetstream.JetStream
 	count int
 	log   []string
+	// lost says that checks were dropped since the last calm.
+	lost bool
 	// wrong are the objects that the last look found not as they must be.
 	wrong []*specimen
 }
 
 // randomEdits lets field managers and pushes change objects at random, and expects
 // after each round the newest render, the fields of others where the rules of drift
-// let them live, and silence.
+// let them live, and silence, whatever checks were lost, doubled or out of order.
 func randomEdits(t *testing.T, w *world) {
 	seed, rounds := uint64(time.Now().UnixNano()&0xffffffff), 4
 	for name, set := range map[string]func(int){editsSeed: func(n int) { seed = uint64(n) }, editsRounds: func(n int) { rounds = n }} {
@@ -94,9 +100,11 @@ func (e *edits) prepare() {
 	e.t.Helper()
 	for range editsApps {
 		e.apps = append(e.apps, e.newApp(e.t, func(ks *kustomizev1.Kustomization) {
+			ks.Spec.Interval.Duration = editsInterval
 			ks.Spec.RetryInterval.Duration = time.Hour // nothing that happens here is to wait for it
 		}))
 	}
+	e.queue = e.jetstream(e.t)
 	first := e.apps[0]
 	// The definition is nobody's: its objects are what is edited.
 	definition := &unstructured.Unstructured{Object: wanted(e.t, first.definition(), "")}
@@ -168,9 +176,14 @@ func (e *edits) calm() {
 		}
 		<-time.After(50 * time.Millisecond)
 	}
-	if took := time.Since(from); took > time.Second {
+	late := time.Second
+	if e.lost {
+		late += 2 * editsInterval
+	}
+	if took := time.Since(from); took > late {
 		e.t.Errorf("right %s after the applier fell silent", took)
 	}
+	e.lost = false
 	e.quiet()
 	if err := e.verify(); err != nil {
 		e.fail(fmt.Errorf("not any more: %w", err), from)

@@ -529,19 +529,25 @@ func configMap(name, value string) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: NS}\ndata: {v: %q}\n", name, value)
 }
 
-// wipe deletes a stream behind the back of everybody.
-func (w *world) wipe(t *testing.T, stream string) {
+// jetstream is a connection behind the back of everybody.
+func (w *world) jetstream(t *testing.T) jetstream.JetStream {
 	t.Helper()
 	conn, err := nats.Connect("", nats.InProcessServer(w.nats))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := js.DeleteStream(t.Context(), stream); err != nil {
+	return js
+}
+
+// wipe deletes a stream.
+func (w *world) wipe(t *testing.T, stream string) {
+	t.Helper()
+	if err := w.jetstream(t).DeleteStream(t.Context(), stream); err != nil {
 		t.Fatal(err)
 	}
 }
