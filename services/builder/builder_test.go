@@ -54,6 +54,7 @@ func sideBySide(t *testing.T, w *world) {
 		"a missing or damaged render is built again":           brokenRender,
 		"ArtifactDownload":                                     brokenArtifact,
 		"variables come from ConfigMaps and Secrets":           variables,
+		"an optional source of variables comes and goes":       optionalVariables,
 		"suspend holds, resume builds":                         suspend,
 		"a deleted object leaves no render, its log stays":     deleted,
 		"an object of the same name again is another":          recreated,
@@ -274,6 +275,34 @@ func variables(t *testing.T, w *world) {
 	if !strings.Contains(f.Message, "app/a.yaml") || f.Reason != "BuildFailed" {
 		t.Errorf("got %s: %s", f.Reason, f.Message)
 	}
+}
+
+func optionalVariables(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		ks.Spec.PostBuild = &kustomizev1.PostBuild{
+			Substitute:     map[string]string{"other": "x"}, // without any variable nothing is substituted
+			SubstituteFrom: []kustomizev1.SubstituteReference{{Kind: "ConfigMap", Name: "maybe", Optional: true}},
+		}
+	})
+	a.push("main@sha1:1", map[string]string{"app/a.yaml": configMap("a", "${v:=none}")})
+	is := func(reason, want string) {
+		t.Helper()
+		a.until(reason, func() error {
+			if got := a.value(a.rendered(reason), "k"); got != want {
+				return fmt.Errorf("got %v, want %s", got, want)
+			}
+			return nil
+		})
+	}
+	is("it is not there", "none")
+	maybe := &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "maybe", Labels: map[string]string{"reconcile.fluxcd.io/watch": "Enabled"}},
+		Data:       map[string]string{"v": "some"},
+	}
+	a.must(a.Create(t.Context(), maybe))
+	is("it came", "some")
+	a.must(a.Delete(t.Context(), maybe))
+	is("it went", "none")
 }
 
 func suspend(t *testing.T, w *world) {
