@@ -44,6 +44,10 @@ func CheckSubject(stage Stage, key Key) string {
 	return fmt.Sprintf("sluice.check.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())
 }
 
+// WaitingFilter matches the copies of a stage's checks that NATS sends once they
+// are stored: sluice.waiting.<stage>.<lane>.<kind>.<namespace>.<name>.
+func WaitingFilter(stage Stage) string { return "sluice.waiting." + string(stage) + ".>" }
+
 // TimerSubject holds the scheduled message whose target is the key's check.
 func TimerSubject(stage Stage, key Key) string {
 	return fmt.Sprintf("sluice.timer.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())

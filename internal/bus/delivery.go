@@ -22,6 +22,12 @@ type delivery struct {
 	deliveries uint64
 	// sent is when the stream stored the message.
 	sent time.Time
+	// behind is how many messages its consumer has not delivered yet.
+	behind uint64
+	// remove and again are set for a check that overtook its lane: it is removed
+	// when it is done, and offered again when it was put back.
+	remove func() error
+	again  func(delay time.Duration)
 }
 
 func newDelivery(conn *nats.Conn, m *nats.Msg) (*delivery, error) {
@@ -32,20 +38,41 @@ func newDelivery(conn *nats.Conn, m *nats.Msg) (*delivery, error) {
 	return &delivery{
 		conn: conn, reply: m.Reply, subject: m.Subject, header: m.Header, data: m.Data,
 		sequence: meta.Sequence.Stream, deliveries: meta.NumDelivered, sent: meta.Timestamp,
+		behind: meta.NumPending,
 	}, nil
 }
 
 // ack says that the message is done.
-func (d *delivery) ack() error { return d.answer("+ACK") }
+func (d *delivery) ack() error {
+	if d.remove != nil {
+		return d.remove()
+	}
+	return d.answer("+ACK")
+}
 
 // inProgress restarts the ack wait.
-func (d *delivery) inProgress() error { return d.answer("+WPI") }
+func (d *delivery) inProgress() error {
+	if d.remove != nil {
+		return nil // nothing waits for an answer
+	}
+	return d.answer("+WPI")
+}
 
 // nak returns the message to be delivered at once. A lost nak costs the ack wait.
-func (d *delivery) nak() { _ = d.answer("-NAK") }
+func (d *delivery) nak() {
+	if d.again != nil {
+		d.again(0)
+		return
+	}
+	_ = d.answer("-NAK")
+}
 
 // nakIn returns the message to be delivered after a delay.
 func (d *delivery) nakIn(delay time.Duration) error {
+	if d.again != nil {
+		d.again(delay)
+		return nil
+	}
 	options, err := json.Marshal(struct {
 		Delay time.Duration `json:"delay"`
 	}{delay})

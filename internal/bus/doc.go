@@ -10,6 +10,11 @@
 //     again, Wake does so later; Work takes checks, one at a time per key.
 //   - the fan-out: FanOut turns deliveries of EVENTS into checks, and does nothing else.
 //
+// The queue is fair by namespace: lanes are taken in turn, and inside a long lane the
+// checks that other namespaces queue, up to 64 of each, go before every second one of
+// it. What a namespace queues beyond that, and what a worker that ended had heard of,
+// comes in the order of the lane.
+//
 // Delivery is at least once. A check carries no state, only a hint of why it was
 // sent; the worker reads the newest state of its key. A wiped stream is created
 // again, and every service is told to check all of its keys (Recovered).

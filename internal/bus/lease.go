@@ -101,15 +101,7 @@ func (l *lease) release(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.bus.cfg.Timeout)
-	defer cancel()
-	stream, err := l.bus.handle(ctx, events.StreamLeases)
-	if err != nil {
-		return err
-	}
-	err = stream.DeleteMsg(ctx, l.sequence)
-	if err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) && !errors.Is(err, jetstream.ErrStreamNotFound) &&
-		!errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+	if err := l.bus.remove(ctx, events.StreamLeases, l.sequence); err != nil {
 		return fmt.Errorf("release lease %s: %w", l.subject, err)
 	}
 	return nil

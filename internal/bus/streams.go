@@ -106,6 +106,9 @@ func mismatch(want, is jetstream.StreamConfig) string {
 	expect("allow_direct", want.AllowDirect, is.AllowDirect)
 	expect("allow_msg_schedules", want.AllowMsgSchedules, is.AllowMsgSchedules)
 	expect("allow_msg_ttl", want.AllowMsgTTL, is.AllowMsgTTL)
+	if want.RePublish != nil && (is.RePublish == nil || *is.RePublish != *want.RePublish) {
+		wrong = append(wrong, fmt.Sprintf("republish is not from %s to %s", want.RePublish.Source, want.RePublish.Destination))
+	}
 	if want.MaxMsgsPerSubject == 1 {
 		expect("max_msgs_per_subject", want.MaxMsgsPerSubject, is.MaxMsgsPerSubject)
 	}
@@ -158,6 +161,23 @@ func (b *Bus) readLast(ctx context.Context, stream, subject string) (*jetstream.
 		return nil, fmt.Errorf("read last message of %s: %w", subject, err)
 	}
 	return msg, nil
+}
+
+// remove deletes one message. One that is gone already is no error.
+func (b *Bus) remove(ctx context.Context, stream string, sequence uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.Timeout)
+	defer cancel()
+	s, err := b.handle(ctx, stream)
+	if err == nil {
+		err = s.DeleteMsg(ctx, sequence)
+	}
+	if errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("remove message %d of %s: %w", sequence, stream, err)
+	}
+	return nil
 }
 
 // handle returns a stream without asking the server for its state twice.

@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,5 +94,56 @@ func TestForeignStream(t *testing.T) {
 	}
 	if cfg := s.CachedInfo().Config; cfg.AllowDirect || len(cfg.Subjects) != 4 || cfg.MaxMsgsPerSubject != 64 {
 		t.Errorf("corrected to %+v", cfg)
+	}
+}
+
+// TestOlderQueue expects the queue of an older version, which sends no copies of its
+// checks, to be corrected with what it holds.
+func TestOlderQueue(t *testing.T) {
+	server := bustest.Server(t)
+	nc, err := nats.Connect("", nats.InProcessServer(server))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defs, err := bus.Definitions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := events.CheckStream(events.StageApply)
+	older := defs[slices.IndexFunc(defs, func(def jetstream.StreamConfig) bool { return def.Name == name })]
+	older.RePublish = nil
+	if _, err := js.CreateStream(t.Context(), older); err != nil {
+		t.Fatal(err)
+	}
+	key := events.NewKey("Kustomization", "apps", "podinfo")
+	if _, err := js.Publish(t.Context(), events.CheckSubject(events.StageApply, key), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	bustest.Connect(t, server, bus.Config{})
+	s, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &jetstream.RePublish{Source: "sluice.check.apply.>", Destination: "sluice.waiting.apply.>"}
+	if diff := cmp.Diff(want, s.CachedInfo().Config.RePublish); diff != "" {
+		t.Error(diff)
+	}
+	copies, err := nc.SubscribeSync(events.WaitingFilter(events.StageApply))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), events.CheckSubject(events.StageApply, key), []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := copies.NextMsg(20 * time.Second); err != nil {
+		t.Errorf("no copy of a check: %v", err)
+	}
+	if _, err := s.GetLastMsgForSubject(t.Context(), events.CheckSubject(events.StageApply, key)); err != nil {
+		t.Errorf("the check is lost: %v", err)
 	}
 }

@@ -63,6 +63,7 @@ func TestUsersDoTheirWork(t *testing.T) {
 				t.Fatalf("history: %d events, %v", len(history), err)
 			}
 			stageWork(t, b, c.service, c.stage, key)
+			overtake(t, server, c.service, c.stage)
 		})
 	}
 	t.Run("webhook", func(t *testing.T) {
@@ -93,6 +94,28 @@ func appendTo(t *testing.T, b *bus.Bus, subject string) {
 	}
 	if err := l.Append(t.Context(), e); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// overtake does what a worker does to take a check before its turn.
+func overtake(t *testing.T, server *natsserver.Server, user string, stage events.Stage) {
+	t.Helper()
+	refused := make(chan error, 10)
+	js := client(t, server, user, func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err })
+	if _, err := js.Conn().QueueSubscribeSync(events.WaitingFilter(stage), "test"); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), events.CheckStream(stage)) // the answer comes after a refusal
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.DeleteMsg(t.Context(), 1); !errors.Is(err, jetstream.ErrMsgDeleteUnsuccessful) && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.Errorf("remove a check: %v", err)
+	}
+	select {
+	case err := <-refused:
+		t.Error(err)
+	default:
 	}
 }
 
@@ -201,7 +224,9 @@ func TestUsersStayInTheirPlace(t *testing.T) {
 		"sluice.timer.build.0.kustomization.a.b": "builder", "sluice.lease.build.kustomization.a.b": "builder",
 		"sluice.apply.hub.kustomization.a.b": "applier", "sluice.check.apply.0.kustomization.a.b": "applier",
 		"sluice.timer.apply.0.kustomization.a.b": "applier", "sluice.lease.apply.kustomization.a.b": "applier",
-		"sluice.hook.a.b":                     "webhook",
+		"sluice.hook.a.b":                 "webhook",
+		"$JS.API.STREAM.MSG.DELETE.FETCH": "fetcher", "$JS.API.STREAM.MSG.DELETE.BUILD": "builder", "$JS.API.STREAM.MSG.DELETE.APPLY": "applier",
+		"sluice.waiting.fetch.0.gitrepository.a.b": "", "sluice.waiting.apply.0.kustomization.a.b": "", // NATS itself sends these
 		"sluice.dead.fetch.gitrepository.a.b": "fetcher", "sluice.dead.fanout.builder": "builder",
 		// Nobody's but admin's.
 		"$JS.API.STREAM.DELETE.EVENTS": "", "$JS.API.STREAM.UPDATE.EVENTS": "", "$JS.API.STREAM.PURGE.EVENTS": "",

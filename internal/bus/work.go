@@ -47,9 +47,14 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 			}
 		})
 	}
+	unsubscribe, err := w.listen()
+	if err != nil {
+		return err
+	}
+	defer unsubscribe()
 	for lane := range events.Lanes {
 		lanes.Go(func() {
-			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m *delivery) { w.offer(ctx, m) })
+			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m *delivery) { w.turn(ctx, &w.waiting[lane], m) })
 		})
 	}
 	lanes.Wait()
@@ -84,6 +89,8 @@ type work struct {
 	deadline time.Duration
 	// jobs is unbuffered: senders wait in line, one per lane, so lanes take turns.
 	jobs chan *delivery
+	// waiting holds for each lane what may overtake it.
+	waiting [events.Lanes]queue
 
 	mu       sync.Mutex
 	draining bool
@@ -118,6 +125,14 @@ func (w *work) consumer(lane int) jetstream.ConsumerConfig {
 		MaxAckPending: laneAckPending,
 		MaxWaiting:    512,
 	}
+}
+
+// turn offers a lane's message to the workers, after one that overtakes it.
+func (w *work) turn(ctx context.Context, waiting *queue, m *delivery) {
+	if other := waiting.next(m); other != nil {
+		w.offer(ctx, other)
+	}
+	w.offer(ctx, m)
 }
 
 // offer hands a message to the next free worker, or back to NATS when all stay busy.
