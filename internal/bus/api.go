@@ -69,7 +69,8 @@ type FanOutHandler func(ctx context.Context, e event.Event, subject string) ([]T
 // WorkConfig configures Work.
 type WorkConfig struct {
 	Stage events.Stage
-	// Workers is how many checks are handled at once; 4 when zero.
+	// Workers is how many checks of one namespace are handled at once; 4 when zero.
+	// Half as many more are handled for other namespaces.
 	Workers int
 	// Deadline bounds one handler call; 5 minutes when zero.
 	Deadline time.Duration

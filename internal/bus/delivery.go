@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/sluice-gitops/sluice/events"
 )
 
 // delivery is one message of a consumer. Exactly one of ack, nak and nakIn ends it;
@@ -40,6 +41,15 @@ func newDelivery(conn *nats.Conn, m *nats.Msg) (*delivery, error) {
 		sequence: meta.Sequence.Stream, deliveries: meta.NumDelivered, sent: meta.Timestamp,
 		behind: meta.NumPending,
 	}, nil
+}
+
+// namespace is that of the check's key; empty when its subject names none.
+func (d *delivery) namespace() string {
+	_, key, err := events.ParseCheckSubject(d.subject)
+	if err != nil {
+		return ""
+	}
+	return key.Namespace
 }
 
 // ack says that the message is done.

@@ -13,7 +13,8 @@
 // The queue is fair by namespace: lanes are taken in turn, and inside a long lane the
 // checks that other namespaces queue, up to 64 of each, go before every second one of
 // it. What a namespace queues beyond that, and what a worker that ended had heard of,
-// comes in the order of the lane.
+// comes in the order of the lane. No namespace has all workers: one that none works
+// for finds one free, however long the checks of others take.
 //
 // Delivery is at least once. A check carries no state, only a hint of why it was
 // sent; the worker reads the newest state of its key. A wiped stream is created

@@ -30,16 +30,18 @@ const (
 // queue is what may overtake one lane.
 type queue struct {
 	mu sync.Mutex
-	// passed is the highest sequence that the lane delivered here.
+	// passed is the highest sequence that the lane delivered here. Sequences never begin
+	// anew: those of a stream that replaces a wiped one begin at the time of its making.
 	passed uint64
 	// checks are in the order in which they are to be served.
 	checks []overtaker
+	heard  chan struct{}
 }
 
 // overtaker is a check with the namespace it is of.
 type overtaker struct {
 	*delivery
-	namespace string
+	of string
 }
 
 // listen keeps the copies of checks until unsubscribe is called.
@@ -69,9 +71,9 @@ func (w *work) hear(m *nats.Msg) {
 		return w.bus.remove(context.Background(), events.CheckStream(w.stage), sequence)
 	}
 	d.again = func(delay time.Duration) {
-		time.AfterFunc(delay, func() { waiting.put(overtaker{delivery: d, namespace: key.Namespace}) })
+		time.AfterFunc(delay, func() { waiting.put(overtaker{delivery: d, of: key.Namespace}) })
 	}
-	waiting.put(overtaker{delivery: d, namespace: key.Namespace})
+	waiting.put(overtaker{delivery: d, of: key.Namespace})
 }
 
 // put keeps a check. It takes the place of an older one of its key.
@@ -89,27 +91,44 @@ func (q *queue) put(o overtaker) {
 			}
 			return
 		}
-		if other.namespace == o.namespace {
+		if other.of == o.of {
 			each++
 		}
 	}
-	if each < overtakersEach && len(q.checks) < overtakers {
-		q.checks = append(q.checks, o)
+	if each >= overtakersEach || len(q.checks) >= overtakers {
+		return
+	}
+	q.checks = append(q.checks, o)
+	select {
+	case q.heard <- struct{}{}:
+	default: // nobody waits, or is told already
 	}
 }
 
-// next returns the check that is served before a message of the lane, nil when
-// there is none, and forgets those that the lane delivered itself.
-func (q *queue) next(m *delivery) *delivery {
+// news returns a channel that gets a value after a check was kept.
+func (q *queue) news() <-chan struct{} {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.heard == nil {
+		q.heard = make(chan struct{}, 1)
+	}
+	return q.heard
+}
+
+// pass forgets the checks that the lane delivered itself when it delivers m.
+func (q *queue) pass(m *delivery) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.passed = max(q.passed, m.sequence)
 	q.checks = slices.DeleteFunc(q.checks, func(o overtaker) bool { return o.sequence <= q.passed })
-	_, key, err := events.ParseCheckSubject(m.subject)
-	if err != nil || m.behind < longLane {
-		return nil
-	}
-	i := slices.IndexFunc(q.checks, func(o overtaker) bool { return o.namespace != key.Namespace })
+}
+
+// next takes the first check of another namespace than the one that waits, for which
+// there is a place. It returns nil when there is none.
+func (q *queue) next(waiting string, place func(namespace string) bool) *delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	i := slices.IndexFunc(q.checks, func(o overtaker) bool { return o.of != waiting && place(o.of) })
 	if i < 0 {
 		return nil
 	}
@@ -117,7 +136,7 @@ func (q *queue) next(m *delivery) *delivery {
 	// Its namespace comes again after the others.
 	var others, same []overtaker
 	for _, o := range slices.Delete(q.checks, i, i+1) {
-		if o.namespace == chosen.namespace {
+		if o.of == chosen.of {
 			same = append(same, o)
 			continue
 		}

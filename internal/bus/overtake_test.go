@@ -12,33 +12,30 @@ import (
 func TestQueue(t *testing.T) {
 	flood := strings.Repeat("a ", overtakersEach+1) + "b"
 	for _, c := range []struct {
-		why    string
-		put    string // namespaces, in the order of arrival; sequences from 1
-		at     uint64 // the sequence that the lane delivers first
-		behind uint64
-		want   string // namespaces, as they are served
+		why       string
+		put       string // namespaces, in the order of arrival; sequences from 1
+		at        uint64 // the sequence that the lane delivers
+		placeless string // a namespace that gets no worker
+		want      string // namespaces, as they are served
 	}{
-		{"namespaces take turns", "a a a b c", 0, longLane, "a b c a a"},
-		{"the one whose turn it is does not overtake itself", "full a full", 0, longLane, "a"},
-		{"a short lane keeps its order", "a b", 0, longLane - 1, ""},
-		{"what the lane delivered is served", "a b c", 2, longLane, "c"},
-		{"one namespace has a limited share", flood, 0, longLane, strings.Join(append([]string{"a", "b"}, slices.Repeat([]string{"a"}, overtakersEach-1)...), " ")},
+		{"namespaces take turns", "a a a b c", 0, "", "a b c a a"},
+		{"the one whose turn it is does not overtake itself", "full a full", 0, "", "a"},
+		{"what the lane delivered is served", "a b c", 2, "", "c"},
+		{"one without a worker is passed over", "a b a c", 0, "a", "b c"},
+		{"one namespace has a limited share", flood, 0, "", strings.Join(append([]string{"a", "b"}, slices.Repeat([]string{"a"}, overtakersEach-1)...), " ")},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			var q queue
 			for i, namespace := range strings.Fields(c.put) {
 				sequence := uint64(i + 1)
 				key := events.NewKey("Kustomization", namespace, string(rune('a'+i)))
-				q.put(overtaker{namespace: namespace, delivery: &delivery{sequence: sequence, subject: events.CheckSubject(events.StageApply, key)}})
+				q.put(overtaker{of: namespace, delivery: &delivery{sequence: sequence, subject: events.CheckSubject(events.StageApply, key)}})
 			}
-			m := &delivery{sequence: c.at, behind: c.behind, subject: events.CheckSubject(events.StageApply, events.NewKey("Kustomization", "full", "x"))}
+			q.pass(&delivery{sequence: c.at})
+			place := func(namespace string) bool { return namespace != c.placeless }
 			var got []string
-			for d := q.next(m); d != nil; d = q.next(m) {
-				_, key, err := events.ParseCheckSubject(d.subject)
-				if err != nil {
-					t.Fatal(err)
-				}
-				got = append(got, key.Namespace)
+			for d := q.next("full", place); d != nil; d = q.next("full", place) {
+				got = append(got, d.namespace())
 			}
 			if strings.Join(got, " ") != c.want {
 				t.Errorf("served %v, want %s", got, c.want)
@@ -53,10 +50,11 @@ func TestQueueNewest(t *testing.T) {
 	var q queue
 	subject := events.CheckSubject(events.StageApply, events.NewKey("Kustomization", "a", "x"))
 	put := func(sequence uint64) {
-		q.put(overtaker{namespace: "a", delivery: &delivery{sequence: sequence, subject: subject}})
+		q.put(overtaker{of: "a", delivery: &delivery{sequence: sequence, subject: subject}})
 	}
 	lane := func(sequence uint64) *delivery {
-		return q.next(&delivery{sequence: sequence, behind: longLane, subject: events.CheckSubject(events.StageApply, events.NewKey("Kustomization", "full", "x"))})
+		q.pass(&delivery{sequence: sequence})
+		return q.next("full", func(string) bool { return true })
 	}
 	put(5)
 	put(7)

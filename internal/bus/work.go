@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
 const (
@@ -30,39 +31,39 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 	if err := b.serves(events.CheckStream(cfg.Stage)); err != nil {
 		return err
 	}
+	workers := orElse(cfg.Workers, defaultWorkers)
 	w := &work{
 		bus: b, stage: cfg.Stage, handle: handle, alone: cfg.Alone,
 		deadline: orElse(cfg.Deadline, defaultDeadline),
-		jobs:     make(chan *delivery),
+		line:     share.New(workers+(workers+1)/2, workers),
 		busy:     map[events.Key]*place{},
 		failures: map[events.Key]failures{},
 	}
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	var lanes, workers sync.WaitGroup
-	for range orElse(cfg.Workers, defaultWorkers) {
-		workers.Go(func() {
-			for msg := range w.jobs {
-				w.run(running, msg)
-			}
+	// A message is started by its lane, so none is once the lanes have ended.
+	w.start = func(m *delivery) {
+		w.workers.Go(func() {
+			defer w.line.Leave(m.namespace())
+			w.run(running, m)
 		})
 	}
 	unsubscribe, err := w.listen()
 	if err != nil {
 		return err
 	}
-	defer unsubscribe()
+	var lanes sync.WaitGroup
 	for lane := range events.Lanes {
 		lanes.Go(func() {
 			b.consume(ctx, events.CheckStream(cfg.Stage), w.consumer(lane), 1, func(m *delivery) { w.turn(ctx, &w.waiting[lane], m) })
 		})
 	}
 	lanes.Wait()
-	close(w.jobs)
+	unsubscribe()
 	grace := time.AfterFunc(orElse(cfg.Grace, defaultGrace), end)
 	defer grace.Stop()
 	w.drain()
-	workers.Wait()
+	w.workers.Wait()
 	// What was acknowledged last shall arrive before the process ends.
 	if err := b.nc.FlushTimeout(b.cfg.Timeout); err != nil {
 		b.log.Debug("flush acknowledgements", "error", err)
@@ -87,8 +88,11 @@ type work struct {
 	handle   Handler
 	alone    bool
 	deadline time.Duration
-	// jobs is unbuffered: senders wait in line, one per lane, so lanes take turns.
-	jobs chan *delivery
+	// line has a place for every worker. One message per lane waits there.
+	line *share.Line
+	// start hands a message for which there is a place to a worker.
+	start   func(m *delivery)
+	workers sync.WaitGroup
 	// waiting holds for each lane what may overtake it.
 	waiting [events.Lanes]queue
 
@@ -127,24 +131,53 @@ func (w *work) consumer(lane int) jetstream.ConsumerConfig {
 	}
 }
 
-// turn offers a lane's message to the workers, after one that overtakes it.
+// turn hands a lane's message to a worker, after one that overtakes it. While its
+// namespace has all the workers that it may have, those of others overtake it even
+// where the lane is short.
 func (w *work) turn(ctx context.Context, waiting *queue, m *delivery) {
-	if other := waiting.next(m); other != nil {
-		w.offer(ctx, other)
+	waiting.pass(m)
+	if m.behind >= longLane {
+		if other := waiting.next(m.namespace(), func(string) bool { return true }); other != nil {
+			w.offer(ctx, other, nil, func() {})
+		}
 	}
-	w.offer(ctx, m)
+	w.offer(ctx, m, waiting.news(), func() {
+		for {
+			other := waiting.next(m.namespace(), w.line.Try)
+			if other == nil {
+				return
+			}
+			w.start(other)
+		}
+	})
 }
 
 // offer hands a message to the next free worker, or back to NATS when all stay busy.
-func (w *work) offer(ctx context.Context, m *delivery) {
+// While there is none it calls meanwhile, and again at news.
+func (w *work) offer(ctx context.Context, m *delivery, news <-chan struct{}, meanwhile func()) {
+	place := w.line.Join(m.namespace())
 	t := time.NewTimer(handOver)
 	defer t.Stop()
-	select {
-	case w.jobs <- m:
-	case <-t.C:
-		m.nak()
-	case <-ctx.Done():
-		m.nak()
+	for {
+		select {
+		case <-place.Granted():
+			w.start(m)
+			return
+		default:
+			meanwhile()
+		}
+		select {
+		case <-place.Granted():
+			continue
+		case <-news:
+			continue
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		if w.line.Withdraw(place) {
+			m.nak()
+			return
+		}
 	}
 }
 

@@ -29,7 +29,8 @@ type Settings struct {
 	ClusterName string
 	// ProbeAddr is where /healthz, /readyz and /metrics are served.
 	ProbeAddr string
-	// Concurrency is how many keys one replica works on at a time.
+	// Concurrency is how many keys of one namespace one replica works on at a time;
+	// half as many more are for other namespaces.
 	Concurrency int
 	// Grace is how long a stopping process may take to finish its work.
 	Grace time.Duration
@@ -102,7 +103,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DataDir, "data-dir", "/var/lib/sluice", "folder for mirrors, unpacked artifacts and what embedded servers keep")
 	fs.StringVar(&s.ClusterName, "cluster-name", "local", "name of the cluster in subjects and events")
 	fs.StringVar(&s.ProbeAddr, "probe-addr", ":9440", "address of /healthz, /readyz and /metrics; empty serves none")
-	fs.IntVar(&s.Concurrency, "concurrency", 8, "how many objects one replica works on at a time")
+	fs.IntVar(&s.Concurrency, "concurrency", 8, "how many objects of one namespace one replica works on at a time; half as many more are for other namespaces")
 	fs.DurationVar(&s.Grace, "grace", 25*time.Second, "how long a stopping process may take to finish its work")
 	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread both ways, in percent; 0 to 99")
 	fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")

@@ -87,7 +87,7 @@ type Config struct {
 	ClusterName string
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
-	// Concurrency is how many Kustomizations are worked on at a time; 8 when zero.
+	// Concurrency is how many Kustomizations of one namespace are worked on at a time; 8 when zero.
 	Concurrency int
 	// Deadline bounds the work of one check; 10 minutes when zero.
 	Deadline time.Duration

@@ -76,7 +76,7 @@ type Config struct {
 	ExternalArtifacts bool
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
-	// Concurrency is how many builds run at a time; 8 when zero.
+	// Concurrency is how many Kustomizations of one namespace are worked on at a time; 8 when zero.
 	Concurrency int
 	// IntervalJitter is the share of an interval by which it is spread, in percent.
 	IntervalJitter int

@@ -27,7 +27,7 @@ type Config struct {
 	RuntimeNamespace string
 	// Single says that no other replica runs, so no leader is elected.
 	Single bool
-	// Concurrency is how many sources are worked on at once; 8 when zero.
+	// Concurrency is how many sources of one namespace are worked on at once; 8 when zero.
 	Concurrency int
 	// JitterPercent spreads intervals, both ways; 5 when zero, none when negative.
 	JitterPercent int

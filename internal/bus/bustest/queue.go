@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 )
@@ -80,70 +79,6 @@ func testOneAtATime(t *testing.T, env *env) {
 	eventually(t, "the newest check is handled", func() bool { return newest.Load() == "199" && inside.Load() == 0 })
 	eventually(t, "the queue is empty", func() bool { return env.count(t, "BUILD", "sluice.check.>") == 0 })
 	t.Logf("200 checks of one key, %d handled", handled.Load())
-}
-
-// testFairness counts, and measures no time: while a namespace has thousands of
-// checks, the one check of another is among the next few.
-func testFairness(t *testing.T, env *env, sameLane bool) {
-	const many, few = 5_000, 2 * events.Lanes
-	b := env.connect(t)
-	quiet := neighbour("apps", sameLane)
-	var targets []bus.Target
-	for i := range many {
-		targets = append(targets, target(app(fmt.Sprintf("app-%d", i)), "x"))
-	}
-	check(t, b, targets...)
-	seen, proceed := make(chan string), make(chan struct{})
-	work(t, b, bus.WorkConfig{Workers: 1}, func(ctx context.Context, c bus.Check) (bus.Result, error) {
-		select {
-		case seen <- c.Key.Namespace:
-			return bus.Result{}, nil
-		case <-proceed:
-			return bus.Result{}, ctx.Err()
-		}
-	})
-	t.Cleanup(func() { close(proceed) }) // before the worker is stopped
-	for range 100 {
-		receive(t, "the full namespace is worked on", seen)
-	}
-	copies := make(chan *nats.Msg, 1)
-	nc := env.jetstream(t).Conn()
-	sub, err := nc.ChanSubscribe(events.WaitingFilter(events.StageBuild), copies)
-	if err := errors.Join(err, nc.Flush()); err != nil {
-		t.Fatal(err)
-	}
-	check(t, b, target(events.NewKey("Kustomization", quiet, "podinfo"), "x"))
-	receive(t, "the worker hears of the check", copies)
-	if err := sub.Unsubscribe(); err != nil {
-		t.Fatal(err)
-	}
-	for n := 0; receive(t, "a check", seen) != quiet; n++ {
-		if n > few {
-			t.Fatalf("the quiet namespace still waits after %d checks of %d", n, many)
-		}
-	}
-	left := fmt.Sprintf("sluice.check.build.*.*.%s.>", quiet)
-	eventually(t, "the quiet check is done", func() bool {
-		select {
-		case namespace := <-seen:
-			if namespace == quiet {
-				t.Error("the quiet check was handled twice")
-			}
-		default:
-		}
-		return env.count(t, "BUILD", left) == 0
-	})
-}
-
-// neighbour returns another namespace whose checks are in the same lane, or are not.
-func neighbour(namespace string, sameLane bool) string {
-	lane := events.NewKey("Kustomization", namespace, "x").Lane()
-	for i := 0; ; i++ {
-		other := fmt.Sprintf("tenant-%d", i)
-		if same := events.NewKey("Kustomization", other, "x").Lane() == lane; same == sameLane {
-			return other
-		}
-	}
 }
 
 func testKill(t *testing.T, env *env) {

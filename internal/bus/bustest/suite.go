@@ -36,6 +36,8 @@ func Suite(t *testing.T, dial Dial) {
 		{"a key is worked on once at a time over all replicas", testOneAtATime},
 		{"a full namespace does not hold up one in another lane", func(t *testing.T, env *env) { testFairness(t, env, false) }},
 		{"a full namespace does not hold up one in its own lane", func(t *testing.T, env *env) { testFairness(t, env, true) }},
+		{"a namespace with endless checks leaves workers to one in another lane", func(t *testing.T, env *env) { testShare(t, env, false) }},
+		{"a namespace with endless checks leaves workers to one in its own lane", func(t *testing.T, env *env) { testShare(t, env, true) }},
 		{"a killed worker loses nothing", testKill},
 		{"a lost lease ends the handler's context", testLeaseLost},
 		{"a stopping worker returns what it cannot finish", testShutdown},

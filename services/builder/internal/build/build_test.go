@@ -74,7 +74,7 @@ func TestBuildInAChild(t *testing.T) {
 	}
 	var first string
 	for range 3 {
-		out, err := b.Build(t.Context(), tree, spec, build.Inputs{Variables: map[string]string{"v": "value"}}, time.Minute)
+		out, err := b.Build(t.Context(), "tenant", tree, spec, build.Inputs{Variables: map[string]string{"v": "value"}}, time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +125,7 @@ func TestBuildFailuresNameReasonAndFile(t *testing.T) {
 	for i, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			tree := write(t, folder, fmt.Sprint(i), tt.files)
-			_, err := b.Build(t.Context(), tree, &tt.spec, build.Inputs{}, time.Minute)
+			_, err := b.Build(t.Context(), "tenant", tree, &tt.spec, build.Inputs{}, time.Minute)
 			var got *build.InputError
 			if !errors.As(err, &got) {
 				t.Fatalf("got %v", err)
@@ -144,7 +144,7 @@ func TestFiveThousandObjectsFitAChild(t *testing.T) {
 	b, pool, folder := newBuilder(t, 1)
 	const objects = 5_000
 	tree := write(t, folder, "big", treetest.Big(objects))
-	out, err := b.Build(t.Context(), tree, bigSpec(), build.Inputs{}, time.Minute)
+	out, err := b.Build(t.Context(), "tenant", tree, bigSpec(), build.Inputs{}, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func BenchmarkFiveThousandObjects(b *testing.B) {
 	}
 	tree := write(b, folder, "big", treetest.Big(5_000))
 	for b.Loop() {
-		if _, err := builder.Build(b.Context(), tree, bigSpec(), build.Inputs{}, time.Minute); err != nil {
+		if _, err := builder.Build(b.Context(), "tenant", tree, bigSpec(), build.Inputs{}, time.Minute); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -196,13 +196,13 @@ func TestEndlessBuildIsKilledAndOthersGoOn(t *testing.T) {
 	tree := write(t, folder, "one", files)
 	var wait sync.WaitGroup
 	wait.Go(func() {
-		_, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Path: "big"}, build.Inputs{}, time.Second)
+		_, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Path: "big"}, build.Inputs{}, time.Second)
 		var f *build.InputError
 		if !errors.As(err, &f) || f.Message != "kustomize build failed: the build of big took too long and was killed after 1s" {
 			t.Errorf("got %v", err)
 		}
 	})
-	if _, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Path: "small"}, build.Inputs{}, time.Minute); err != nil {
+	if _, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Path: "small"}, build.Inputs{}, time.Minute); err != nil {
 		t.Error(err)
 	}
 	wait.Wait()
@@ -215,7 +215,7 @@ func TestOwnSchemaDoesNotReachTheNextBuild(t *testing.T) {
 		"plain/a.yaml": config("a", "1"),
 	})
 	for _, folder := range []string{"own", "plain"} {
-		if _, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Path: folder}, build.Inputs{}, time.Minute); err != nil {
+		if _, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Path: folder}, build.Inputs{}, time.Minute); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -237,7 +237,7 @@ func BenchmarkFiveObjects(b *testing.B) {
 			b.SetParallelism(parallel)
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := builder.Build(b.Context(), tree, spec, build.Inputs{}, time.Minute); err != nil {
+					if _, err := builder.Build(b.Context(), "tenant", tree, spec, build.Inputs{}, time.Minute); err != nil {
 						b.Error(err)
 					}
 				}

@@ -16,7 +16,7 @@ import (
 
 // runner answers requests in a confined process.
 type runner interface {
-	Do(ctx context.Context, timeout time.Duration, request []byte) ([]byte, error)
+	Do(ctx context.Context, tenant string, timeout time.Duration, request []byte) ([]byte, error)
 }
 
 // Builder builds in confined processes.
@@ -35,14 +35,14 @@ type Output struct {
 	Reads []kustomize.Read
 }
 
-// Build builds spec from an artifact. An error that is a *InputError is the user's
+// Build builds spec, of a tenant's Kustomization, from an artifact. An error that is a *InputError is the user's
 // to fix; any other is worth trying again.
-func (b *Builder) Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in Inputs, timeout time.Duration) (Output, error) {
+func (b *Builder) Build(ctx context.Context, tenant string, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in Inputs, timeout time.Duration) (Output, error) {
 	body, err := json.Marshal(request{Dir: tree.Dir, Spec: spec, Inputs: in})
 	if err != nil {
 		return Output{}, fmt.Errorf("encode build request: %w", err)
 	}
-	body, err = b.runner.Do(ctx, timeout, body)
+	body, err = b.runner.Do(ctx, tenant, timeout, body)
 	switch {
 	case errors.Is(err, sandbox.ErrTimeout), errors.Is(err, sandbox.ErrMemory), errors.Is(err, sandbox.ErrCrash):
 		return Output{}, &InputError{Reason: ReasonBuild, Message: fmt.Sprintf("kustomize build failed: the build of %s %s", folder(spec), err)}

@@ -108,7 +108,7 @@ func TestDecryption(t *testing.T) {
 		t.Run(tt.reason, func(t *testing.T) {
 			tt.spec.Decryption = &kustomizev1.Decryption{Provider: "sops"}
 			tt.spec.PostBuild = &kustomizev1.PostBuild{}
-			out, err := b.Build(t.Context(), write(t, folder, fmt.Sprint(i), tt.files), &tt.spec, in, time.Minute)
+			out, err := b.Build(t.Context(), "tenant", write(t, folder, fmt.Sprint(i), tt.files), &tt.spec, in, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +123,7 @@ func TestDecryption(t *testing.T) {
 	t.Run("a ConfigMap generator is given what is in Git", func(t *testing.T) {
 		sealed := dt.Encrypt(t, "dotenv", "PASS=hunter2\n", forAge)
 		tree := write(t, folder, "config", map[string]string{"kustomization.yaml": "configMapGenerator: [{name: c, files: [a.env]}]", "a.env": sealed})
-		out, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Decryption: &kustomizev1.Decryption{Provider: "sops"}}, in, time.Minute)
+		out, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Decryption: &kustomizev1.Decryption{Provider: "sops"}}, in, time.Minute)
 		if err != nil || value(t, out.Plain, "ConfigMap", "a.env") != sealed {
 			t.Errorf("%s %v", out.Plain, err)
 		}
@@ -134,7 +134,7 @@ func TestDecryption(t *testing.T) {
 			tree := write(t, folder, fmt.Sprint("again", i), map[string]string{
 				"kustomization.yaml": "resources: [s.yaml]\nsecretGenerator: [{name: g, envs: [a.env]}]",
 				"a.env":              dt.Encrypt(t, "dotenv", "PASS=hunter2\n", forAge), "s.yaml": dt.Encrypt(t, "yaml", plainSecret, fields)})
-			out, err := b.Build(t.Context(), tree, &kustomizev1.KustomizationSpec{Decryption: &kustomizev1.Decryption{Provider: "sops"}}, in, time.Minute)
+			out, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Decryption: &kustomizev1.Decryption{Provider: "sops"}}, in, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +185,7 @@ func TestDecryptionFailures(t *testing.T) {
 	for i, tt := range tests {
 		t.Run(tt.reason, func(t *testing.T) {
 			spec := &kustomizev1.KustomizationSpec{Path: "app", Decryption: &kustomizev1.Decryption{Provider: "sops"}}
-			_, err := b.Build(t.Context(), write(t, folder, fmt.Sprint(i), tt.files), spec, build.Inputs{Keys: tt.keys}, time.Minute)
+			_, err := b.Build(t.Context(), "tenant", write(t, folder, fmt.Sprint(i), tt.files), spec, build.Inputs{Keys: tt.keys}, time.Minute)
 			var got *build.InputError
 			if !errors.As(err, &got) {
 				t.Fatalf("got %v", err)

@@ -46,7 +46,7 @@ type (
 		Open(ctx context.Context, name, digest string) (*workspace.Lease, error)
 	}
 	builder interface {
-		Build(ctx context.Context, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in build.Inputs, timeout time.Duration) (build.Output, error)
+		Build(ctx context.Context, tenant string, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in build.Inputs, timeout time.Duration) (build.Output, error)
 	}
 	keyring interface {
 		Keyring(ctx context.Context) (*seal.Keyring, error)

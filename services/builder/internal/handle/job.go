@@ -87,7 +87,7 @@ func (j *job) render(ctx context.Context) (bus.Result, error) {
 	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
 		return j.succeed(ctx, id, n, "skipped")
 	}
-	out, err := j.Builder.Build(ctx, tree.Tree, &j.ks.Spec, j.inputs, j.timeout())
+	out, err := j.Builder.Build(ctx, j.ks.Namespace, tree.Tree, &j.ks.Spec, j.inputs, j.timeout())
 	if err != nil {
 		return j.failOr(ctx, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
 // The ways in which work can end without a reply. Another request is not affected.
@@ -74,7 +76,7 @@ const startTime = time.Minute
 // Pool runs requests in children. It is safe for concurrent use.
 type Pool struct {
 	config Config
-	slots  chan struct{}
+	line   *share.Line
 	once   sync.Once
 
 	mu     sync.Mutex
@@ -93,7 +95,7 @@ func New(ctx context.Context, c Config) (*Pool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pool{config: c, slots: make(chan struct{}, c.Size)}
+	p := &Pool{config: c, line: share.New(c.Size, c.Size)}
 	first, err := p.start(ctx)
 	if err != nil {
 		return nil, err
@@ -109,7 +111,7 @@ func (p *Pool) Started() int64 { return p.started.Load() }
 func (p *Pool) Warm(ctx context.Context) error {
 	for {
 		p.mu.Lock()
-		full := p.closed || len(p.idle)+len(p.slots) >= p.config.Size
+		full := p.closed || len(p.idle)+p.line.Held() >= p.config.Size
 		p.mu.Unlock()
 		if full {
 			return nil
@@ -122,16 +124,15 @@ func (p *Pool) Warm(ctx context.Context) error {
 	}
 }
 
-// Do answers one request within timeout, which starts when a child is free for
-// it. An error wraps ErrTimeout, ErrMemory or ErrCrash if the request is to
+// Do answers one request of a tenant within timeout, which starts when a child is
+// free for it. Of the requests that wait, one of the tenant with the fewest in work
+// is next. An error wraps ErrTimeout, ErrMemory or ErrCrash if the request is to
 // blame, and ctx's cause if ctx ended.
-func (p *Pool) Do(ctx context.Context, timeout time.Duration, request []byte) ([]byte, error) {
-	select {
-	case p.slots <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+func (p *Pool) Do(ctx context.Context, tenant string, timeout time.Duration, request []byte) ([]byte, error) {
+	if err := p.wait(ctx, tenant); err != nil {
+		return nil, err
 	}
-	release := sync.OnceFunc(func() { <-p.slots })
+	release := sync.OnceFunc(func() { p.line.Leave(tenant) })
 	defer release()
 	defer time.AfterFunc(p.config.Slow, release).Stop()
 	child, err := p.take(ctx)
@@ -148,6 +149,20 @@ func (p *Pool) Do(ctx context.Context, timeout time.Duration, request []byte) ([
 		return nil, err
 	}
 	return p.ask(ctx, timeout, child, request)
+}
+
+// wait waits until a tenant may use a child.
+func (p *Pool) wait(ctx context.Context, tenant string) error {
+	place := p.line.Join(tenant)
+	select {
+	case <-place.Granted():
+		return nil
+	case <-ctx.Done():
+	}
+	if !p.line.Withdraw(place) {
+		p.line.Leave(tenant)
+	}
+	return context.Cause(ctx)
 }
 
 // ask gives a child one request and then keeps or ends it.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -143,7 +144,7 @@ func newPool(t *testing.T, c sandbox.Config) (*sandbox.Pool, string) {
 
 func do(t *testing.T, p *sandbox.Pool, request string) string {
 	t.Helper()
-	reply, err := p.Do(t.Context(), 20*time.Second, []byte(request))
+	reply, err := p.Do(t.Context(), "tenant", 20*time.Second, []byte(request))
 	if err != nil {
 		t.Fatalf("%s: %v", request, err)
 	}
@@ -212,7 +213,7 @@ func TestBadWorkIsKilledAndOthersGoOn(t *testing.T) {
 			p, _ := newPool(t, sandbox.Config{Size: 2, Memory: 256 << 20})
 			bad := make(chan error, 1)
 			go func() {
-				_, err := p.Do(context.Background(), tt.timeout, []byte(tt.request))
+				_, err := p.Do(context.Background(), "tenant", tt.timeout, []byte(tt.request))
 				bad <- err
 			}()
 			if got := do(t, p, "threads 1"); got != "done" {
@@ -266,7 +267,7 @@ func TestSlowWorkDoesNotHoldUpOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	slow := make(chan error, 1)
 	go func() {
-		_, err := p.Do(ctx, time.Minute, []byte("loop"))
+		_, err := p.Do(ctx, "tenant", time.Minute, []byte("loop"))
 		slow <- err
 	}()
 	for range 3 {
@@ -278,6 +279,50 @@ func TestSlowWorkDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
+// A tenant whose endless requests have all children, and wait for more, lets another
+// tenant's go before them.
+func TestTenantsTakeTurns(t *testing.T) {
+	const size, waiting = 2, 5
+	p, _ := newPool(t, sandbox.Config{Size: size, Slow: time.Minute})
+	ctx, cancel := context.WithCancel(t.Context())
+	var loud sync.WaitGroup
+	t.Cleanup(loud.Wait)
+	t.Cleanup(cancel)
+	start := func(ctx context.Context) {
+		loud.Go(func() {
+			_, _ = p.Do(ctx, "loud", time.Minute, []byte("loop")) // ends by its context
+		})
+	}
+	wait := func(held, waiting int) {
+		for h, w := p.Line(); h != held || w != waiting; h, w = p.Line() {
+			runtime.Gosched()
+		}
+	}
+	first, end := context.WithCancel(ctx)
+	defer end()
+	start(first)
+	wait(1, 0)
+	for range size - 1 + waiting {
+		start(ctx)
+	}
+	wait(size, waiting)
+	quiet := make(chan error, 1)
+	go func() {
+		_, err := p.Do(ctx, "quiet", time.Minute, []byte("pid"))
+		quiet <- err
+	}()
+	wait(size, waiting+1)
+	end()
+	select {
+	case err := <-quiet:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the quiet tenant's request waits behind those of the loud one")
+	}
+}
+
 func TestEndedContextKillsWork(t *testing.T) {
 	p, _ := newPool(t, sandbox.Config{Size: 1})
 	pid, err := strconv.Atoi(do(t, p, "pid"))
@@ -286,7 +331,7 @@ func TestEndedContextKillsWork(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	if _, err := p.Do(ctx, time.Minute, []byte("loop")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := p.Do(ctx, "tenant", time.Minute, []byte("loop")); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	waitGone(t, pid)
