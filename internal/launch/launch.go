@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,17 +101,10 @@ func (s Service) main(ctx context.Context, args []string) error {
 	}, serve.Component{Name: s.Name, Run: func(ctx context.Context) error { return s.Start(ctx, env) }})
 }
 
-// gcPercent is how much garbage may pile up on what is alive, when GOGC does not say.
-// What is alive is small beside what a change of everything makes and forgets, so
-// Go's 100 would collect twice as often and save little memory.
-const gcPercent = 200
-
 // Prepare makes what a process has once: log, metrics, traces, readiness. It sets how
 // often the process collects garbage.
 func Prepare(ctx context.Context, program string, settings serve.Settings) (Env, *serve.Telemetry, error) {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(gcPercent)
-	}
+	tuneCollector(ctx)
 	env := Env{Settings: settings, Registry: serve.NewRegistry(), Ready: &serve.Readiness{}}
 	log, err := serve.NewLogger(os.Stdout, settings.LogLevel)
 	if err != nil {

@@ -20,6 +20,8 @@ import (
 
 func applyCases() []testCase {
 	return []testCase{
+		{"stage superseded", "a newer revision does not wait for what an older one needs", stageSuperseded},
+		{"stage refused", "a definition whose names are taken never counts as applied", stageRefused},
 		{"happy path", "a render reaches the cluster and the status says so as Flux's tools expect", happyPath},
 		{"revision only", "an equal render moves revisions and touches no object", revisionOnly},
 		{"requested", "a reconcile request is answered also when nothing changed", requested},

@@ -57,8 +57,12 @@ type Options struct {
 	ServiceLane int
 	// StageKinds are kinds applied after the *Class kinds and before the rest.
 	StageKinds []schema.GroupKind
-	// StageTimeout bounds the wait for a stage to become ready; 60 s when zero.
-	StageTimeout time.Duration
+	// StageWait is how long one call waits for a stage to become ready before it
+	// returns a *StageError; 2 s when zero.
+	StageWait time.Duration
+	// ServeTimeout bounds the wait for the API server to serve a kind that it called
+	// established, and for an object that is recreated to be gone; 60 s when zero.
+	ServeTimeout time.Duration
 }
 
 // Request is one call of Apply.

@@ -6,13 +6,76 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
-	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
 
-// define remembers the kinds whose definitions were written in this call.
+// StageError says that the objects of a stage which the next one needs are not
+// ready: kinds not served, namespaces not open. What follows that stage is untouched.
+type StageError struct {
+	Report health.Report
+	// Waited is for how long the stage was waited for.
+	Waited time.Duration
+}
+
+// Error implements error.
+func (e *StageError) Error() string {
+	if len(e.Report.Failed) > 0 {
+		return fmt.Sprintf("stage failed early due to stalled resources: %s%s", health.List(e.Report.Failed), health.Reasons(e.Report.Failed))
+	}
+	return fmt.Sprintf("stage not ready after %s: timeout waiting for: %s%s",
+		e.Waited.Round(time.Millisecond), health.List(e.Report.InProgress), health.Reasons(e.Report.InProgress))
+}
+
+// Ends reports whether waiting longer cannot help.
+func (e *StageError) Ends() bool { return len(e.Report.Failed) > 0 }
+
+// open reports whether an object is known to have been ready.
+func (e *Engine) open(r cluster.Ref, uid types.UID) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known, ok := e.gates[r]
+	return ok && uid != "" && known == uid
+}
+
+func (e *Engine) opened(items []*item) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, i := range items {
+		e.gates[i.ref] = i.uid()
+	}
+}
+
+// gating returns the items of a stage whose readiness the next stage needs and that
+// are not known to be ready: those that were written, and those that stand from an
+// earlier attempt which did not get further.
+func (c *call) gating(items []*item) []*item {
+	var out []*item
+	for _, i := range items {
+		switch {
+		case i.ref.GroupKind() == clusterRole, i.outcome.Action == Skipped:
+		case i.outcome.Action == Unchanged && c.open(i.ref, i.uid()):
+		default:
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// uid is that of the live object, as far as it is known.
+func (i *item) uid() types.UID {
+	if i.outcome.UID != "" {
+		return i.outcome.UID
+	}
+	return i.before.UID
+}
+
+// define remembers the kinds whose definitions may not be served yet.
 func (c *call) define(items []*item) {
 	for _, i := range items {
 		if i.ref.GroupKind() != customResourceDefinition {
@@ -24,30 +87,46 @@ func (c *call) define(items []*item) {
 	}
 }
 
-// await waits until the written objects of a stage are ready, because the next
-// stage needs them: kinds served, namespaces open.
+// await waits for a moment until items are ready. What takes longer, or failed, is a
+// *StageError: waiting on is not this call's business.
 func (c *call) await(ctx context.Context, items []*item) error {
-	var refs []cluster.Ref
-	for _, i := range items {
-		if i.ref.GroupKind() != clusterRole && (i.outcome.Action == Created || i.outcome.Action == Configured) {
-			refs = append(refs, i.ref)
-		}
-	}
-	if len(refs) == 0 {
+	if len(items) == 0 {
 		return nil
+	}
+	refs := make([]cluster.Ref, 0, len(items))
+	for _, i := range items {
+		refs = append(refs, i.ref)
 	}
 	var last health.Report
 	started := time.Now()
-	err := poll(ctx, c.opts.StageTimeout, func() (bool, error) {
+	err := poll(ctx, c.opts.StageWait, func() (bool, error) {
 		report, err := health.Check(ctx, c.req.Client, refs, nil)
 		last = report
 		return err == nil && (report.Healthy() || len(report.Failed) > 0), err
 	})
-	switch {
-	case len(last.Failed) > 0:
-		return fmt.Errorf("stage failed early due to stalled resources: %s", health.List(last.Failed))
-	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("stage not ready after %s: timeout waiting for: %s", time.Since(started).Round(time.Millisecond), health.List(last.InProgress))
+	if len(last.Failed) > 0 || errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return &StageError{Report: last, Waited: time.Since(started)}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	c.opened(items)
+	return nil
+}
+
+// Gates looks once at the objects that a later stage needs ready, as far as they are
+// not known to be.
+func (e *Engine) Gates(ctx context.Context, client *cluster.Client, objects []*unstructured.Unstructured) (health.Report, error) {
+	var refs []cluster.Ref
+	for _, o := range objects {
+		ref := cluster.RefOf(o)
+		out := livestate.OptOuts(o.GetAnnotations(), o.GetLabels()).Any(livestate.NoReconcile | livestate.Ignore)
+		if e.stageOf(ref.GroupKind()) == stages-1 || ref.GroupKind() == clusterRole || out {
+			continue
+		}
+		if seen, ok := e.records.Seen(ref); !ok || !e.open(ref, seen.UID) {
+			refs = append(refs, ref)
+		}
+	}
+	return health.Check(ctx, client, refs, nil)
 }

@@ -102,7 +102,7 @@ func (c *call) apply(ctx context.Context, i *item, dryRun bool) (*unstructured.U
 	}
 	err := send()
 	if i.fresh && notServed(err) {
-		err = poll(ctx, c.opts.StageTimeout, func() (bool, error) {
+		err = poll(ctx, c.opts.ServeTimeout, func() (bool, error) {
 			err := send()
 			return !notServed(err), err
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // batch is how many objects are written between two calls of the guard.
@@ -22,6 +24,11 @@ type Engine struct {
 	records Records
 	opts    Options
 	lane    chan struct{}
+
+	mu sync.Mutex
+	// gates are the objects of all stages but the last that were ready once. One is
+	// looked at again only when it is written or has become another object.
+	gates map[cluster.Ref]types.UID
 }
 
 // New returns an engine that keeps records of what it does.
@@ -32,10 +39,15 @@ func New(records Records, opts Options) *Engine {
 	if opts.ServiceLane <= 0 {
 		opts.ServiceLane = 3
 	}
-	if opts.StageTimeout <= 0 {
-		opts.StageTimeout = time.Minute
+	if opts.StageWait <= 0 {
+		opts.StageWait = 2 * time.Second
 	}
-	return &Engine{records: records, opts: opts, lane: make(chan struct{}, opts.ServiceLane)}
+	if opts.ServeTimeout <= 0 {
+		opts.ServeTimeout = time.Minute
+	}
+	return &Engine{
+		records: records, opts: opts, lane: make(chan struct{}, opts.ServiceLane), gates: map[cluster.Ref]types.UID{},
+	}
 }
 
 // call is one Apply under way.
@@ -127,8 +139,9 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if !wait {
 		return nil
 	}
-	c.define(todo)
-	return c.await(ctx, todo)
+	gating := c.gating(items)
+	c.define(gating)
+	return c.await(ctx, gating)
 }
 
 // manage starts the watches of a stage's kinds.

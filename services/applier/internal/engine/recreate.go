@@ -87,7 +87,7 @@ func (c *call) recreated(ctx context.Context, i *item) (*unstructured.Unstructur
 	if err := c.req.Client.Delete(ctx, i.ref, i.before.UID); err != nil && !cluster.IsGone(err) {
 		return nil, false, fmt.Errorf("delete before recreation: %w", err)
 	}
-	err := poll(ctx, c.opts.StageTimeout, func() (bool, error) {
+	err := poll(ctx, c.opts.ServeTimeout, func() (bool, error) {
 		meta, err := c.req.Client.GetMetadata(ctx, i.ref)
 		if cluster.IsGone(err) {
 			return true, nil

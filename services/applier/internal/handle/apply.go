@@ -62,6 +62,10 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	bounded, cancel := context.WithTimeout(ctx, p.ks.GetTimeout())
 	defer cancel()
 	if f := p.applyObjects(bounded, try, objects); f != nil {
+		var stage *engine.StageError
+		if errors.As(f.Cause, &stage) && !stage.Ends() {
+			return p.beginStageWait(ctx, try, stage.Report)
+		}
 		return p.failed(ctx, try, *f)
 	}
 	if f := p.prune(bounded, try); f != nil {

@@ -27,6 +27,9 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	case waiting && !status.Requested(p.ks):
 		return p.stillWaiting(ctx, a, since)
 	}
+	if since, waiting := status.WaitingForStage(p.ks, a.RenderID, a.Revision); waiting && !status.Requested(p.ks) {
+		return p.stageWaiting(ctx, a, since, dirty)
+	}
 	ready, result, err := p.dependencies(ctx, a)
 	if err != nil || !ready {
 		return result, err

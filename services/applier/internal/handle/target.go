@@ -62,6 +62,9 @@ type Target interface {
 	Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error)
 	// Health looks at objects once; it does not wait.
 	Health(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref, rules health.Rules) (health.Report, error)
+	// Gates looks once at those of the objects that others of them need ready, such as
+	// definitions and namespaces, as far as they are not known to be.
+	Gates(ctx context.Context, ks *kustomizev1.Kustomization, objects []render.Object) (health.Report, error)
 	// Dirty returns the objects of the owner that may differ from what was applied
 	// last, without a request.
 	Dirty(ks *kustomizev1.Kustomization) []cluster.Ref

@@ -68,6 +68,21 @@ func List(states []State) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
+// Reasons says what objects wait for or why they failed, as far as they tell; it
+// begins with a colon, or is empty.
+func Reasons(states []State) string {
+	var parts []string
+	for _, s := range states {
+		if s.Message != "" {
+			parts = append(parts, fmt.Sprintf("%s: %s", s.Object, s.Message))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(parts, "; ")
+}
+
 var job = schema.GroupKind{Group: "batch", Kind: "Job"}
 
 // Check reads objects and evaluates them once. The order inside a report is that
@@ -139,7 +154,30 @@ func evaluate(o *unstructured.Unstructured) (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("evaluate %s: %w", r, err)
 	}
+	if o.GetDeletionTimestamp() != nil {
+		result.Message = leaving(o)
+	}
 	return State{Object: r, Status: string(result.Status), Message: result.Message}, nil
+}
+
+// leaving says what keeps a deleted object: its finalizers, and for a namespace what
+// its conditions tell of what is in it.
+func leaving(o *unstructured.Unstructured) string {
+	held := o.GetFinalizers()
+	inSpec, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "finalizers") // a namespace's
+	message := "it is being deleted"
+	if held = append(held, inSpec...); len(held) > 0 {
+		message += ", held by finalizer " + strings.Join(held, ", ")
+	}
+	conditions, _, _ := unstructured.NestedSlice(o.Object, "status", "conditions")
+	for _, c := range conditions {
+		condition, ok := c.(map[string]any)
+		kind, _ := condition["type"].(string)
+		if ok && condition["status"] == "True" && strings.HasSuffix(kind, "Remaining") {
+			message += fmt.Sprintf(": %v", condition["message"])
+		}
+	}
+	return message + "; let the deletion end, then it is made anew"
 }
 
 // unfinishedJob covers what kstatus sees otherwise: it calls a Job current as soon

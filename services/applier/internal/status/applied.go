@@ -79,6 +79,17 @@ func Waiting(ks *kustomizev1.Kustomization, renderID, revision string) (since ti
 	return c.LastTransitionTime.Time, c.ObservedGeneration == ks.Generation
 }
 
+// WaitingForStage says whether the object waits for a stage of a render of a revision
+// at its generation, and since when.
+func WaitingForStage(ks *kustomizev1.Kustomization, renderID, revision string) (since time.Time, ok bool) {
+	c := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReconciling)
+	if c == nil || c.Reason != reasonStage || c.ObservedGeneration != ks.Generation ||
+		!underWay(ks, renderID) || ks.Status.LastAttemptedRevision != revision {
+		return time.Time{}, false
+	}
+	return c.LastTransitionTime.Time, true
+}
+
 // WaitOn says whether the status shows a wait for health, of whatever it is.
 func WaitOn(ks *kustomizev1.Kustomization) bool {
 	return meta.IsStatusConditionPresentAndEqual(ks.Status.Conditions, kube.ConditionHealthy, metav1.ConditionUnknown)

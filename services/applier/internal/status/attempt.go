@@ -121,6 +121,25 @@ func Wait(ks *kustomizev1.Kustomization, a Attempt) {
 	Handled(ks)
 }
 
+// reasonStage is that of the Reconciling condition while an attempt waits for
+// definitions and namespaces before it applies the rest.
+const reasonStage = "StageNotReady"
+
+// WaitForStage marks the attempt as applied up to a stage that is not ready, and why.
+// A reconcile request counts as handled, as with Wait.
+func WaitForStage(ks *kustomizev1.Kustomization, a Attempt, why string) {
+	message := fmt.Sprintf("Waiting for what revision %s needs first, with a timeout of %s: %s", a.Revision, ks.GetTimeout(), why)
+	Progress(ks, message)
+	c := conditions(ks)
+	c.Remove(kube.ConditionReconciling) // its transition time says when the wait began
+	c.Set(kube.ConditionReconciling, metav1.ConditionTrue, reasonStage, message)
+	ks.Status.LastAttemptedRevision = a.Revision
+	if !underWay(ks, a.RenderID) { // it was claimed without the status
+		Begin(ks, a)
+	}
+	Handled(ks)
+}
+
 // underWay says whether the newest of the history is an attempt at this render that
 // has not ended.
 func underWay(ks *kustomizev1.Kustomization, renderID string) bool {

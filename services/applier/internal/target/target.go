@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -85,16 +86,12 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	if err != nil {
 		return handle.Applied{}, err
 	}
-	objects := make([]*unstructured.Unstructured, 0, len(w.Objects))
-	for _, o := range w.Objects {
-		objects = append(objects, o.Unstructured)
-	}
 	rules, err := ignore.Compile(w.Object)
 	if err != nil {
 		return handle.Applied{}, fmt.Errorf("read rules of Kustomization %s/%s: %w", w.Object.Namespace, w.Object.Name, err)
 	}
 	result, err := t.engine.Apply(ctx, engine.Request{
-		Owner: ownerOf(w.Object), Client: client, Objects: objects, Ignore: rules,
+		Owner: ownerOf(w.Object), Client: client, Objects: plain(w.Objects), Ignore: rules,
 		Force: w.Object.Spec.Force, Verify: w.Verify, Compare: w.Compare, Guard: w.Guard,
 	})
 	applied := handle.Applied{Differences: differing(result.Differences), Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
@@ -164,6 +161,23 @@ func (t *Target) Health(ctx context.Context, ks *kustomizev1.Kustomization, refs
 		return health.Report{}, err
 	}
 	return health.Check(ctx, client, refs, rules)
+}
+
+// Gates implements handle.Target.
+func (t *Target) Gates(ctx context.Context, ks *kustomizev1.Kustomization, objects []render.Object) (health.Report, error) {
+	client, err := t.client(ks)
+	if err != nil {
+		return health.Report{}, err
+	}
+	return t.engine.Gates(ctx, client, plain(objects))
+}
+
+func plain(objects []render.Object) []*unstructured.Unstructured {
+	out := make([]*unstructured.Unstructured, 0, len(objects))
+	for _, o := range objects {
+		out = append(out, o.Unstructured)
+	}
+	return out
 }
 
 // Reachable returns why the object's own rights are gone: its service account does

@@ -1,0 +1,75 @@
+package handle
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
+)
+
+// beginStageWait ends a pass whose attempt needs a definition or a namespace that
+// is not ready. The wait holds no worker and no claim: when the stage is ready the
+// attempt is made again, which sends nothing about what stands. The inventory stays
+// the claim's, which names all that the attempt may make.
+func (p *pass) beginStageWait(ctx context.Context, try *attempt, h health.Report) (bus.Result, error) {
+	status.WaitForStage(try.next, try.Attempt, stageReason(h))
+	if err := try.claim.Write(ctx, try.next); err != nil {
+		return bus.Result{}, err
+	}
+	if len(try.changes) > 0 {
+		p.Recorder.Tell(try.next, report.Note{
+			Reason: kube.ReasonProgressing, Message: report.Changes(try.changes),
+			Revision: try.Revision, OriginRevision: try.OriginRevision,
+		})
+	}
+	p.Target.Await(try.next, h.Waiting())
+	return bus.Result{Next: time.Second}, p.journal.Write(ctx, events.ApplyProgressing{
+		Applied: p.journal.Applied(try.Revision, try.RenderID), Message: status.Message(try.next),
+	})
+}
+
+// stageWaiting looks again at the stage that an earlier pass began to wait for.
+func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Time, dirty []cluster.Ref) (bus.Result, error) {
+	objects, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
+	if errors.Is(err, desired.ErrBroken) {
+		return p.broken(ctx, a, err)
+	}
+	if err != nil {
+		return bus.Result{}, err
+	}
+	h, err := p.Target.Gates(ctx, p.ks, objects)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	again := slices.ContainsFunc(h.Waiting(), func(r cluster.Ref) bool { return slices.Contains(dirty, r) })
+	if h.Healthy() || again { // it is ready, or it is gone and has to be made anew
+		return p.apply(ctx, a)
+	}
+	waited, timeout := time.Since(since), p.ks.GetTimeout()
+	if len(h.Failed) > 0 || waited >= timeout {
+		a.Started = since
+		why := &engine.StageError{Report: h, Waited: waited}
+		try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
+		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
+	}
+	poll := watchedPoll
+	if untold := p.Target.Await(p.ks, h.Waiting()); len(untold) > 0 {
+		poll = healthPoll
+	}
+	return bus.Result{Next: pollAfter(waited, timeout-waited, poll)}, nil
+}
+
+// stageReason says what a stage waits for.
+func stageReason(h health.Report) string {
+	return health.List(h.InProgress) + health.Reasons(h.InProgress)
+}
