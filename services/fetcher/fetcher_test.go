@@ -200,6 +200,10 @@ func TestFetcher(t *testing.T) {
 		{"deleted before the finalizer", deletedBeforeFinalizer},
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
+		{"sparse checkout", sparseCheckout},
+		{"include", includes},
+		{"include that cannot be", includesThatCannotBe},
+		{"includes in a circle", includeCycle},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w
@@ -370,9 +374,7 @@ func failures(t *testing.T, w *world) {
 func unsupportedFields(t *testing.T, w *world) {
 	for name, spec := range map[string]sourcev1.GitRepositorySpec{
 		"spec.verify":            {Verification: &sourcev1.GitRepositoryVerification{Mode: "HEAD", SecretRef: meta.LocalObjectReference{Name: "x"}}},
-		"spec.include":           {Include: []sourcev1.GitRepositoryInclude{{GitRepositoryRef: meta.LocalObjectReference{Name: "x"}}}},
 		"spec.recurseSubmodules": {RecurseSubmodules: true},
-		"spec.sparseCheckout":    {SparseCheckout: []string{"x"}},
 		"spec.proxySecretRef":    {ProxySecretRef: &meta.LocalObjectReference{Name: "x"}},
 		"spec.provider":          {Provider: "github"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -62,13 +63,13 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	live := s.manager.GetAPIReader()
 	s.kinds = source.ByName(
-		gitrepository.New(s.git, live, s.MaxEntries),
+		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 	)
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
 	}, s.kinds, s.Blob, s.Bus, handle.Config{
 		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent,
-		Limits: pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes}, Logger: s.Logger,
+		Limits: s.limits(), Logger: s.Logger,
 	})
 	s.planner = plan.New(s.Bus, s.kinds, s.manager.GetCache())
 	if err := s.assemble(); err != nil {
@@ -81,6 +82,13 @@ func Run(ctx context.Context, c Config) (err error) {
 		return fmt.Errorf("run fetcher: %w", err)
 	}
 	return nil
+}
+
+func (s *service) limits() pack.Limits { return pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes} }
+
+// openArtifact reads a stored artifact of a source.
+func (s *service) openArtifact(ctx context.Context, key events.Key, digest string) (io.ReadCloser, error) {
+	return s.Blob.Reader(ctx, handle.BlobName(key, digest), digest)
 }
 
 func (s *service) scratch() string { return filepath.Join(s.DataDir, "fetcher", "scratch") }

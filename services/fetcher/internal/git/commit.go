@@ -72,17 +72,21 @@ const maxDepth = 100
 // Files lists the folders and regular files of the commit in lexical order,
 // folders before what they hold. A submodule is an empty folder; symbolic
 // links are left out. More than limit entries are an error.
-func (c *Commit) Files(ctx context.Context, limit int) ([]File, error) {
-	w := walker{store: c.store, limit: limit}
+//
+// With dirs, which are relative and clean, it lists only those folders, what they
+// hold and what leads to them; a folder that is not there is an *fs.PathError.
+func (c *Commit) Files(ctx context.Context, limit int, dirs ...string) ([]File, error) {
+	w := walker{store: c.store, limit: limit, cone: newCone(dirs)}
 	if err := w.folder(ctx, c.tree, "", 0); err != nil {
 		return nil, err
 	}
-	return w.files, nil
+	return w.files, w.cone.missing()
 }
 
 type walker struct {
 	store storer.EncodedObjectStorer
 	limit int
+	cone  cone
 	files []File
 }
 
@@ -110,6 +114,9 @@ func (w *walker) folder(ctx context.Context, hash plumbing.Hash, prefix string, 
 func (w *walker) entry(ctx context.Context, entry object.TreeEntry, prefix string, depth int) error {
 	if !validName(entry.Name) {
 		return fmt.Errorf("folder %q holds the forbidden name %q", prefix, entry.Name)
+	}
+	if !w.cone.holds(prefix+entry.Name, entry.Mode == filemode.Dir || entry.Mode == filemode.Submodule) {
+		return nil
 	}
 	if len(w.files) >= w.limit {
 		return fmt.Errorf("repository has more than %d files and folders: %w", w.limit, ErrLimit)

@@ -6,6 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,17 +31,27 @@ type remotes interface {
 	Connect(ctx context.Context, remote git.Remote) (*git.Listing, error)
 }
 
+// Config of the kind. All of it is required.
+type Config struct {
+	// Limits of one artifact.
+	Limits pack.Limits
+	// Scratch is a folder for what is included while it is read.
+	Scratch string
+	// Artifact opens a stored artifact of another source; what it reads is verified
+	// when the end is reached.
+	Artifact func(ctx context.Context, key events.Key, digest string) (io.ReadCloser, error)
+}
+
 // Kind implements source.Kind.
 type Kind struct {
 	remotes remotes
 	live    client.Reader
-	entries int
+	config  Config
 }
 
-// New returns the kind. It reads Secrets from live; a commit with more than entries
-// files and folders is refused.
-func New(remotes *git.Client, live client.Reader, entries int) *Kind {
-	return &Kind{remotes: remotes, live: live, entries: entries}
+// New returns the kind. It reads Secrets and included objects from live.
+func New(remotes *git.Client, live client.Reader, config Config) *Kind {
+	return &Kind{remotes: remotes, live: live, config: config}
 }
 
 // Name implements source.Kind.
@@ -57,16 +70,29 @@ func (*Kind) State(obj source.Object) source.State {
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout(o.Spec),
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
 		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact,
+		Negative: []string{sourcev1.IncludeUnavailableCondition},
 	}
 }
 
-// Needs implements source.Kind.
-func (*Kind) Needs(source.Object) []events.Key { return nil }
+// Needs implements source.Kind: it names what the object includes.
+func (k *Kind) Needs(obj source.Object) []events.Key {
+	o := obj.(*sourcev1.GitRepository)
+	var keys []events.Key
+	for _, include := range o.Spec.Include {
+		keys = append(keys, events.NewKey(k.Name(), o.Namespace, include.GitRepositoryRef.Name))
+	}
+	return keys
+}
 
 // Observe implements source.Kind.
 func (*Kind) Observe(obj source.Object) {
 	o := obj.(*sourcev1.GitRepository)
 	o.Status.ObservedIgnore = o.Spec.Ignore
+	o.Status.ObservedSparseCheckout = o.Spec.SparseCheckout
+	o.Status.ObservedInclude = o.Spec.Include
+	if len(o.Spec.Include) == 0 {
+		o.Status.IncludedArtifacts = nil
+	}
 }
 
 // Open implements source.Kind. It lists the remote references, and keeps the
@@ -84,55 +110,114 @@ func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*sour
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
-	target, err := listing.Resolve(ctx, reference(o.Spec.Reference))
+	upstream, err := k.resolve(ctx, o, listing)
 	if err != nil {
 		_ = listing.Close() // it was only read
+		return nil, err
+	}
+	upstream.Close = listing.Close
+	return upstream, nil
+}
+
+func (k *Kind) resolve(ctx context.Context, o *sourcev1.GitRepository, listing *git.Listing) (*source.Upstream, error) {
+	target, err := listing.Resolve(ctx, reference(o.Spec.Reference))
+	if err != nil {
 		return nil, failed(ctx, err)
 	}
-	upstream := &source.Upstream{
-		Revision: target.Revision, Close: listing.Close,
-		Fetch: func(ctx context.Context) (*source.Content, error) { return k.fetch(ctx, o, listing, target) },
+	includes, err := k.includes(ctx, o)
+	if err != nil {
+		return nil, err
 	}
-	if !equal(o.Status.ObservedIgnore, o.Spec.Ignore) {
+	upstream := &source.Upstream{
+		Revision: target.Revision,
+		Fetch: func(ctx context.Context) (*source.Content, error) {
+			return k.fetch(ctx, o, listing, target, includes)
+		},
+	}
+	switch {
+	case !equal(o.Status.ObservedIgnore, o.Spec.Ignore):
 		upstream.Changed = "ignore rules changed"
+	case !slices.Equal(o.Status.ObservedSparseCheckout, o.Spec.SparseCheckout):
+		upstream.Changed = "directories of the sparse checkout changed"
+	case !slices.Equal(o.Status.ObservedInclude, o.Spec.Include), includesChanged(o, includes):
+		upstream.Changed, upstream.Outdated = "included artifacts differ from last observed includes", reasonIncludeChange
 	}
 	return upstream, nil
 }
 
-func (k *Kind) fetch(ctx context.Context, o *sourcev1.GitRepository, listing *git.Listing, target git.Target) (*source.Content, error) {
+func (k *Kind) fetch(ctx context.Context, o *sourcev1.GitRepository, listing *git.Listing, target git.Target, includes []include) (*source.Content, error) {
 	commit, err := listing.Fetch(ctx, target)
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
-	content, err := k.content(ctx, o, commit)
+	content, err := k.content(ctx, o, commit, includes)
+	if err == nil {
+		return content, nil
+	}
+	commit.Close()
+	var known *source.Error
+	if errors.As(err, &known) {
+		return nil, err
+	}
+	return nil, source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", discard(commit, err)))
+}
+
+func (k *Kind) content(ctx context.Context, o *sourcev1.GitRepository, commit *git.Commit, includes []include) (*source.Content, error) {
+	files, err := k.files(ctx, o, commit)
 	if err != nil {
-		commit.Close()
-		return nil, source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", discard(commit, err)))
+		return nil, err
+	}
+	files, done, err := k.copyIncludes(ctx, o.Namespace, files, includes)
+	if err != nil {
+		return nil, err
+	}
+	ignore, err := pack.ReadIgnore(files, o.Spec.Ignore)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	content := &source.Content{
+		File: commit.Hash + ".tar.gz", Files: files, Ignore: ignore, Summary: summary(commit.Message),
+		Stored: func() { o.Status.IncludedArtifacts = artifactsOf(includes) },
+		Broken: func(err error) error { return discard(commit, err) },
+		Close: func() {
+			done()
+			commit.Close()
+		},
+	}
+	if content.Summary != "" {
+		content.Told = fmt.Sprintf("stored artifact for commit '%s'", content.Summary)
 	}
 	return content, nil
 }
 
-func (k *Kind) content(ctx context.Context, o *sourcev1.GitRepository, commit *git.Commit) (*source.Content, error) {
-	found, err := commit.Files(ctx, k.entries)
-	if err != nil {
+// files are those of the commit, or of the folders of it that the object names.
+func (k *Kind) files(ctx context.Context, o *sourcev1.GitRepository, commit *git.Commit) ([]pack.File, error) {
+	var dirs []string
+	for _, dir := range o.Spec.SparseCheckout {
+		clean, err := pack.Within(dir)
+		if err != nil {
+			return nil, sparseFailed(err)
+		}
+		dirs = append(dirs, clean)
+	}
+	found, err := commit.Files(ctx, k.config.Limits.Entries, dirs...)
+	var missing *fs.PathError
+	switch {
+	case len(dirs) > 0 && errors.As(err, &missing):
+		return nil, sparseFailed(missing)
+	case err != nil:
 		return nil, err
 	}
 	files := make([]pack.File, len(found))
 	for i, f := range found {
 		files[i] = pack.File{Path: f.Path, Dir: f.Dir, Executable: f.Executable, Open: f.Open}
 	}
-	ignore, err := pack.ReadIgnore(files, o.Spec.Ignore)
-	if err != nil {
-		return nil, err
-	}
-	content := &source.Content{
-		File: commit.Hash + ".tar.gz", Files: files, Ignore: ignore, Summary: summary(commit.Message), Close: commit.Close,
-		Broken: func(err error) error { return discard(commit, err) },
-	}
-	if content.Summary != "" {
-		content.Told = fmt.Sprintf("stored artifact for commit '%s'", content.Summary)
-	}
-	return content, nil
+	return files, nil
+}
+
+func sparseFailed(err error) error {
+	return source.FetchFailed(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to sparse checkout directories : %w", err))
 }
 
 // discard drops the mirror when the error says that it is damaged.

@@ -28,10 +28,6 @@ func unsupported(spec sourcev1.GitRepositorySpec) error {
 		field = "spec.proxySecretRef"
 	case spec.RecurseSubmodules:
 		field = "spec.recurseSubmodules"
-	case len(spec.SparseCheckout) > 0:
-		field = "spec.sparseCheckout"
-	case len(spec.Include) > 0:
-		field = "spec.include"
 	default:
 		return nil
 	}

@@ -46,6 +46,9 @@ func (p *pass) reasonToBuild(upstream *source.Upstream) string {
 	case artifact == nil && *p.was.Artifact != nil:
 		return disappeared
 	case artifact != nil && artifact.Revision == upstream.Revision:
+		if upstream.Changed != "" && upstream.Outdated != "" {
+			p.conditions().Set(sourcev1.ArtifactOutdatedCondition, metav1.ConditionTrue, upstream.Outdated, upstream.Changed)
+		}
 		return upstream.Changed
 	}
 	news, reason := upstream.News, upstream.Reason
@@ -78,6 +81,9 @@ func (p *pass) build(ctx context.Context, content *source.Content, revision stri
 	}
 	if p.state.URL != nil {
 		*p.state.URL = p.url(Path(p.key, p.state.Link))
+	}
+	if content.Stored != nil {
+		content.Stored()
 	}
 	return nil
 }

@@ -66,6 +66,9 @@ type Upstream struct {
 	// Changed says why an artifact of the same revision must be made anew; empty when
 	// it need not.
 	Changed string
+	// Outdated is what ArtifactOutdated gives as its reason while that is done; the
+	// condition is not set when empty.
+	Outdated string
 	// Fetch downloads the revision.
 	Fetch func(ctx context.Context) (*Content, error)
 	// Close ends what Open began; may be nil.
@@ -90,6 +93,9 @@ type Content struct {
 	Told string
 	// Summary is the first line of a commit's message, for subscribers.
 	Summary string
+	// Stored is called when the content is the artifact of the status, to note in the
+	// status what it was made from; may be nil.
+	Stored func()
 	// Broken is told the error when the content could not be read to its end; may be nil.
 	Broken func(error) error
 	// Close gives back what the content holds; may be nil.
