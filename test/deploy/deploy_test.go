@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -201,6 +203,55 @@ func texts(list any) []string {
 		out = append(out, fmt.Sprint(item))
 	}
 	return out
+}
+
+// The API server tells the requests of a service apart by namespace, so that one
+// tenant's do not wait there behind another's.
+func TestRequestsAreToldApart(t *testing.T) {
+	plane, cluster := world(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	objects := render(t, "kubernetes/one-process")
+	apply(ctx, t, cluster, objects)
+	var want string
+	for _, o := range objects {
+		if o.GetKind() != "FlowSchema" {
+			continue
+		}
+		if _, err := cluster.WaitFor(ctx, o.GroupVersionKind(), "", o.GetName(), func(u *unstructured.Unstructured) bool {
+			if u != nil {
+				want = string(u.GetUID())
+			}
+			return u != nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reach, err := clientcmd.BuildConfigFromFlags("", tokenOf(ctx, t, plane, "sluice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := rest.HTTPClientFor(reach)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const header = "X-Kubernetes-Pf-Flowschema-Uid"
+	var got string
+	err = harness.Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, reach.Host+"/api/v1/namespaces/default/configmaps", nil)
+		if err != nil {
+			return false, err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return false, err
+		}
+		got = response.Header.Get(header)
+		return want != "" && got == want, response.Body.Close()
+	})
+	if err != nil {
+		t.Errorf("requests are of flow schema %q, want %s: %v", got, want, err)
+	}
 }
 
 // A push goes live through sluice run that has the rights of its service account and
