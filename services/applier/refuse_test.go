@@ -11,7 +11,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
@@ -41,6 +44,7 @@ func refuseCases() []testCase {
 		{"missing namespace", "an object for a namespace that does not exist", fails("nowhere", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: nowhere}\n")},
 		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
 		{"immutable field", "fails until force recreates the object", immutable},
+		{"fields that cannot change", "of several objects: each in short, with a remedy, until force makes them anew", fixedFields},
 		{"forged head", "a head signed with another key is never applied", forged},
 		{"foreign head", "a head of another object is never applied", foreignHead},
 		{"damaged render", "a damaged render is not applied, and heals", damaged},
@@ -66,6 +70,65 @@ func immutable(t *testing.T, w *world) {
 	s := &corev1.Secret{}
 	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "fixed"}, s); err != nil || string(s.Data["v"]) != "2" {
 		t.Errorf("secret holds %q: %v", s.Data["v"], err)
+	}
+}
+
+func fixedFields(t *testing.T, w *world) {
+	kinds := []string{"Job", "PersistentVolumeClaim", "Service"}
+	manifests := func(image, class, address string) []string {
+		return []string{
+			"apiVersion: batch/v1\nkind: Job\nmetadata: {name: x, namespace: NS}\nspec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: a, image: " + image + "}]}}}",
+			"apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: x, namespace: NS}\nspec: {storageClassName: " + class + ", accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}",
+			"apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {clusterIP: " + address + ", ports: [{port: 80}]}",
+		}
+	}
+	a := w.newApp(t, nil)
+	a.build(manifests("one", "one", "10.96.8.1")...)
+	a.ready()
+	uids := map[string]types.UID{}
+	live := func(kind string) *unstructured.Unstructured {
+		o := &unstructured.Unstructured{}
+		o.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind))
+		if kind == "Job" {
+			o.SetAPIVersion("batch/v1")
+		}
+		if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "x"}, o); err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	for _, kind := range kinds {
+		uids[kind] = live(kind).GetUID()
+	}
+	a.moveSource("main@sha1:2")
+	a.build(manifests("two", "two", "10.96.8.2")...)
+	ks := a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "immutable")
+	ready := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady).Message
+	for _, words := range []string{
+		"Job/" + a.namespace + `/x dry-run failed (Invalid): Job.batch "x" is invalid: spec.template.spec: field is immutable: set spec.force: true`,
+		"PersistentVolumeClaim/" + a.namespace + `/x dry-run failed (Invalid): PersistentVolumeClaim "x" is invalid: spec: Forbidden: spec is immutable after creation`,
+		"Service/" + a.namespace + `/x dry-run failed (Invalid): Service "x" is invalid: spec.clusterIPs[0]: may not change once set`,
+	} {
+		if !strings.Contains(ready, words) {
+			t.Errorf("the status does not say %q: %s", words, ready)
+		}
+	}
+	told := a.event("Warning", "ReconciliationFailed", "spec.force: true").Message
+	for _, kind := range kinds {
+		if !strings.Contains(told, kind+"/"+a.namespace+"/x") {
+			t.Errorf("the Event does not name the %s: %s", kind, told)
+		}
+		if live(kind).GetUID() != uids[kind] {
+			t.Errorf("the %s was made anew without force", kind)
+		}
+	}
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Force = true })
+	a.build(manifests("two", "two", "10.96.8.2")...)
+	a.ready()
+	for _, kind := range kinds {
+		if live(kind).GetUID() == uids[kind] {
+			t.Errorf("force did not make the %s anew", kind)
+		}
 	}
 }
 

@@ -126,16 +126,22 @@ type Result struct {
 	Writes, DryRuns int
 }
 
-// ObjectError is a failure of one object. Its text names the object and carries
-// what the API server said, with Secret values masked.
+// ObjectError is a failure of one object. Its text names the object, says in short
+// what the API server said, with Secret values masked, and then what can be done.
 type ObjectError struct {
 	Object cluster.Ref
 	Err    error
 	text   string
+	remedy string
 }
 
 // Error implements error.
-func (e *ObjectError) Error() string { return e.text }
+func (e *ObjectError) Error() string {
+	if e.remedy == "" {
+		return e.text
+	}
+	return e.text + ": " + e.remedy
+}
 
 // Unwrap returns the API server's error.
 func (e *ObjectError) Unwrap() error { return e.Err }

@@ -60,7 +60,7 @@ type call struct {
 
 // Apply makes the cluster equal to the request's objects and returns what it did,
 // also when it fails. An object that cannot be applied is an *ObjectError; several
-// are joined. Objects of a stage are untouched when the dry run of one of them fails.
+// are ObjectErrors. Objects of a stage are untouched when the dry run of one of them fails.
 func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
 	items, err := prepare(req.Objects, req.Owner, req.Ignore)
 	if err != nil {
@@ -114,7 +114,9 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if c.req.Compare {
 		return c.each(ctx, todo, c.compare)
 	}
-	if len(todo) != 1 || !c.sure(todo[0]) {
+	if len(todo) == 1 && c.sure(todo[0]) {
+		todo[0].untried = true
+	} else {
 		if err := c.each(ctx, todo, c.dryRun); err != nil {
 			return err
 		}
@@ -211,9 +213,11 @@ func (c *call) each(ctx context.Context, items []*item, work func(context.Contex
 	others.SetLimit(c.opts.Parallel)
 	run := func(g *errgroup.Group, n int) {
 		g.Go(func() error {
-			if errs[n] = ctx.Err(); errs[n] == nil {
-				errs[n] = work(ctx, items[n])
+			if err := ctx.Err(); err != nil {
+				errs[n] = objectError(items[n], "%s not tried: %s", err)
+				return nil
 			}
+			errs[n] = work(ctx, items[n])
 			return nil
 		})
 	}
@@ -232,5 +236,5 @@ func (c *call) each(ctx context.Context, items []*item, work func(context.Contex
 		}
 	}
 	ended := errors.Join(others.Wait(), starters.Wait())
-	return errors.Join(errors.Join(errs...), ended)
+	return join([]error{join(errs), ended})
 }

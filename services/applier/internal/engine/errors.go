@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -59,8 +60,32 @@ func applyError(i *item, err error) error {
 	return objectError(i, "%s apply failed: %s", classify(i, err))
 }
 
+// objectError words an object's failure, with what can be done about it.
 func objectError(i *item, format string, err error) error {
-	return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, mask(err.Error(), i.desired))}
+	hide := func(text string) string { return mask(text, i.desired) }
+	about := refusal.Object{Kind: i.ref.Kind, Namespace: i.ref.Namespace, Size: sizeOf(i.desired), Forced: i.refused != nil}
+	if errors.Is(err, ErrConflict) { // what is there now is looked at again soon
+		return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, hide(err.Error()))}
+	}
+	remedy := refusal.Remedy(err, about)
+	if about.Forced && remedy != "" {
+		if why := refusal.Cause(i.refused, hide); why != refusal.Cause(err, hide) {
+			remedy += ": " + why
+		}
+	}
+	return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, refusal.Cause(err, hide)), remedy: remedy}
+}
+
+// sizeOf returns how many bytes an object has when it is sent.
+func sizeOf(o *unstructured.Unstructured) int {
+	if o == nil {
+		return 0
+	}
+	body, err := o.MarshalJSON()
+	if err != nil {
+		return 0
+	}
+	return len(body)
 }
 
 // immutable reports whether an error may mean that a field cannot be changed. What
@@ -98,18 +123,11 @@ func mask(text string, o *unstructured.Unstructured) string {
 		return text
 	}
 	var values []string
-	for _, field := range []string{"data", "stringData"} {
-		data, _, _ := unstructured.NestedFieldNoCopy(o.Object, field)
-		entries, ok := data.(map[string]any)
-		if !ok {
-			continue
-		}
-		for _, v := range entries {
-			value := fmt.Sprint(v)
-			values = append(values, value)
-			if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
-				values = append(values, string(plain))
-			}
+	for field, v := range o.Object {
+		switch field {
+		case "apiVersion", "kind", "metadata", "type", "immutable":
+		default: // values may stand in the wrong place
+			values = append(values, leaves(v)...)
 		}
 	}
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
@@ -119,4 +137,25 @@ func mask(text string, o *unstructured.Unstructured) string {
 		}
 	}
 	return text
+}
+
+// leaves returns the values in a tree, as they are and decoded.
+func leaves(tree any) (values []string) {
+	switch t := tree.(type) {
+	case map[string]any:
+		for _, v := range t {
+			values = append(values, leaves(v)...)
+		}
+	case []any:
+		for _, v := range t {
+			values = append(values, leaves(v)...)
+		}
+	default:
+		value := fmt.Sprint(t)
+		values = append(values, value)
+		if plain, err := base64.StdEncoding.DecodeString(value); err == nil {
+			values = append(values, string(plain))
+		}
+	}
+	return values
 }

@@ -35,6 +35,10 @@ type item struct {
 	exists bool
 	// takeover and recreate say what the write needs besides an apply.
 	takeover, recreate bool
+	// refused is why the object was not made anew although that was asked for.
+	refused error
+	// untried is true when the item is written without a dry run before.
+	untried bool
 	// answer is what a dry run answered, and difference what came of it, when the call compares.
 	answer     *unstructured.Unstructured
 	difference *Difference

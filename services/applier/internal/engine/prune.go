@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -39,7 +37,7 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 		if req.Guard != nil {
 			if err := req.Guard(ctx); err != nil {
 				result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
-				return result, errors.Join(append(errs, err)...)
+				return result, join(append(errs, err))
 			}
 		}
 		if err := e.prune(ctx, req, refs[:n], &result); err != nil {
@@ -47,7 +45,7 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 		}
 		refs = refs[n:]
 	}
-	return result, errors.Join(errs...)
+	return result, join(errs)
 }
 
 // rank orders deletions: the reverse of the order of applying, so that webhooks and
@@ -101,13 +99,13 @@ func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			errs = append(errs, &ObjectError{Object: refs[n], Err: err, text: fmt.Sprintf("%s delete failed: %s", refs[n], err)})
+			errs = append(errs, objectError(&item{ref: refs[n]}, "%s delete failed: %s", err))
 			result.Failed = append(result.Failed, inventory.EntryOf(refs[n]))
 			return
 		}
 		result.Outcomes = append(result.Outcomes, outcome)
 	})
-	return errors.Join(errs...)
+	return join(errs)
 }
 
 // parallel calls f for 0 to n-1, as many at once as the engine's options say.

@@ -24,11 +24,12 @@ func (c *call) recreates(ctx context.Context, i *item, err error) bool {
 	}
 	live, err := c.req.Client.Get(ctx, i.ref)
 	if err != nil {
+		i.refused = err
 		return false
 	}
 	trial := &item{ref: i.ref, desired: trialOf(i.desired, live), fresh: i.fresh}
-	_, _, err = c.apply(ctx, trial, true)
-	return err == nil
+	_, _, i.refused = c.apply(ctx, trial, true)
+	return i.refused == nil
 }
 
 // trialName returns a valid name that no other object has. A name that is cut must

@@ -19,6 +19,9 @@ func (c *call) write(ctx context.Context, i *item) error {
 		if errors.As(err, &known) {
 			return err
 		}
+		if i.untried { // it is refused as a dry run would be, and told in the same words
+			return dryRunError(i, err)
+		}
 		return applyError(i, err)
 	}
 	meta := cluster.MetadataOf(answer)

@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/drift"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -249,8 +250,12 @@ func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a
 		level = slog.LevelInfo
 	}
 	p.log.Log(ctx, level, "pass failed", "reason", f.Reason, "error", f.Message, "revision", a.Revision, "stalled", f.Stalled)
+	message := f.Message
+	if len(message) > report.MaxMessage && f.Cause != nil {
+		message = engine.Brief(f.Cause, report.MaxMessage)
+	}
 	p.Recorder.Tell(ks, report.Note{
-		Reason: f.Reason, Message: f.Message, Revision: a.Revision, OriginRevision: a.OriginRevision, Warning: true,
+		Reason: f.Reason, Message: message, Revision: a.Revision, OriginRevision: a.OriginRevision, Warning: true,
 	})
 	return p.journal.Write(ctx, events.ApplyFailed{
 		Applied: p.journal.Applied(a.Revision, a.RenderID),

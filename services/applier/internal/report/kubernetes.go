@@ -23,8 +23,8 @@ const (
 	Component = "kustomize-controller"
 	// eventPrefix marks annotations of the object that its events carry too.
 	eventPrefix = "event.toolkit.fluxcd.io/"
-	// maxMessage is what the API server accepts in an Event's message.
-	maxMessage = 1024
+	// MaxMessage is how many bytes the API server accepts in an Event's message.
+	MaxMessage = 1024
 )
 
 const (
@@ -73,8 +73,8 @@ func (r Recorder) Tell(ks *kustomizev1.Kustomization, n Note) {
 		kind = corev1.EventTypeWarning
 	}
 	message := n.Message
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage-3], "") + "…"
+	if len(message) > MaxMessage {
+		message = strings.ToValidUTF8(message[:MaxMessage-3], "") + "…"
 	}
 	r.Events.AnnotatedEventf(ks, metadata, kind, n.Reason, "%s", message)
 }
