@@ -24,6 +24,7 @@ func main() {
 	quiet := flag.Duration("idle", 2*time.Minute, "how long to watch it do nothing")
 	limit := flag.Duration("limit", 30*time.Minute, "bound on the whole run")
 	growth := flag.Bool("memory", false, "measure memory by the number of objects, up to 10,000, and nothing else")
+	fairness := flag.Bool("fairness", false, "measure pushes of a tenant beside another's changes, and nothing else")
 	write := flag.Bool("write", false, "keep the table in docs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -33,6 +34,9 @@ func main() {
 	measure := func() error { return run(ctx, *n, *rounds, *quiet, *write) }
 	if *growth {
 		measure = func() error { return runGrowth(ctx, *write) }
+	}
+	if *fairness {
+		measure = func() error { return runFairness(ctx, *n, *rounds, *write) }
 	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -135,7 +139,7 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 	if r.neighbour, err = w.neighbours(ctx, min(r.rounds, 20)); err != nil {
 		return err
 	}
-	p.say("median %s and %s; %d hand edits", r.neighbour.alone.quantile(0.5), r.neighbour.beside.quantile(0.5), r.rounds)
+	p.say("median %s and %s; %d hand edits", r.neighbour.alone.median(onePush.took), r.neighbour.beside.median(onePush.took), r.rounds)
 	if r.drift, err = w.drifts(ctx, r.rounds); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ What the rows mean:
 - **push to live**: commit in the repository, signed webhook, object changed in the cluster; one push at a time.
 - **push of another tenant**: the same for a tenant with one Kustomization in a namespace of its own, first alone, then while commit
   after commit changes every application of the first; the ratio is that of the medians. The processors are then busy with the
-  first tenant's changes, which costs the second more than waiting its turn does.
+  first tenant's changes, which costs the second more than waiting its turn does: [fairness.md](fairness.md) takes it apart.
 - **hand edit to reverted**: a ConfigMap edited by another field manager until it has its value of Git again.
 - **idle**: requests of all services to the API server, without watches; the processor time and memory are those of the whole process,
   embedded NATS and S3 and the build processes included.
@@ -64,7 +64,7 @@ func (r results) markdown() string {
 	row("one commit changes one: requests", "1", fmt.Sprintf("%d (%s)", total(r.oneRequests), listing(r.oneRequests)), "")
 	row(fmt.Sprintf("push to live, %d rounds: median, p99", r.rounds), "", millis(r.push.quantile(0.5))+", "+millis(r.push.quantile(0.99)), "")
 	row(fmt.Sprintf("push of another tenant, %d rounds: median alone, median while all of the first change", len(r.neighbour.alone)), "",
-		millis(r.neighbour.alone.quantile(0.5))+", "+millis(r.neighbour.beside.quantile(0.5)), fmt.Sprintf("%.1fx", r.neighbour.ratio()))
+		millis(r.neighbour.alone.median(onePush.took))+", "+millis(r.neighbour.beside.median(onePush.took)), fmt.Sprintf("%.1fx", r.neighbour.ratio()))
 	row(fmt.Sprintf("hand edit to reverted, %d rounds: median, p99", r.rounds), "", millis(r.drift.quantile(0.5))+", "+millis(r.drift.quantile(0.99)), "")
 	row(fmt.Sprintf("idle for %s: requests", r.idle.span.Round(time.Second)), "", fmt.Sprintf("%d (%s)", total(r.idle.requests), listing(r.idle.requests)), "")
 	row("idle: processor, memory", "", fmt.Sprintf("%.1f millicores, %d MiB",

@@ -12,15 +12,19 @@ import (
 
 // neighbour is how long pushes of another tenant take, alone and while a commit
 // changes every application of the first.
-type neighbour struct{ alone, beside latencies }
-
-func (n neighbour) ratio() float64 {
-	return n.beside.quantile(0.5).Seconds() / n.alone.quantile(0.5).Seconds()
+type neighbour struct {
+	namespace     string
+	alone, beside pushes
 }
 
-// neighbours measures single pushes of a tenant with one Kustomization.
+func (n neighbour) ratio() float64 {
+	return n.beside.median(onePush.took).Seconds() / n.alone.median(onePush.took).Seconds()
+}
+
+// neighbours measures single pushes of a tenant with one Kustomization, whose checks
+// wait in the same lane as those of the first.
 func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err error) {
-	other, err := w.NewTenant(ctx, otherLane(controlNamespace), map[string]string{"app/app.yaml": app(0, "0")})
+	other, err := w.NewTenant(ctx, sameLane(controlNamespace), map[string]string{"app/app.yaml": app(0, "0")})
 	if err != nil {
 		return neighbour{}, err
 	}
@@ -30,26 +34,35 @@ func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err er
 	if err := other.Live(ctx, "app"); err != nil {
 		return neighbour{}, err
 	}
-	push := func(ctx context.Context, value string) (time.Duration, error) {
+	n.namespace = other.Namespace
+	push := func(ctx context.Context, value string) (p onePush, err error) {
+		if p.bare, err = w.bareApply(ctx, other.Namespace, value); err != nil {
+			return onePush{}, err
+		}
+		if p.git, err = listRefs(ctx, w.HTTP.URL(other.Repo)); err != nil {
+			return onePush{}, err
+		}
+		p.compute = compute()
 		if err := other.Write(ctx, map[string]string{"app/app.yaml": app(0, value)}); err != nil {
-			return 0, err
+			return onePush{}, err
 		}
-		start := time.Now()
+		p.start = time.Now()
 		if err := other.Deliver(ctx); err != nil {
-			return 0, err
+			return onePush{}, err
 		}
-		_, err := w.Cluster.WaitFor(ctx, configMap, other.Namespace, appName(0), hasValue(value))
-		return time.Since(start), err
+		_, err = w.Cluster.WaitFor(ctx, configMap, other.Namespace, appName(0), hasValue(value))
+		p.live = time.Now()
+		return p, err
 	}
 	for i := range rounds {
 		if _, err := w.settled(ctx, time.Now()); err != nil {
 			return neighbour{}, err
 		}
-		took, err := push(ctx, fmt.Sprintf("alone-%d", i))
+		one, err := push(ctx, fmt.Sprintf("alone-%d", i))
 		if err != nil {
 			return neighbour{}, err
 		}
-		n.alone = append(n.alone, took)
+		n.alone = append(n.alone, one)
 	}
 	var enough atomic.Bool
 	group, ctx := errgroup.WithContext(ctx)
@@ -75,11 +88,11 @@ func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err er
 				return ctx.Err()
 			case <-time.After(time.Duration(i%7) * 100 * time.Millisecond):
 			}
-			took, err := push(ctx, fmt.Sprintf("beside-%d", i))
+			one, err := push(ctx, fmt.Sprintf("beside-%d", i))
 			if err != nil {
 				return err
 			}
-			n.beside = append(n.beside, took)
+			n.beside = append(n.beside, one)
 		}
 		return nil
 	})
@@ -87,11 +100,11 @@ func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err er
 	return n, err
 }
 
-// otherLane returns a namespace whose checks are in another lane.
-func otherLane(namespace string) string {
+// sameLane returns another namespace whose checks are in the same lane.
+func sameLane(namespace string) string {
 	lane := func(namespace string) int { return events.NewKey("Kustomization", namespace, "app").Lane() }
 	for i := 0; ; i++ {
-		if other := fmt.Sprintf("sluice-bench-other-%d", i); lane(other) != lane(namespace) {
+		if other := fmt.Sprintf("sluice-bench-other-%d", i); lane(other) == lane(namespace) {
 			return other
 		}
 	}

@@ -21,13 +21,13 @@ type world struct {
 	commit string
 }
 
-func setUp(ctx context.Context, n int, progress *progress) (*world, error) {
+func setUp(ctx context.Context, n int, progress *progress, flags ...string) (*world, error) {
 	base, err := harness.NewWorld(ctx, harness.WorldOptions{
 		Plane: controlplane.Options{
 			NoNodes: true, RequestLog: true,
 			APIServerFlags: []string{"--service-cluster-ip-range=10.96.0.0/14"},
 		},
-		Progress: progress, Token: token,
+		Progress: progress, Token: token, SluiceArgs: flags,
 	})
 	if err != nil {
 		return nil, err
