@@ -113,7 +113,7 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec, build engine) ([]rend
 	}
 	folder, err := f.isFolder(dir)
 	if err == nil && !folder {
-		err = fmt.Errorf("%s is a file", dir)
+		err = isFile(dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: stat %s: %w", ErrPath, dir, reason(err))
@@ -129,6 +129,15 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec, build engine) ([]rend
 		return nil, f.refused
 	}
 	return collect(built, dir, f.keepOrigin)
+}
+
+// isFile says which folder the path of a file may have been meant for.
+func isFile(name string) error {
+	instead := "leave it empty"
+	if parent := path.Dir(name); parent != "." {
+		instead = "set it to ./" + parent
+	}
+	return fmt.Errorf("%s is a file, spec.path must be a folder: %s", name, instead)
 }
 
 func collect(built []*resource.Resource, dir string, keepOrigin bool) ([]render.Object, error) {
