@@ -207,22 +207,22 @@ func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result)
 // for other reasons do too.
 func (w *work) retry(ctx context.Context, c Check, m *delivery) error {
 	w.mu.Lock()
-	f := w.failures[c.Key]
-	f.count = max(f.count, attemptOf(m)) + 1
-	w.failures[c.Key] = f
+	count := max(w.failures[c.Key], attemptOf(m)) + 1
+	w.failures[c.Key] = count
 	w.mu.Unlock()
 	note := c.Note
 	note.Reason = "retry"
-	at := time.Now().Add(backoff(firstRetry, lastRetry, f.count))
-	return w.bus.schedule(ctx, events.RetrySubject(w.stage, c.Key), w.stage, c.Key, at, note, f.count)
+	at := time.Now().Add(backoff(firstRetry, lastRetry, count))
+	return w.bus.schedule(ctx, events.RetrySubject(w.stage, c.Key), w.stage, c.Key, at, note, count)
 }
 
 // forgetRetries ends a row of failures.
 func (w *work) forgetRetries(ctx context.Context, key events.Key, m *delivery) error {
 	w.mu.Lock()
-	failed := w.failures[key].count > 0
+	failed := w.failures[key] > 0
 	delete(w.failures, key)
 	w.mu.Unlock()
+	w.said.Forget(key)
 	if !failed && attemptOf(m) == 0 {
 		return nil
 	}
@@ -258,25 +258,13 @@ func (w *work) report(ctx context.Context, c Check, outcome string, took time.Du
 		w.bus.log.DebugContext(ctx, "check handled", attrs...)
 	case outcome == outcomeDead:
 		w.bus.log.ErrorContext(ctx, "check cannot succeed", append(attrs, "error", err)...)
-	case outcome == outcomeRetry && !w.news(c.Key, err.Error()):
+	case outcome == outcomeRetry && !w.said.News(c.Key, err.Error()):
 		w.bus.log.DebugContext(ctx, "check failed again", append(attrs, "error", err)...)
 	case outcome == outcomeRetry:
 		w.bus.log.ErrorContext(ctx, "check failed", append(attrs, "error", err)...)
 	default:
 		w.bus.log.WarnContext(ctx, "check put back", append(attrs, "error", err)...)
 	}
-}
-
-// news says whether a key's failure was not logged since the key last succeeded, so
-// that one that is tried again and again is logged once.
-func (w *work) news(key events.Key, text string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	f := w.failures[key]
-	news := f.said != text
-	f.said = text
-	w.failures[key] = f
-	return news
 }
 
 // attemptOf returns how often the check's key failed in a row when the retry was set.

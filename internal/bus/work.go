@@ -37,7 +37,7 @@ func (b *Bus) Work(ctx context.Context, cfg WorkConfig, handle Handler) error {
 		deadline: orElse(cfg.Deadline, defaultDeadline),
 		line:     share.New(workers+(workers+1)/2, workers),
 		busy:     map[events.Key]*place{},
-		failures: map[events.Key]failures{},
+		failures: map[events.Key]int{},
 	}
 	running, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
@@ -99,15 +99,10 @@ type work struct {
 	mu       sync.Mutex
 	draining bool
 	busy     map[events.Key]*place
-	// failures are kept per key for as long as it keeps failing.
-	failures map[events.Key]failures
-}
+	// failures counts those of a key in a row.
+	failures map[events.Key]int
 
-// failures are those of one key in a row.
-type failures struct {
-	count int
-	// said is the text of the newest that was logged.
-	said string
+	said Said
 }
 
 // place is a key that is being worked on here.

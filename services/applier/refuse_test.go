@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -45,6 +47,7 @@ func refuseCases() []testCase {
 		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
 		{"immutable field", "fails until force recreates the object", immutable},
 		{"fields that cannot change", "of several objects: each in short, with a remedy, until force makes them anew", fixedFields},
+		{"again and again", "a failure that is tried again is one error in the log, until it changes", saidOnce},
 		{"forged head", "a head signed with another key is never applied", forged},
 		{"foreign head", "a head of another object is never applied", foreignHead},
 		{"damaged render", "a damaged render is not applied, and heals", damaged},
@@ -71,6 +74,51 @@ func immutable(t *testing.T, w *world) {
 	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "fixed"}, s); err != nil || string(s.Data["v"]) != "2" {
 		t.Errorf("secret holds %q: %v", s.Data["v"], err)
 	}
+}
+
+func saidOnce(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.RetryInterval.Duration = time.Second })
+	port := func(n int) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: %d}]}\n", n)
+	}
+	for step, tt := range []struct {
+		why      string
+		manifest string
+		lines    int
+	}{
+		{"a new failure", port(70001), 1},
+		{"another one", port(70002), 2},
+		{"none", port(80), 2},
+		{"the same after a success", port(70002), 3},
+	} {
+		a.moveSource(fmt.Sprintf("main@sha1:said-%d", step))
+		before := a.failures()
+		a.build(tt.manifest)
+		if tt.manifest == port(80) {
+			a.ready()
+		} else {
+			a.until("it is tried again", func() error {
+				if n := a.failures() - before; n < 3 {
+					return fmt.Errorf("it failed %d times", n)
+				}
+				return nil
+			})
+		}
+		if got := a.logs.about("level=ERROR", "pass failed", "namespace="+a.namespace); len(got) != tt.lines {
+			t.Errorf("%s: there are %d lines, want %d: %q", tt.why, len(got), tt.lines, got)
+		}
+	}
+}
+
+// failures counts the attempts that the journal calls failed.
+func (a *app) failures() (n int) {
+	a.t.Helper()
+	for _, kind := range a.journal() {
+		if kind == events.TypeApplyFailed {
+			n++
+		}
+	}
+	return n
 }
 
 func fixedFields(t *testing.T, w *world) {

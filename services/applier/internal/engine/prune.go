@@ -92,14 +92,14 @@ func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref
 	e.parallel(len(refs), func(n int) { verdicts[n] = judge(ctx, req, refs[n]) })
 	var (
 		mu   sync.Mutex
-		errs []error
+		errs = make([]error, len(refs))
 	)
 	e.parallel(len(refs), func(n int) {
 		outcome, err := e.remove(ctx, req, refs[n], verdicts[n])
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
-			errs = append(errs, objectError(&item{ref: refs[n]}, "%s delete failed: %s", err))
+			errs[n] = objectError(&item{ref: refs[n]}, "%s delete failed: %s", err)
 			result.Failed = append(result.Failed, inventory.EntryOf(refs[n]))
 			return
 		}

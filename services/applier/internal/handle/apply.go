@@ -226,6 +226,7 @@ func (p *pass) succeeded(ctx context.Context, try *attempt, healthMessage string
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
 	}
+	p.said.Forget(p.check.Key)
 	result := p.interval()
 	note := report.Note{Reason: status.ReasonSucceeded, Revision: try.Revision, OriginRevision: try.OriginRevision}
 	if len(try.changes) > 0 && !try.told {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"regexp"
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -243,10 +244,27 @@ func (p *pass) fail(ctx context.Context, a status.Attempt, f status.Failure, nex
 	return bus.Result{Next: next}, p.tellFailure(ctx, written, a, f, nil)
 }
 
-// tellFailure reports a failure whose status is written.
+// took are durations, in which the same failure differs each time.
+var took = regexp.MustCompile(`\b(\d+(\.\d+)?(h|m|s|ms|µs|ns))+\b`)
+
+// lasting is what stays the same of a failure that is tried again: not what was
+// changed before it, nor how long it took.
+func lasting(f status.Failure) string {
+	text := f.Message
+	if f.Cause != nil {
+		text = f.Cause.Error()
+	}
+	return took.ReplaceAllString(text, "")
+}
+
+// tellFailure reports a failure whose status is written. The log has it once, until
+// it changes; Events count how often, and the journal ends with every attempt's outcome.
 func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a status.Attempt, f status.Failure, changes []events.Change) error {
 	level := slog.LevelError
-	if p.build.State == desired.Failed { // the builder logs it as an error
+	switch {
+	case !p.said.News(p.check.Key, f.Reason+" "+lasting(f)):
+		level = slog.LevelDebug
+	case p.build.State == desired.Failed: // the builder logs it as an error
 		level = slog.LevelInfo
 	}
 	p.log.Log(ctx, level, "pass failed", "reason", f.Reason, "error", f.Message, "revision", a.Revision, "stalled", f.Stalled)

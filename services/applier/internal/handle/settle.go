@@ -76,6 +76,7 @@ func (p *pass) move(ctx context.Context, a status.Attempt) (bus.Result, error) {
 	if _, err := p.Writer.Status(ctx, p.ks, next); err != nil {
 		return bus.Result{}, err
 	}
+	p.said.Forget(p.check.Key)
 	return p.interval(), p.journal.Write(ctx, events.ApplySucceeded{
 		Applied: p.journal.Applied(a.Revision, a.RenderID), DurationMS: time.Since(p.started).Milliseconds(),
 	})

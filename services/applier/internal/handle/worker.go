@@ -52,6 +52,8 @@ type Worker struct {
 
 	lingering lingering
 	fights    fights
+
+	said bus.Said
 }
 
 // Options change how a worker decides.
@@ -136,6 +138,7 @@ func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
 	w.patience.forget(key)
 	w.lingering.take(key)
 	w.fights.forget(key)
+	w.said.Forget(key)
 	w.Targets.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
 	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
 		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)
