@@ -35,7 +35,7 @@ What Sluice can give is order, and it is tested by counts, not by time: a check 
 whatever waits in its lane, it finds a worker however long the checks of others take, and its build is the next one
 (` + "`internal/bus/bustest`, `internal/share`, `services/builder/internal/sandbox`" + `). It cannot give processors that are not there. The aim is a ratio of at
 most 2. Where everything shares two processors it is not reached: a request to the API server, a listing by Git and even plain computing
-take two to four times as long by then, and a push is some twenty such steps, one after the other. Of what a push takes longer, a small part is
+take two to four times as long by then, and a push is many such steps, one after the other. Of what a push takes longer, a small part is
 waiting for a worker, and that is the same steps too: events and checks on their way through NATS. It does not grow with the number of
 checks that wait.
 `
