@@ -139,7 +139,8 @@ func driftTwoOwners(t *testing.T, w *world) {
 	b.build(configMap("shared", "2"))
 	b.ready()
 	b.holds("shared", "2")
-	a.event("Warning", "ObjectTakenOver", "ConfigMap/"+a.namespace+"/shared")
+	told := "ConfigMap/" + a.namespace + "/shared now belongs to Kustomization " + a.namespace + "/taker and is left to it: remove it from one of the two"
+	a.event("Warning", "ObjectTakenOver", told)
 	b.delete()
 	a.holds("shared", "1")
 	a.settled()

@@ -30,8 +30,8 @@ func (r rivalry) report(ctx context.Context, owner cluster.Owner, notices []live
 		}
 		r.tell.Tell(&ks, report.Note{
 			Reason: "ObjectTakenOver", Warning: true,
-			Message: fmt.Sprintf("%s now belongs to Kustomization %s/%s and is left to it: keep it in one of the two",
-				n.Object, n.Rival.Namespace, n.Rival.Name),
+			Message: fmt.Sprintf("%s now belongs to Kustomization %s/%s and is left to it: remove it from one of the two: from this one, "+
+				"and it stays as it is, or from the other, which prunes it so that this one makes it again", n.Object, n.Rival.Namespace, n.Rival.Name),
 		})
 	}
 }
