@@ -201,6 +201,7 @@ func TestFetcher(t *testing.T) {
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
 		{"sparse checkout", sparseCheckout},
+		{"verified commits and tags", verified},
 		{"include", includes},
 		{"include that cannot be", includesThatCannotBe},
 		{"includes in a circle", includeCycle},
@@ -373,7 +374,6 @@ func failures(t *testing.T, w *world) {
 
 func unsupportedFields(t *testing.T, w *world) {
 	for name, spec := range map[string]sourcev1.GitRepositorySpec{
-		"spec.verify":            {Verification: &sourcev1.GitRepositoryVerification{Mode: "HEAD", SecretRef: meta.LocalObjectReference{Name: "x"}}},
 		"spec.recurseSubmodules": {RecurseSubmodules: true},
 		"spec.proxySecretRef":    {ProxySecretRef: &meta.LocalObjectReference{Name: "x"}},
 		"spec.provider":          {Provider: "github"},

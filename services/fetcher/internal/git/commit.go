@@ -23,6 +23,8 @@ type Commit struct {
 	Message string
 	// When it was committed.
 	When time.Time
+	// Tag is the tag that the reference named; nil when it named none.
+	Tag *Tag
 
 	tree   plumbing.Hash
 	store  storer.EncodedObjectStorer

@@ -52,7 +52,7 @@ func (l *Listing) fetchInto(ctx context.Context, m *mirror, target Target) (*Com
 	if err := m.open(); err != nil {
 		return nil, err
 	}
-	if !m.has(target.tips) {
+	if !m.has(target.tips) || !m.hasObject(target.tagged) {
 		if err := l.download(ctx, m, target); err != nil {
 			return nil, err
 		}
@@ -62,7 +62,11 @@ func (l *Listing) fetchInto(ctx context.Context, m *mirror, target Target) (*Com
 			return nil, err
 		}
 	}
-	return openCommit(m.store, plumbing.NewHash(target.Commit))
+	commit, err := openCommit(m.store, plumbing.NewHash(target.Commit))
+	if err == nil && target.tag != "" {
+		commit.Tag, err = openTag(m.store, target)
+	}
+	return commit, err
 }
 
 // reachable checks that the wanted commit is in the history of the tips.

@@ -29,6 +29,10 @@ type Target struct {
 	wants, tips []plumbing.Hash
 	// history says that the commit is somewhere below the tips.
 	history bool
+	// tag is the name of the tag that the reference stands for, empty if for none;
+	// tagged is its annotation, zero if it has none.
+	tag    string
+	tagged plumbing.Hash
 }
 
 // Connect lists the references of a remote repository with one request.
@@ -87,6 +91,9 @@ func (l *Listing) resolve(ctx context.Context, ref Reference) (Target, error) {
 	return l.named("refs/heads/master", "master")
 }
 
+// tagPrefix is where references to tags are.
+const tagPrefix = "refs/tags/"
+
 // named resolves a full reference name; short is how the revision shows it.
 func (l *Listing) named(full, short string) (Target, error) {
 	want, ok := l.refs.References[full]
@@ -96,14 +103,16 @@ func (l *Listing) named(full, short string) (Target, error) {
 	if !ok {
 		return Target{}, fmt.Errorf("couldn't find remote ref %q", full)
 	}
+	t := Target{wants: []plumbing.Hash{want}}
+	if tag, ok := strings.CutPrefix(full, tagPrefix); ok {
+		t.tag = tag
+	}
 	commit := want
 	if peeled, annotated := l.refs.Peeled[full]; annotated {
-		commit = peeled
+		commit, t.tagged = peeled, want
 	}
-	return Target{
-		Revision: short + "@sha1:" + commit.String(), Commit: commit.String(),
-		wants: []plumbing.Hash{want}, tips: []plumbing.Hash{commit},
-	}, nil
+	t.Revision, t.Commit, t.tips = short+"@sha1:"+commit.String(), commit.String(), []plumbing.Hash{commit}
+	return t, nil
 }
 
 // commit resolves a hash, which must be reachable from the branch that is named

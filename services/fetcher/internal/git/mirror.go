@@ -171,6 +171,11 @@ func (m *mirror) has(commits []plumbing.Hash) bool {
 	return true
 }
 
+// hasObject says that an object is there; the zero hash names none.
+func (m *mirror) hasObject(h plumbing.Hash) bool {
+	return h.IsZero() || m.store.HasEncodedObject(h) == nil
+}
+
 // crowded says that too much has piled up. Loose objects are estimated from one
 // of the 256 folders they are spread over, as Git itself does.
 func (m *mirror) crowded() bool {

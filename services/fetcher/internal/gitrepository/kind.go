@@ -93,6 +93,11 @@ func (*Kind) Observe(obj source.Object) {
 	if len(o.Spec.Include) == 0 {
 		o.Status.IncludedArtifacts = nil
 	}
+	o.Status.SourceVerificationMode = nil
+	if v := o.Spec.Verification; v != nil {
+		mode := v.GetMode()
+		o.Status.SourceVerificationMode = &mode
+	}
 }
 
 // Open implements source.Kind. It lists the remote references, and keeps the
@@ -123,6 +128,9 @@ func (k *Kind) resolve(ctx context.Context, o *sourcev1.GitRepository, listing *
 	target, err := listing.Resolve(ctx, reference(o.Spec.Reference))
 	if err != nil {
 		return nil, failed(ctx, err)
+	}
+	if err := k.verify(ctx, o, listing, target); err != nil {
+		return nil, err
 	}
 	includes, err := k.includes(ctx, o)
 	if err != nil {

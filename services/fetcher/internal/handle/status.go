@@ -40,7 +40,11 @@ func (p *pass) conclude(failed *source.Error) {
 		}
 	}
 	text := message(failed)
-	c.Set(failed.Condition, metav1.ConditionTrue, failed.Reason, text)
+	status := metav1.ConditionTrue
+	if failed.Condition == sourcev1.SourceVerifiedCondition {
+		status = metav1.ConditionFalse // the one that says by being False that a pass failed
+	}
+	c.Set(failed.Condition, status, failed.Reason, text)
 	if failed.Stalled {
 		*p.state.ObservedGeneration = p.obj.GetGeneration()
 		c.Stall(failed.Reason, text)
@@ -103,7 +107,7 @@ func (p *pass) patchStatus(ctx context.Context) error {
 
 // hadFailed says that the object's last pass failed.
 func (p *pass) hadFailed() bool {
-	return slices.ContainsFunc(p.negative(), func(kind string) bool {
+	return meta.IsStatusConditionFalse(*p.was.Conditions, sourcev1.SourceVerifiedCondition) || slices.ContainsFunc(p.negative(), func(kind string) bool {
 		return meta.IsStatusConditionTrue(*p.was.Conditions, kind)
 	})
 }

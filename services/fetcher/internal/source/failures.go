@@ -31,6 +31,11 @@ func StorageFailed(reason string, err error) *Error {
 	return &Error{Condition: sourcev1.StorageOperationFailedCondition, Reason: reason, Err: err}
 }
 
+// Unverified is a failure to verify who made what the upstream has.
+func Unverified(reason string, err error) *Error {
+	return &Error{Condition: sourcev1.SourceVerifiedCondition, Reason: reason, Err: err}
+}
+
 // Unsupported stalls an object because of a field. A field is never ignored: what it
 // asks for may be what makes the source safe to use.
 func Unsupported(reason, field, kind string) *Error {

@@ -104,7 +104,8 @@ type Content struct {
 
 // Error says why a pass did not succeed.
 type Error struct {
-	// Condition that becomes True, such as FetchFailed, and the reason of it and of Ready.
+	// Condition that becomes True, such as FetchFailed, or False if it is SourceVerified,
+	// and the reason of it and of Ready.
 	Condition, Reason string
 	Err               error
 	// Stalled failures are not tried again before the object changes.
