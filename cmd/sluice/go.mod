@@ -19,6 +19,7 @@ replace github.com/sluice-gitops/sluice/services/applier => ../../services/appli
 replace github.com/sluice-gitops/sluice/services/webhook => ../../services/webhook
 
 require (
+	github.com/gofrs/flock v0.13.1
 	github.com/google/go-cmp v0.7.0
 	github.com/sluice-gitops/sluice/deploy v0.0.0
 	github.com/sluice-gitops/sluice/internal v0.0.0

@@ -58,7 +58,14 @@ func runCommand() *cobra.Command {
 			if err := errors.Join(s.Load(), s.Validate()); err != nil {
 				return err
 			}
-			return run(cmd.Context(), s, all)
+			unlock, err := lockFolder(s.DataDir)
+			if err != nil {
+				return err
+			}
+			if err := checkAddresses(cmd.Context(), cmd.Flags()); err != nil {
+				return errors.Join(err, unlock())
+			}
+			return errors.Join(run(cmd.Context(), s, all), unlock())
 		},
 	}
 	s.bind(cmd.Flags())

@@ -34,6 +34,8 @@ type identity struct {
 	created time.Time
 	marker  uint64
 	msgs    uint64
+	// first and last are sequences of what is there.
+	first, last uint64
 }
 
 func newGuard(b *Bus) (*guard, error) {
@@ -139,7 +141,7 @@ func (g *guard) look(ctx context.Context, def jetstream.StreamConfig) (identity,
 	if err != nil {
 		return identity{}, err
 	}
-	id := identity{created: info.Created, msgs: info.State.Msgs}
+	id := identity{created: info.Created, msgs: info.State.Msgs, first: info.State.FirstSeq, last: info.State.LastSeq}
 	for _, stage := range events.Stages() {
 		if def.Name != events.CheckStream(stage) {
 			continue
@@ -165,8 +167,10 @@ func (g *guard) note(def jetstream.StreamConfig, now identity) bool {
 	case events.StreamLeases, events.StreamDead, events.StreamAudit:
 		return false
 	case events.StreamEvents:
-		// A stream with limits per subject only grows, unless somebody empties it.
-		return !now.created.Equal(before.created) || now.msgs < before.msgs
+		// A stream with limits per subject only grows, unless somebody empties it. One that
+		// was filled again meanwhile has nothing of what was there.
+		emptied := before.msgs > 0 && now.first > before.last
+		return !now.created.Equal(before.created) || now.msgs < before.msgs || emptied
 	}
 	return !now.created.Equal(before.created) || now.marker != before.marker
 }

@@ -251,7 +251,7 @@ func (w *work) report(ctx context.Context, c Check, outcome string, took time.Du
 	attrs := []any{
 		"stage", w.stage, "kind", c.Key.Kind, "namespace", c.Key.Namespace, "name", c.Key.Name,
 		"reason", c.Note.Reason, "revision", c.Note.Revision, "sequence", c.Sequence,
-		"outcome", outcome, "took", took, "trace_id", traceID(ctx),
+		"outcome", outcome, "duration_ms", took.Milliseconds(), "trace_id", traceID(ctx),
 	}
 	switch {
 	case err == nil:

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -23,15 +24,27 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s := newScreen(os.Stdout)
-	err := run(ctx, s, settings{
-		kubeconfig: os.Getenv("KUBECONFIG"),
-		keep:       os.Getenv("KEEP") != "",
-	})
+	keep, err := keepWanted(os.Getenv("KEEP"))
+	if err == nil {
+		err = run(ctx, s, settings{kubeconfig: os.Getenv("KUBECONFIG"), keep: keep})
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		stop()
 		os.Exit(1)
 	}
+}
+
+// keepWanted reads the value of KEEP; nothing means no.
+func keepWanted(text string) (bool, error) {
+	if text == "" {
+		return false, nil
+	}
+	keep, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("KEEP=%s: want 1 or 0", text)
+	}
+	return keep, nil
 }
 
 type settings struct {

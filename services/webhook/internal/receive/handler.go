@@ -178,7 +178,7 @@ func (h *Handler) log(ctx context.Context, a answer, took time.Duration) {
 	case a.status >= http.StatusInternalServerError:
 		level = slog.LevelError
 	}
-	attrs := []slog.Attr{slog.Int("status", a.status), slog.Duration("took", took)}
+	attrs := []slog.Attr{slog.Int("status", a.status), slog.Int64("duration_ms", took.Milliseconds())}
 	if a.route.Path != "" {
 		attrs = append(attrs, slog.String("kind", notificationv1.ReceiverKind),
 			slog.String("namespace", a.route.Receiver.Namespace), slog.String("name", a.route.Receiver.Name),
