@@ -200,6 +200,7 @@ func TestFetcher(t *testing.T) {
 		{"deleted before the finalizer", deletedBeforeFinalizer},
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
+		{"proxy", proxies},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},
 		{"include", includes},
@@ -375,7 +376,6 @@ func failures(t *testing.T, w *world) {
 func unsupportedFields(t *testing.T, w *world) {
 	for name, spec := range map[string]sourcev1.GitRepositorySpec{
 		"spec.recurseSubmodules": {RecurseSubmodules: true},
-		"spec.proxySecretRef":    {ProxySecretRef: &meta.LocalObjectReference{Name: "x"}},
 		"spec.provider":          {Provider: "github"},
 	} {
 		spec.URL = w.http.URL + "/life"

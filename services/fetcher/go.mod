@@ -140,7 +140,6 @@ require (
 	go.opentelemetry.io/proto/otlp v1.10.0 // indirect
 	go.yaml.in/yaml/v2 v2.4.4 // indirect
 	go.yaml.in/yaml/v3 v3.0.5 // indirect
-	golang.org/x/net v0.60.0 // indirect
 	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/sync v0.24.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
@@ -192,4 +191,5 @@ require (
 require (
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/sluice-gitops/sluice/test v0.0.0
+	golang.org/x/net v0.60.0
 )

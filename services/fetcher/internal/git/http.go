@@ -25,16 +25,20 @@ const (
 	maxRedirects  = 5
 )
 
-// transports keeps one HTTP transport per TLS setting, so that connections are
+// transports keeps one HTTP transport per TLS setting and proxy, so that connections are
 // used again from pass to pass.
 type transports struct {
 	mu    sync.Mutex
 	byTLS map[[sha256.Size]byte]*http.Transport
 }
 
-func (t *transports) get(a Auth) (*http.Transport, error) {
+func (t *transports) get(a Auth, proxy *url.URL) (*http.Transport, error) {
 	h := sha256.New()
-	for _, part := range [][]byte{a.CA, a.ClientCert, a.ClientKey} {
+	var via []byte
+	if proxy != nil {
+		via = []byte(proxy.String())
+	}
+	for _, part := range [][]byte{a.CA, a.ClientCert, a.ClientKey, via} {
 		fmt.Fprintf(h, "%d:", len(part))
 		h.Write(part)
 	}
@@ -55,6 +59,9 @@ func (t *transports) get(a Auth) (*http.Transport, error) {
 		Proxy: http.ProxyFromEnvironment, TLSClientConfig: config, ForceAttemptHTTP2: true,
 		MaxIdleConns: 64, MaxIdleConnsPerHost: 8, IdleConnTimeout: 5 * time.Minute,
 		TLSHandshakeTimeout: 20 * time.Second,
+	}
+	if proxy != nil {
+		made.Proxy = http.ProxyURL(proxy)
 	}
 	t.byTLS[key] = made
 	return made, nil
@@ -95,7 +102,7 @@ func dialHTTP(remote Remote, pool *transports) (*httpConn, error) {
 		}
 		u.User = nil
 	}
-	transport, err := pool.get(auth)
+	transport, err := pool.get(auth, remote.Proxy)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,9 @@ type Remote struct {
 	// Scope separates mirrors of one URL that are read with different
 	// credentials, such as the namespace and name of a Secret. It is no secret.
 	Scope string
+	// Proxy is an http, https or socks5 URL, with user information if the proxy asks
+	// for it; nil for what the environment says, which is about HTTP only.
+	Proxy *url.URL
 }
 
 // Auth holds credentials of any kind that a remote may ask for.
@@ -109,6 +112,11 @@ func (r Remote) secrets() []string {
 	secrets := []string{r.Auth.Password, r.Auth.BearerToken, r.Auth.Passphrase}
 	if u, err := url.Parse(r.URL); err == nil && u.User != nil {
 		if password, ok := u.User.Password(); ok {
+			secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
+		}
+	}
+	if r.Proxy != nil {
+		if password, ok := r.Proxy.User.Password(); ok {
 			secrets = append(secrets, password, url.QueryEscape(password), url.PathEscape(password))
 		}
 	}

@@ -117,8 +117,8 @@ func splitCommit(raw []byte) (Signed, error) {
 			break
 		}
 		rest = rest[len(line):]
-		text, continued := line, line[0] == ' '
-		if continued {
+		var text []byte
+		if line[0] == ' ' { // goes on with the header before
 			text = line[1:]
 		} else {
 			header, text, _ = bytes.Cut(line, []byte(" "))

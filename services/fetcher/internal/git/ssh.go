@@ -44,7 +44,7 @@ func dialSSH(ctx context.Context, remote Remote, dir string) (_ *sshConn, err er
 	if err != nil {
 		return nil, err
 	}
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	raw, err := dial(ctx, remote.Proxy, addr)
 	if err != nil {
 		return nil, fmt.Errorf("unable to list remote: %w", err)
 	}

@@ -22,8 +22,6 @@ func unsupported(spec sourcev1.GitRepositorySpec) error {
 		field, reason = fmt.Sprintf("spec.provider %q", spec.Provider), sourcev1.InvalidProviderConfigurationReason
 	case spec.ServiceAccountName != "":
 		field, reason = "spec.serviceAccountName", sourcev1.InvalidProviderConfigurationReason
-	case spec.ProxySecretRef != nil:
-		field = "spec.proxySecretRef"
 	case spec.RecurseSubmodules:
 		field = "spec.recurseSubmodules"
 	default:
@@ -53,6 +51,15 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 	}
 	if remote.Auth, err = git.ParseAuth(spec.URL, data); err != nil {
 		return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", err))
+	}
+	if spec.ProxySecretRef != nil {
+		if data, err = source.Secret(ctx, k.live, o.Namespace, spec.ProxySecretRef.Name); err != nil {
+			return remote, err
+		}
+		if remote.Proxy, err = git.ParseProxy(data); err != nil {
+			return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure proxy options: secret '%s/%s': %w",
+				o.Namespace, spec.ProxySecretRef.Name, err))
+		}
 	}
 	return remote, nil
 }

@@ -39,7 +39,7 @@ func NewSSHSigner(t testing.TB, kind string) *Signer {
 // NewPGPSigner makes a PGP key.
 func NewPGPSigner(t testing.TB) *Signer {
 	t.Helper()
-	home, err := os.MkdirTemp("", "gpg") // the path of the agent's socket must be short
+	home, err := os.MkdirTemp("", "gpg") //nolint:usetesting // the path of the agent's socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func NewPGPSigner(t testing.TB) *Signer {
 		}
 	}
 	wrapper := filepath.Join(home, "sign")
-	if err := os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec gpg --homedir '%s' --batch --quiet \"$@\"\n", home), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(wrapper, fmt.Appendf(nil, "#!/bin/sh\nexec gpg --homedir '%s' --batch --quiet \"$@\"\n", home), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return &Signer{
@@ -69,7 +69,7 @@ func NewPGPSigner(t testing.TB) *Signer {
 
 func program(t testing.TB, name string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command(name, args...) //nolint:gosec // the programs of a test
+	cmd := exec.Command(name, args...)
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
