@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -173,6 +174,36 @@ func (f *fixture) said(err error, text, remedy string) {
 	}
 	if len(got) > 800 || strings.Contains(got, "hunter2") || strings.ContainsAny(got, "\n{") {
 		f.t.Errorf("error %q is long, or gives a value away", got)
+	}
+}
+
+// TestWordsOfAdmission names the policy that is in the way, and where to make an exception.
+func TestWordsOfAdmission(t *testing.T) {
+	f := newFixture(t)
+	f.apply("apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicy\nmetadata: {name: NS}\nspec: {matchConstraints: {namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: NS}}, " +
+		"resourceRules: [{apiGroups: [''], apiVersions: [v1], resources: [configmaps], operations: ['*']}]}, validations: [{expression: 'false'}]}" +
+		"\n---\napiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingAdmissionPolicyBinding\nmetadata: {name: NS}\nspec: {policyName: NS, validationActions: [Deny]}")
+	manifest := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: NS}"
+	f.until(func() bool { // the API server learns of a policy by a watch
+		_, _, err := f.client.Apply(t.Context(), f.objects(manifest)[0], true)
+		return err != nil
+	})
+	_, err := f.try(manifest)
+	f.said(err, `ConfigMap/NS/x dry-run failed (Invalid): configmaps "x" is forbidden: ValidatingAdmissionPolicy 'NS' with binding 'NS' denied request: failed expression: false`,
+		"change the object as policy "+f.namespace+" asks, or exempt it in binding "+f.namespace)
+}
+
+// until waits for a condition.
+func (f *fixture) until(holds func() bool) {
+	f.t.Helper()
+	deadline, tick := time.After(20*time.Second), time.NewTicker(10*time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			f.t.Fatal("it does not come to that")
+		}
 	}
 }
 
