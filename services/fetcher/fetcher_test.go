@@ -201,6 +201,7 @@ func TestFetcher(t *testing.T) {
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
 		{"proxy", proxies},
+		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},
 		{"include", includes},
@@ -375,8 +376,7 @@ func failures(t *testing.T, w *world) {
 
 func unsupportedFields(t *testing.T, w *world) {
 	for name, spec := range map[string]sourcev1.GitRepositorySpec{
-		"spec.recurseSubmodules": {RecurseSubmodules: true},
-		"spec.provider":          {Provider: "github"},
+		"spec.provider": {Provider: "github"},
 	} {
 		spec.URL = w.http.URL + "/life"
 		object := strings.ToLower(strings.TrimPrefix(name, "spec."))

@@ -29,6 +29,12 @@ type Commit struct {
 	tree   plumbing.Hash
 	store  storer.EncodedObjectStorer
 	mirror *mirror
+
+	// client and remote are where the commit came from, submodules the open commits
+	// that it holds.
+	client     *Client
+	remote     Remote
+	submodules []*Commit
 }
 
 // File is a folder or a regular file of a commit.
@@ -39,6 +45,8 @@ type File struct {
 	Dir bool
 	// Executable is true for files with Git's mode 755.
 	Executable bool
+	// Submodule is the hash of the commit that a folder stands for; empty for others.
+	Submodule string
 
 	hash  plumbing.Hash
 	store storer.EncodedObjectStorer
@@ -57,12 +65,23 @@ func openCommit(store storer.EncodedObjectStorer, hash plumbing.Hash) (*Commit, 
 	}, nil
 }
 
-// Close releases the mirror.
-func (c *Commit) Close() { c.mirror.release() }
+// Close releases the mirror, and those of its submodules.
+func (c *Commit) Close() {
+	for _, sub := range c.submodules {
+		sub.Close()
+	}
+	c.mirror.release()
+}
 
 // Discard deletes the mirror that the commit came from, for a caller that found
-// it broken. The commit must still be closed.
-func (c *Commit) Discard() error { return c.mirror.wipe() }
+// it broken, with those of its submodules. The commit must still be closed.
+func (c *Commit) Discard() error {
+	errs := []error{c.mirror.wipe()}
+	for _, sub := range c.submodules {
+		errs = append(errs, sub.Discard())
+	}
+	return errors.Join(errs...)
+}
 
 // Broken says that an error means a damaged mirror rather than a fault of the
 // repository or the caller.
@@ -130,7 +149,7 @@ func (w *walker) entry(ctx context.Context, entry object.TreeEntry, prefix strin
 		w.files = append(w.files, f)
 		return w.folder(ctx, entry.Hash, f.Path+"/", depth+1)
 	case filemode.Submodule:
-		f.Dir = true
+		f.Dir, f.Submodule = true, entry.Hash.String()
 	case filemode.Executable:
 		f.Executable = true
 	case filemode.Regular, filemode.Deprecated:

@@ -44,7 +44,7 @@ func (l *Listing) fetch(ctx context.Context, target Target) (*Commit, error) {
 		m.unlock()
 		return nil, err
 	}
-	commit.mirror = m
+	commit.mirror, commit.client, commit.remote = m, l.client, l.remote
 	return commit, nil
 }
 

@@ -90,6 +90,7 @@ func (*Kind) Observe(obj source.Object) {
 	o.Status.ObservedIgnore = o.Spec.Ignore
 	o.Status.ObservedSparseCheckout = o.Spec.SparseCheckout
 	o.Status.ObservedInclude = o.Spec.Include
+	o.Status.ObservedRecurseSubmodules = o.Spec.RecurseSubmodules
 	if len(o.Spec.Include) == 0 {
 		o.Status.IncludedArtifacts = nil
 	}
@@ -147,6 +148,8 @@ func (k *Kind) resolve(ctx context.Context, o *sourcev1.GitRepository, listing *
 		upstream.Changed = "ignore rules changed"
 	case !slices.Equal(o.Status.ObservedSparseCheckout, o.Spec.SparseCheckout):
 		upstream.Changed = "directories of the sparse checkout changed"
+	case o.Status.ObservedRecurseSubmodules != o.Spec.RecurseSubmodules:
+		upstream.Changed = "recursion into submodules changed"
 	case !slices.Equal(o.Status.ObservedInclude, o.Spec.Include), includesChanged(o, includes):
 		upstream.Changed, upstream.Outdated = "included artifacts differ from last observed includes", reasonIncludeChange
 	}
@@ -216,6 +219,11 @@ func (k *Kind) files(ctx context.Context, o *sourcev1.GitRepository, commit *git
 		return nil, sparseFailed(missing)
 	case err != nil:
 		return nil, err
+	}
+	if o.Spec.RecurseSubmodules {
+		if found, err = commit.Recurse(ctx, found, k.config.Limits.Entries); err != nil {
+			return nil, failed(ctx, err)
+		}
 	}
 	files := make([]pack.File, len(found))
 	for i, f := range found {

@@ -22,8 +22,6 @@ func unsupported(spec sourcev1.GitRepositorySpec) error {
 		field, reason = fmt.Sprintf("spec.provider %q", spec.Provider), sourcev1.InvalidProviderConfigurationReason
 	case spec.ServiceAccountName != "":
 		field, reason = "spec.serviceAccountName", sourcev1.InvalidProviderConfigurationReason
-	case spec.RecurseSubmodules:
-		field = "spec.recurseSubmodules"
 	default:
 		return nil
 	}

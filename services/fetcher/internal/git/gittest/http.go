@@ -40,6 +40,17 @@ func Bearer(token string) Access {
 	return func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token }
 }
 
+// Watch lets everybody read, and adds the credentials of each request to seen.
+func Watch(seen *[]string) Access {
+	var mu sync.Mutex
+	return func(r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		*seen = append(*seen, r.Header.Get("Authorization"))
+		return true
+	}
+}
+
 // ServeHTTP serves root until the test ends, over TLS if secure.
 func ServeHTTP(t testing.TB, root string, secure bool, access Access) *Server {
 	t.Helper()

@@ -72,6 +72,19 @@ func (r *Repo) Tag(name, message string) {
 	r.Git("push", "--quiet", "--force", "origin", "refs/tags/"+name)
 }
 
+// AddSubmodule adds the repository at a URL, which may be relative, as a submodule.
+func (r *Repo) AddSubmodule(url, path string) {
+	r.t.Helper()
+	r.Git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", url, path)
+}
+
+// Pin makes a submodule stand for another commit.
+func (r *Repo) Pin(path, hash string) {
+	r.t.Helper()
+	r.Git("-C", path, "fetch", "--quiet")
+	r.Git("-C", path, "checkout", "--quiet", hash)
+}
+
 // Git runs git in the work tree and returns its output.
 func (r *Repo) Git(args ...string) string {
 	r.t.Helper()
