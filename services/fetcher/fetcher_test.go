@@ -201,6 +201,7 @@ func TestFetcher(t *testing.T) {
 		{"timeout", timesOut},
 		{"no change costs one request", noChange},
 		{"proxy", proxies},
+		{"GitHub App", githubApp},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},
@@ -376,7 +377,7 @@ func failures(t *testing.T, w *world) {
 
 func unsupportedFields(t *testing.T, w *world) {
 	for name, spec := range map[string]sourcev1.GitRepositorySpec{
-		"spec.provider": {Provider: "github"},
+		"spec.provider": {Provider: "azure"},
 	} {
 		spec.URL = w.http.URL + "/life"
 		object := strings.ToLower(strings.TrimPrefix(name, "spec."))

@@ -187,6 +187,12 @@ func (c *Client) trimDisk(now time.Time) error {
 	return errors.Join(errs...)
 }
 
+// Transport returns what requests to a remote go out by: its TLS settings and its
+// proxy, without its credentials.
+func (c *Client) Transport(remote Remote) (http.RoundTripper, error) {
+	return c.transports.get(remote.Auth, remote.Proxy)
+}
+
 // CheckTLS reports whether TLS material can be used, before any request.
 func (a Auth) CheckTLS() error {
 	_, err := a.tlsConfig()

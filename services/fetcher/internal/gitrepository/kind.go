@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
@@ -29,6 +31,7 @@ const (
 // remotes reads Git repositories.
 type remotes interface {
 	Connect(ctx context.Context, remote git.Remote) (*git.Listing, error)
+	Transport(remote git.Remote) (http.RoundTripper, error)
 }
 
 // Config of the kind. All of it is required.
@@ -47,6 +50,7 @@ type Kind struct {
 	remotes remotes
 	live    client.Reader
 	config  Config
+	tokens  githubapp.Tokens
 }
 
 // New returns the kind. It reads Secrets and included objects from live.

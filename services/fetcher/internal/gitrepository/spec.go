@@ -10,22 +10,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // unsupported names the first field that asks for what is not served.
 func unsupported(spec sourcev1.GitRepositorySpec) error {
 	var field string
-	reason := source.ReasonUnsupported
 	switch {
-	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric:
-		field, reason = fmt.Sprintf("spec.provider %q", spec.Provider), sourcev1.InvalidProviderConfigurationReason
+	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric && spec.Provider != sourcev1.GitProviderGitHub:
+		field = fmt.Sprintf("spec.provider %q", spec.Provider)
 	case spec.ServiceAccountName != "":
-		field, reason = "spec.serviceAccountName", sourcev1.InvalidProviderConfigurationReason
+		field = "spec.serviceAccountName"
 	default:
 		return nil
 	}
-	return source.Unsupported(reason, field, sourcev1.GitRepositoryKind)
+	return source.Unsupported(sourcev1.InvalidProviderConfigurationReason, field, sourcev1.GitRepositoryKind)
 }
 
 // remote returns the repository with the credentials of its Secret.
@@ -47,6 +47,9 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 		}
 		remote.Scope = types.NamespacedName{Namespace: o.Namespace, Name: spec.SecretRef.Name}.String()
 	}
+	if err := checkProvider(o, u.Scheme, data); err != nil {
+		return remote, err
+	}
 	if remote.Auth, err = git.ParseAuth(spec.URL, data); err != nil {
 		return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", err))
 	}
@@ -59,7 +62,48 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 				o.Namespace, spec.ProxySecretRef.Name, err))
 		}
 	}
+	if spec.Provider == sourcev1.GitProviderGitHub {
+		if err := k.asApp(ctx, &remote, data); err != nil {
+			return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", source.Cause(ctx, err)))
+		}
+	}
 	return remote, nil
+}
+
+// checkProvider says whether provider and Secret fit each other.
+func checkProvider(o *sourcev1.GitRepository, scheme string, data map[string][]byte) error {
+	var err error
+	switch app := githubapp.Named(data); {
+	case o.Spec.Provider != sourcev1.GitProviderGitHub && app:
+		err = fmt.Errorf("secretRef '%s/%s' has github app data but provider is not set to github", o.Namespace, o.Spec.SecretRef.Name)
+	case o.Spec.Provider != sourcev1.GitProviderGitHub:
+		return nil
+	case !app:
+		err = errors.New("secretRef with github app data must be specified when provider is set to github")
+	case scheme == "ssh":
+		err = errors.New("provider github reads over http and https: change spec.url")
+	default:
+		return nil
+	}
+	return source.Stalled(sourcev1.InvalidProviderConfigurationReason, err)
+}
+
+// asApp makes the credentials of a remote those of a GitHub App.
+func (k *Kind) asApp(ctx context.Context, remote *git.Remote, data map[string][]byte) error {
+	app, err := githubapp.Parse(data)
+	if err != nil {
+		return err
+	}
+	transport, err := k.remotes.Transport(*remote)
+	if err != nil {
+		return err
+	}
+	token, err := k.tokens.Get(ctx, app, transport)
+	if err != nil {
+		return err
+	}
+	remote.Auth.Username, remote.Auth.Password, remote.Auth.BearerToken = githubapp.User, token, ""
+	return nil
 }
 
 func reference(ref *sourcev1.GitRepositoryRef) git.Reference {
