@@ -50,7 +50,7 @@ func startGround(ctx context.Context, s settings, log *slog.Logger) (*ground, er
 	if err != nil {
 		return nil, err
 	}
-	g.s3, err = s3server.Start(ctx, s3server.Config{Dir: filepath.Join(s.DataDir, "s3"), Addr: s.S3Addr})
+	g.s3, err = s3server.Start(ctx, s3server.Config{Dir: filepath.Join(s.DataDir, "s3"), Addr: s.S3Addr, Logger: log})
 	if err != nil {
 		g.nats.Stop()
 		return nil, err

@@ -5,9 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/versity/versitygw/auth"
@@ -29,6 +30,10 @@ type Config struct {
 	// Sidecar forces metadata into files of their own. Without it they are
 	// used only if the file system has no extended attributes.
 	Sidecar bool
+	// Logger gets what the gateway prints, and is told when the folder was lost. When it
+	// is set, os.Stderr of the process leads there while the server runs, because the
+	// gateway prints nowhere else.
+	Logger *slog.Logger
 }
 
 // Validate reports the first setting that cannot work.
@@ -76,11 +81,19 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, fmt.Errorf("resolve S3 folder: %w", err)
+	}
 	endpoint, err := c.endpoint()
 	if err != nil {
 		return nil, err
 	}
 	store, err := c.backend()
+	if err != nil {
+		return nil, err
+	}
+	restore, err := divert(c.Logger)
 	if err != nil {
 		return nil, err
 	}
@@ -100,8 +113,12 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	}
 	go func() {
 		defer close(s.done)
-		defer cancel()
+		defer restore()
+		var keeping sync.WaitGroup
+		keeping.Go(func() { c.keepFolder(ctx) })
 		s.err = embedgw.RunVersityGW(ctx, store, gateway)
+		cancel()
+		keeping.Wait()
 	}()
 	if err := s.await(listening); err != nil {
 		return nil, err
@@ -151,41 +168,24 @@ func (s *Server) Stop(ctx context.Context) error {
 // backend opens the folder: objects below data/, and metadata below meta/
 // where extended attributes are missing.
 func (c Config) backend() (*posix.Posix, error) {
-	dir, err := filepath.Abs(c.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("resolve S3 folder: %w", err)
-	}
-	data, side := filepath.Join(dir, "data"), filepath.Join(dir, "meta")
-	if err := os.MkdirAll(data, 0o700); err != nil {
-		return nil, fmt.Errorf("create S3 folder: %w", err)
+	if err := c.makeFolders(); err != nil {
+		return nil, err
 	}
 	var store meta.MetadataStorer = meta.XattrMeta{}
-	if c.sidecar(data, side) {
-		if err := os.MkdirAll(side, 0o700); err != nil {
-			return nil, fmt.Errorf("create S3 metadata folder: %w", err)
-		}
-		if store, err = meta.NewSideCar(side); err != nil {
+	if c.sidecar() {
+		var err error
+		if store, err = meta.NewSideCar(c.side()); err != nil {
 			return nil, fmt.Errorf("open S3 metadata folder: %w", err)
 		}
 	}
 	opts := posix.PosixOpts{}
 	opts.SetNewDirPerm(0o700)
 	opts.SetNewFilePerm(0o600)
-	be, err := posix.New(data, store, opts)
+	be, err := posix.New(c.data(), store, opts)
 	if err != nil {
 		return nil, fmt.Errorf("open S3 folder: %w", err)
 	}
 	return be, nil
-}
-
-// sidecar decides where metadata lives. A folder that was started with
-// sidecar files keeps them, or its objects would lose their metadata.
-func (c Config) sidecar(data, side string) bool {
-	if c.Sidecar || (meta.XattrMeta{}).Test(data) != nil {
-		return true
-	}
-	_, err := os.Stat(side)
-	return err == nil
 }
 
 // endpoint fills in the free port and the random credentials.

@@ -1,8 +1,12 @@
 package s3server_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,6 +90,49 @@ func TestRestart(t *testing.T) {
 				t.Errorf("the server printed: %s", printed)
 			}
 		})
+	}
+}
+
+// TestRemovedFolder removes the folder under a running server: what was stored is
+// lost, what comes is stored, and all it says is in the log.
+func TestRemovedFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	dir := filepath.Join(t.TempDir(), "s3")
+	var log bytes.Buffer
+	printed := capture(t, func() {
+		server, store := start(t, s3server.Config{Dir: dir, Logger: slog.New(slog.NewJSONHandler(&log, nil))})
+		defer stop(t, server)
+		body := []byte("kept")
+		if err := store.Put(t.Context(), "a", body, blob.Digest(body)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(30 * time.Second)
+		for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+			err := store.Put(t.Context(), "b", body, blob.Digest(body))
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not come back: %v\n%s", err, log.String())
+			}
+		}
+		if _, err := store.Get(t.Context(), "a", blob.Digest(body), 100); !errors.Is(err, blob.ErrNotFound) {
+			t.Errorf("get what was lost: %v", err)
+		}
+	})
+	if printed != "" {
+		t.Errorf("the server printed: %s", printed)
+	}
+	if !strings.Contains(log.String(), "was removed") {
+		t.Errorf("the log does not say so: %s", log.String())
+	}
+	for _, line := range strings.Split(strings.TrimSpace(log.String()), "\n") {
+		if !json.Valid([]byte(line)) || strings.Contains(line, "u001b") {
+			t.Errorf("a line of the log: %s", line)
+		}
 	}
 }
 

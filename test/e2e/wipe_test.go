@@ -46,6 +46,7 @@ func TestWipe(t *testing.T) {
 		{"deleted", "the streams are gone, with their consumers and timers", deleteAll, false},
 		{"purged", "the streams are there and empty", purgeAll, false},
 		{"emptied", "the bucket is empty", emptyBucket, true},
+		{"removed", "the folder of the embedded S3 server is gone", removeBucketFolder, true},
 		{"everything", "streams and bucket at once", func(ctx context.Context) error { return errors.Join(emptyBucket(ctx), deleteAll(ctx)) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -92,6 +93,9 @@ func onStreams(ctx context.Context, act func(context.Context, string) error) err
 	}
 	return errors.Join(errs...)
 }
+
+// removeBucketFolder takes the ground from under the embedded S3 server.
+func removeBucketFolder(context.Context) error { return os.RemoveAll(filepath.Join(world.Sluice.Data(), "s3")) }
 
 // emptyBucket removes every object, on disk, behind the back of the S3 server.
 func emptyBucket(context.Context) error {
