@@ -75,7 +75,7 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 		return nil
 	}
 	if err != nil && code(err) != minio.AccessDenied {
-		return fmt.Errorf("look for bucket %s: %w", s.bucket, err)
+		return fmt.Errorf("look for bucket %s: %w; %s", s.bucket, err, s.remedy(err))
 	}
 	err = s.client.MakeBucket(ctx, s.bucket, minio.MakeBucketOptions{Region: s.region})
 	switch code(err) {
@@ -86,7 +86,7 @@ func (s *Store) EnsureBucket(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("create bucket %s: %w", s.bucket, err)
+	return fmt.Errorf("create bucket %s: %w; %s", s.bucket, err, s.remedy(err))
 }
 
 // Check reports whether the bucket can be reached, for a readiness probe.
@@ -144,7 +144,21 @@ func (s *Store) fail(action, name string, err error) error {
 	case minio.NoSuchKey, minio.NoSuchBucket, "NotFound":
 		return notFound(name)
 	}
-	return fmt.Errorf("%s object %q: %w", action, name, err)
+	return fmt.Errorf("%s object %q: %w; %s", action, name, err, s.remedy(err))
+}
+
+// remedy says what to look at when the object store refuses or does not answer.
+func (s *Store) remedy(err error) string {
+	where := fmt.Sprintf("bucket %s of the object store %s", s.bucket, s.client.EndpointURL().Host)
+	switch code(err) {
+	case minio.AccessDenied:
+		return "let the key of s3-access-key read and write " + where
+	case "InvalidAccessKeyId", "SignatureDoesNotMatch":
+		return "check s3-access-key and s3-secret-key for " + where
+	case "unknown":
+		return "see that " + where + " is up and can be reached"
+	}
+	return "the log of the server that has " + where + " says why"
 }
 
 // code returns the S3 error code of err, "" for nil, and a word that is no

@@ -95,7 +95,9 @@ func onStreams(ctx context.Context, act func(context.Context, string) error) err
 }
 
 // removeBucketFolder takes the ground from under the embedded S3 server.
-func removeBucketFolder(context.Context) error { return os.RemoveAll(filepath.Join(world.Sluice.Data(), "s3")) }
+func removeBucketFolder(context.Context) error {
+	return os.RemoveAll(filepath.Join(world.Sluice.Data(), "s3"))
+}
 
 // emptyBucket removes every object, on disk, behind the back of the S3 server.
 func emptyBucket(context.Context) error {
