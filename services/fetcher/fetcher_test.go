@@ -202,6 +202,7 @@ func TestFetcher(t *testing.T) {
 		{"no change costs one request", noChange},
 		{"proxy", proxies},
 		{"GitHub App", githubApp},
+		{"a server that asks to wait", busyServer},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},

@@ -57,6 +57,8 @@ type Client struct {
 
 	mu      sync.Mutex
 	mirrors map[string]*mirror
+	// busy is until when a server wants no more requests with certain credentials.
+	busy map[string]refusal
 }
 
 // New returns a client that keeps its mirrors in config.Dir.
@@ -73,6 +75,7 @@ func New(config Config) (*Client, error) {
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
 		mirrors:    map[string]*mirror{},
+		busy:       map[string]refusal{},
 	}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -26,6 +27,7 @@ var errBroken = errors.New("mirror is broken")
 // and fetched anew.
 func (l *Listing) Fetch(ctx context.Context, target Target) (*Commit, error) {
 	commit, err := l.fetch(ctx, target)
+	l.client.heed(l.remote, err, time.Now())
 	return commit, l.remote.clean(err)
 }
 

@@ -197,6 +197,9 @@ func (c *httpConn) do(ctx context.Context, method, path string, body io.Reader, 
 		return res, nil
 	}
 	drain(res.Body)
+	if wait := retryAfter(res); wait > 0 {
+		return nil, &BusyError{Status: res.StatusCode, Wait: wait}
+	}
 	return nil, statusError(res.StatusCode)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -35,10 +36,15 @@ type Target struct {
 	tagged plumbing.Hash
 }
 
-// Connect lists the references of a remote repository with one request.
+// Connect lists the references of a remote repository with one request. It makes none,
+// and returns a *BusyError, as long as the server has asked for that.
 func (c *Client) Connect(ctx context.Context, remote Remote) (*Listing, error) {
+	if err := c.mayAsk(remote, time.Now()); err != nil {
+		return nil, err
+	}
 	l := &Listing{client: c, remote: remote}
 	if err := l.open(ctx); err != nil {
+		c.heed(remote, err, time.Now())
 		return nil, remote.clean(err)
 	}
 	return l, nil
