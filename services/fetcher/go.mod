@@ -144,7 +144,6 @@ require (
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/term v0.47.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
-	golang.org/x/time v0.16.0 // indirect
 	gomodules.xyz/jsonpatch/v2 v2.4.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260526163538-3dc84a4a5aaa // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260526163538-3dc84a4a5aaa // indirect
@@ -192,4 +191,5 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/sluice-gitops/sluice/test v0.0.0
 	golang.org/x/net v0.60.0
+	golang.org/x/time v0.16.0
 )

@@ -16,6 +16,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
@@ -63,9 +65,15 @@ func (w *world) expect(obj *sourcev1.GitRepository, want map[string]string) {
 // edit changes the spec.
 func (w *world) edit(obj *sourcev1.GitRepository, change func(*sourcev1.GitRepositorySpec)) {
 	w.t.Helper()
-	now := w.await("the object", obj.Name, func(*sourcev1.GitRepository) bool { return true })
-	change(&now.Spec)
-	if err := w.client.Update(w.t.Context(), now); err != nil {
+	err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		var now sourcev1.GitRepository
+		if err := w.client.Get(w.t.Context(), client.ObjectKeyFromObject(obj), &now); err != nil {
+			return err
+		}
+		change(&now.Spec)
+		return w.client.Update(w.t.Context(), &now)
+	})
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }

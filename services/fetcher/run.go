@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -156,13 +157,19 @@ func (s *service) resync(ctx context.Context) error {
 	}
 }
 
+// liveReads is how many times a second the gateway may ask the API server for an
+// artifact that nothing else knows.
+const liveReads = 50
+
 // serveArtifacts runs the gateway.
 func (s *service) serveArtifacts(ctx context.Context) error {
 	if s.ArtifactAddr == "" {
 		<-ctx.Done()
 		return nil
 	}
-	sources := gateway.Sources{Current: s.artifact, History: s.Bus.History, Blob: handle.BlobName}
+	sources := gateway.Sources{
+		Current: s.artifact, History: s.Bus.History, Blob: handle.BlobName, Live: rate.NewLimiter(liveReads, 2*liveReads),
+	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.ArtifactAddr)
 	if err != nil {
@@ -204,6 +211,9 @@ func (s *service) artifact(ctx context.Context, key events.Key, live bool) (*met
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	if !live {
+		obj = s.handler.Newest(key, obj)
 	}
 	return *kind.State(obj).Artifact, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/fluxcd/pkg/apis/meta"
+	"golang.org/x/time/rate"
 
 	"github.com/sluice-gitops/sluice/events"
 )
@@ -18,6 +19,8 @@ type Sources struct {
 	Current func(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error)
 	// History returns the retained events of a subject, oldest first.
 	History func(ctx context.Context, subject string) ([]event.Event, error)
+	// Live bounds the questions to the API server.
+	Live *rate.Limiter
 	// Blob is the name of an artifact with a digest.
 	Blob func(key events.Key, digest string) string
 }
@@ -37,11 +40,11 @@ func (s Sources) Find(ctx context.Context, path string) (Artifact, error) {
 	if cached != nil && (cached.Path == path || isLink(parts[3])) {
 		return Artifact{Blob: s.Blob(key, cached.Digest), Digest: cached.Digest}, nil
 	}
-	if cached == nil {
-		return Artifact{}, ErrNotFound
-	}
 	if found, err := s.earlier(ctx, key, path); err != nil || found.Blob != "" {
 		return found, err
+	}
+	if !s.Live.Allow() { // whoever asks for what is not there must not load the API server
+		return Artifact{}, ErrBusy
 	}
 	now, err := s.Current(ctx, key, true)
 	if err != nil {

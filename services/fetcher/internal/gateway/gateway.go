@@ -24,7 +24,10 @@ type Artifact struct {
 // ErrNotFound says that no source has such an artifact.
 var ErrNotFound = errors.New("no such artifact")
 
-// Find returns the artifact that is served at a path, or ErrNotFound.
+// ErrBusy says that it is not known now whether there is such an artifact.
+var ErrBusy = errors.New("too many questions about artifacts that are not known")
+
+// Find returns the artifact that is served at a path, ErrNotFound or ErrBusy.
 type Find func(ctx context.Context, path string) (Artifact, error)
 
 type store interface {
@@ -49,6 +52,10 @@ func New(find Find, blobs store) http.Handler {
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, blob.ErrNotFound):
 			http.Error(w, "artifact not found", http.StatusNotFound)
+			return
+		case errors.Is(err, ErrBusy):
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "ask again", http.StatusServiceUnavailable)
 			return
 		case err != nil:
 			http.Error(w, "artifact cannot be read now", http.StatusServiceUnavailable)

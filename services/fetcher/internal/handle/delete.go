@@ -67,6 +67,7 @@ func (h *Handler) retire(ctx context.Context, key events.Key, kind source.Kind, 
 
 // remove deletes a source's artifacts and forgets its timer.
 func (h *Handler) remove(ctx context.Context, key events.Key) error {
+	h.written.forget(key)
 	objects, err := h.blobs.List(ctx, Prefix(key))
 	if err != nil {
 		return fmt.Errorf("remove artifacts of %s: %w", key, err)

@@ -91,6 +91,7 @@ type Handler struct {
 	blobs   store
 	bus     publisher
 	config  Config
+	written written
 }
 
 // New returns a handler of objects of the kinds.

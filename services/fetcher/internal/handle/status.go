@@ -102,6 +102,7 @@ func (p *pass) patchStatus(ctx context.Context) error {
 		return fmt.Errorf("write status of %s: %w", p.key, err)
 	}
 	p.obj.SetResourceVersion(written.GetResourceVersion())
+	p.written.remember(p.key, written)
 	return nil
 }
 
