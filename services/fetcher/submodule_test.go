@@ -11,8 +11,8 @@ import (
 
 func submodules(t *testing.T, w *world) {
 	private := gittest.ServeHTTP(t, w.root, false, gittest.Basic("user", "secret-pass"))
-	var leaked []string
-	stranger := gittest.ServeHTTP(t, w.root, false, gittest.Watch(&leaked))
+	watch, shown := gittest.Watch()
+	stranger := gittest.ServeHTTP(t, w.root, false, watch)
 	shell := gittest.ServeSSH(t, w.root, "")
 	gittest.NewRepo(t, w.root, "sub-leaf").Commit("main", "leaf", map[string]string{"leaf.yaml": "leaf"})
 	middle := gittest.NewRepo(t, w.root, "sub-middle")
@@ -39,8 +39,8 @@ func submodules(t *testing.T, w *world) {
 	if !obj.Status.ObservedRecurseSubmodules {
 		t.Error("observedRecurseSubmodules is not set")
 	}
-	if found := strings.Join(leaked, ""); len(leaked) == 0 || found != "" {
-		t.Errorf("another host was asked %d times and shown %q", len(leaked), found)
+	if found := shown(); len(found) == 0 || strings.Join(found, "") != "" {
+		t.Errorf("another host was asked %d times and shown %q", len(found), found)
 	}
 	w.edit(obj, func(s *sourcev1.GitRepositorySpec) { s.RecurseSubmodules = false })
 	obj = w.await("no submodules", obj.Name, func(o *sourcev1.GitRepository) bool { return ready(o) && !o.Status.ObservedRecurseSubmodules })

@@ -226,7 +226,7 @@ func (k *Kind) files(ctx context.Context, o *sourcev1.GitRepository, commit *git
 	}
 	if o.Spec.RecurseSubmodules {
 		if found, err = commit.Recurse(ctx, found, k.config.Limits.Entries); err != nil {
-			return nil, failed(ctx, err)
+			return nil, failed(ctx, discard(commit, err))
 		}
 	}
 	files := make([]pack.File, len(found))

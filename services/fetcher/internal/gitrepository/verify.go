@@ -46,14 +46,14 @@ func (k *Kind) verify(ctx context.Context, o *sourcev1.GitRepository, listing *g
 	if spec.VerifyTag() {
 		key, err := verifyTag(keys, commit.Tag)
 		if err != nil {
-			return err
+			return discard(commit, err)
 		}
 		said += fmt.Sprintf("\n\t- tag '%s' with key '%s'", commit.Tag, key)
 	}
 	if spec.VerifyHEAD() {
 		key, err := verifyCommit(keys, commit)
 		if err != nil {
-			return err
+			return discard(commit, err)
 		}
 		said += fmt.Sprintf("\n\t- commit '%s' with key '%s'", commit.Hash, key)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,14 +41,20 @@ func Bearer(token string) Access {
 	return func(r *http.Request) bool { return r.Header.Get("Authorization") == "Bearer "+token }
 }
 
-// Watch lets everybody read, and adds the credentials of each request to seen.
-func Watch(seen *[]string) Access {
+// Watch lets everybody read; seen returns the credentials of each request so far.
+func Watch() (access Access, seen func() []string) {
 	var mu sync.Mutex
-	return func(r *http.Request) bool {
+	var all []string
+	access = func(r *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		*seen = append(*seen, r.Header.Get("Authorization"))
+		all = append(all, r.Header.Get("Authorization"))
 		return true
+	}
+	return access, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(all)
 	}
 }
 
