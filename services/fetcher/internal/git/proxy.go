@@ -5,45 +5,13 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"golang.org/x/net/proxy"
 )
-
-// maxProxyAddress is how long the address of a proxy may be.
-const maxProxyAddress = 2048
-
-// ParseProxy reads a proxy from the data of a Secret: address, and optionally
-// username and password.
-func ParseProxy(data map[string][]byte) (*url.URL, error) {
-	address := string(data["address"])
-	switch {
-	case address == "":
-		return nil, errors.New("key 'address' not found")
-	case len(address) > maxProxyAddress:
-		return nil, fmt.Errorf("'address' has more than %d characters", maxProxyAddress)
-	}
-	u, err := url.Parse(address)
-	if err != nil {
-		return nil, fmt.Errorf("parse 'address': %w", hideURL(err))
-	}
-	if !slices.Contains([]string{"http", "https", "socks5"}, u.Scheme) || u.Hostname() == "" {
-		return nil, errors.New("'address' is no http, https or socks5 URL with a host")
-	}
-	user, password := string(data["username"]), string(data["password"])
-	switch {
-	case user == "" && password != "":
-		return nil, errors.New("'password' requires 'username' to be set")
-	case user != "":
-		u.User = url.UserPassword(user, password)
-	}
-	return u, nil
-}
 
 // dial connects to addr, through a proxy unless that is nil.
 func dial(ctx context.Context, via *url.URL, addr string) (net.Conn, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // unsupported names the first field that asks for what is not served.
@@ -57,7 +58,7 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 		if data, err = source.Secret(ctx, k.live, o.Namespace, spec.ProxySecretRef.Name); err != nil {
 			return remote, err
 		}
-		if remote.Proxy, err = git.ParseProxy(data); err != nil {
+		if remote.Proxy, err = transport.Proxy(data); err != nil {
 			return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure proxy options: secret '%s/%s': %w",
 				o.Namespace, spec.ProxySecretRef.Name, err))
 		}
@@ -94,11 +95,11 @@ func (k *Kind) asApp(ctx context.Context, remote *git.Remote, data map[string][]
 	if err != nil {
 		return err
 	}
-	transport, err := k.remotes.Transport(*remote)
+	via, err := k.remotes.Transport(*remote)
 	if err != nil {
 		return err
 	}
-	token, err := k.tokens.Get(ctx, app, transport)
+	token, err := k.tokens.Get(ctx, app, via)
 	if err != nil {
 		return err
 	}
