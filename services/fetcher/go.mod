@@ -189,6 +189,7 @@ require (
 require (
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/golang-jwt/jwt/v5 v5.3.1
+	github.com/hiddeco/sshsig v0.2.0
 	github.com/sluice-gitops/sluice/test v0.0.0
 	golang.org/x/net v0.60.0
 	golang.org/x/time v0.16.0
