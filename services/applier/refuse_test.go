@@ -263,6 +263,7 @@ func accountCases() []testCase {
 		{"own rights", "an account whose own rights are among the objects deletes everything else first", accountOwnRights},
 		{"refused", "rights that are among the objects outlast a deletion that is refused, for the retry needs them", accountRefused},
 		{"waited", "rights that are among the objects outlast the wait for the others", accountWaited},
+		{"many rights", "rights that an account was allowed to delete go, although it loses its own meanwhile", accountManyRights},
 		{"lost", "rights that were lost keep the objects and the Kustomization, until they are back", accountLost},
 		{"gone", "an object whose service account is gone still finalises", accountGone},
 	}
@@ -408,6 +409,23 @@ func (a *app) refuseDeletion(name string) (allow func()) {
 				a.t.Fatal(err)
 			}
 		}
+	}
+}
+
+// accountManyRights has the account's own rights first in line, so that they are gone
+// long before the last of the others is asked for.
+func accountManyRights(t *testing.T, w *world) {
+	a := w.newApp(t, asAccount)
+	var roles []string
+	for n := range 60 {
+		roles = append(roles, fmt.Sprintf("apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: spare-%02d, namespace: NS}\nrules: []\n", n))
+	}
+	a.buildsOwnRights(roles...)
+	a.delete()
+	a.noRights()
+	left := &rbacv1.RoleList{}
+	if err := a.List(t.Context(), left, client.InNamespace(a.namespace), client.MatchingLabels{"kustomize.toolkit.fluxcd.io/name": a.name}); err != nil || len(left.Items) > 0 {
+		t.Errorf("%d roles are left: %v", len(left.Items), err)
 	}
 }
 

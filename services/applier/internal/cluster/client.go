@@ -110,6 +110,15 @@ func (c *Client) Patch(ctx context.Context, r Ref, kind types.PatchType, body []
 // Delete deletes an object in the background: what it owns follows it. With a uid
 // an object made anew under the same name is left alone (the error is a conflict).
 func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
+	return c.delete(ctx, r, uid, metav1.DeleteOptions{})
+}
+
+// MayDelete returns nil when Delete would succeed now, and its error otherwise.
+func (c *Client) MayDelete(ctx context.Context, r Ref, uid types.UID) error {
+	return c.delete(ctx, r, uid, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
+}
+
+func (c *Client) delete(ctx context.Context, r Ref, uid types.UID, opts metav1.DeleteOptions) error {
 	resource, err := c.metadataOf(r)
 	if err != nil {
 		return err
@@ -119,7 +128,7 @@ func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
 	}
 	defer c.release()
 	background := metav1.DeletePropagationBackground
-	opts := metav1.DeleteOptions{PropagationPolicy: &background}
+	opts.PropagationPolicy = &background
 	if uid != "" {
 		opts.Preconditions = &metav1.Preconditions{UID: &uid}
 	}

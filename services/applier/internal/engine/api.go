@@ -152,8 +152,10 @@ type PruneRequest struct {
 	Client *cluster.Client
 	// Stale are the entries to delete.
 	Stale []inventory.Entry
-	// Impersonated is true when the client's rights may be among what is deleted.
-	Impersonated bool
+	// Own has the applier's own rights when Client impersonates an account, whose
+	// rights may be among what is deleted; nil otherwise. With it go rights whose
+	// deletion Client was allowed before it lost its own.
+	Own *cluster.Client
 	// Guard is as in Request.
 	Guard func(context.Context) error
 }

@@ -16,8 +16,13 @@ type verdict struct {
 	live    *metav1.PartialObjectMetadata
 	note    string
 	foreign bool
+	// allowed is true when the client was asked and may delete it.
+	allowed bool
 	err     error
 }
+
+// doomed says whether the object is to be deleted.
+func (v verdict) doomed() bool { return v.note == "" && v.err == nil }
 
 const gone = "it is gone"
 

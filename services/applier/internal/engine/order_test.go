@@ -56,7 +56,10 @@ func TestDeletionOrder(t *testing.T) {
 			"ValidatingWebhookConfiguration", "Widget", "Deployment", "Secret", "Namespace", "CustomResourceDefinition", "ServiceAccount", "RoleBinding",
 		}},
 	} {
-		req := PruneRequest{Impersonated: tt.impersonated}
+		req := PruneRequest{}
+		if tt.impersonated {
+			req.Own = &cluster.Client{}
+		}
 		got := slices.Clone(kinds)
 		slices.SortStableFunc(got, func(a, b string) int { return req.rank(cluster.Ref{Kind: a}) - req.rank(cluster.Ref{Kind: b}) })
 		if diff := cmp.Diff(tt.want, got); diff != "" {

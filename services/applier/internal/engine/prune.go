@@ -8,6 +8,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // Prune deletes stale objects, those that others need last, those of one kind in
@@ -29,8 +30,9 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 		if n < 0 {
 			n = len(refs)
 		}
-		n = min(n, batch)
-		if len(errs) > 0 && req.Impersonated && isRight(refs[0].Kind) {
+		if last := req.Own != nil && isRight(refs[0].Kind); !last {
+			n = min(n, batch)
+		} else if len(errs) > 0 {
 			result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
 			break
 		}
@@ -56,9 +58,9 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 func (r PruneRequest) rank(ref cluster.Ref) int {
 	last := len(kindOrder) - rank("CustomResourceDefinition")
 	switch {
-	case r.Impersonated && ref.Kind == account:
+	case r.Own != nil && ref.Kind == account:
 		return last + 1
-	case r.Impersonated && isRight(ref.Kind):
+	case r.Own != nil && isRight(ref.Kind):
 		return last + 2
 	}
 	return len(kindOrder) - rank(ref.Kind)
@@ -85,11 +87,17 @@ func WithoutRights(entries []inventory.Entry) (others, rights []inventory.Entry)
 	return others, rights
 }
 
-// prune looks at all objects of a group before it deletes the first: afterwards the
-// right to look may be gone.
+// prune looks at all objects of a group before it deletes the first, and asks for all
+// of a group of rights whether they may be deleted: afterwards the right to may be gone.
 func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref, result *PruneResult) error {
 	verdicts := make([]verdict, len(refs))
-	e.parallel(len(refs), func(n int) { verdicts[n] = judge(ctx, req, refs[n]) })
+	e.parallel(len(refs), func(n int) {
+		verdicts[n] = judge(ctx, req, refs[n])
+		if v := &verdicts[n]; v.doomed() && req.Own != nil && isRight(refs[n].Kind) {
+			v.err = req.Client.MayDelete(ctx, refs[n], v.live.UID)
+			v.allowed = v.err == nil
+		}
+	})
 	var (
 		mu   sync.Mutex
 		errs = make([]error, len(refs))
@@ -132,6 +140,9 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v 
 		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
 	}
 	err := req.Client.Delete(ctx, r, v.live.UID)
+	if v.allowed && apierrors.IsForbidden(err) { // what allowed it is deleted by now
+		err = req.Own.Delete(ctx, r, v.live.UID)
+	}
 	if cluster.IsGone(err) {
 		return Outcome{Object: r, Action: Skipped, Note: gone}, nil
 	}

@@ -151,7 +151,11 @@ func (t *Target) pruning(ks *kustomizev1.Kustomization, stale []inventory.Entry)
 	if err != nil {
 		return engine.PruneRequest{}, err
 	}
-	return engine.PruneRequest{Owner: ownerOf(ks), Client: client, Stale: stale, Impersonated: t.account(ks) != ""}, nil
+	req := engine.PruneRequest{Owner: ownerOf(ks), Client: client, Stale: stale}
+	if t.account(ks) != "" {
+		req.Own, err = t.cluster.Client()
+	}
+	return req, err
 }
 
 // Health looks at objects once.
