@@ -44,6 +44,9 @@ type Config struct {
 	MaxBytes   int64
 	// MaxPackBytes bounds what one fetch may transfer; 2 GiB when zero.
 	MaxPackBytes int64
+	// MaxIndexBytes bounds the index of a Helm repository, 50 MiB when zero;
+	// MaxChartBytes a chart's package, 10 MiB when zero.
+	MaxIndexBytes, MaxChartBytes int64
 	// MirrorIdle is how long an unused mirror stays on disk; 24 hours when zero.
 	MirrorIdle time.Duration
 	// SweepEvery is how often storage is searched for artifacts of no source; an
@@ -95,6 +98,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 1 << 30
+	}
+	if c.MaxIndexBytes == 0 {
+		c.MaxIndexBytes = 50 << 20
+	}
+	if c.MaxChartBytes == 0 {
+		c.MaxChartBytes = 10 << 20
 	}
 	if c.SweepEvery == 0 {
 		c.SweepEvery = time.Hour

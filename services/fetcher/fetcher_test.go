@@ -47,6 +47,9 @@ type world struct {
 	address string
 }
 
+// maxTestIndex is the limit of a Helm index in tests.
+const maxTestIndex = 1 << 20
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, root: t.TempDir(), address: freeAddress(t)}
@@ -65,7 +68,7 @@ func newWorld(t *testing.T) *world {
 	w.blobs = openBucket(t, w.bucket)
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
-		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address,
+		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
 	}
 	config.REST.QPS = -1
@@ -209,6 +212,7 @@ func TestFetcher(t *testing.T) {
 		{"include", includes},
 		{"include that cannot be", includesThatCannotBe},
 		{"includes in a circle", includeCycle},
+		{"HelmRepository", helmRepositories},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

@@ -22,10 +22,13 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/recorder"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gitrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
@@ -63,8 +66,13 @@ func Run(ctx context.Context, c Config) (err error) {
 		return fmt.Errorf("add recorder: %w", err)
 	}
 	live := s.manager.GetAPIReader()
+	tables := chartindex.NewTables(cachedVersions)
+	charts := chartrepo.New(chartrepo.Config{
+		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
+	})
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
+		helmrepository.New(charts, live),
 	)
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
@@ -84,6 +92,10 @@ func Run(ctx context.Context, c Config) (err error) {
 	}
 	return nil
 }
+
+// cachedVersions is how many chart versions of Helm indexes stay in memory, all indexes
+// together: about 40 MB.
+const cachedVersions = 200_000
 
 func (s *service) limits() pack.Limits { return pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes} }
 

@@ -64,7 +64,7 @@ func New(find Find, blobs store) http.Handler {
 		content := &seeker{ctx: r.Context(), blobs: blobs, artifact: artifact, size: object.Size}
 		defer content.close()
 		header := w.Header()
-		header.Set("Content-Type", "application/gzip")
+		header.Set("Content-Type", contentType(r.URL.Path))
 		header.Set("ETag", `"`+artifact.Digest+`"`)
 		header.Set("X-Content-Type-Options", "nosniff")
 		http.ServeContent(w, r, "", object.Modified, content)
@@ -72,6 +72,14 @@ func New(find Find, blobs store) http.Handler {
 			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	})
+}
+
+// contentType is that of a file by its name: an index is JSON, whatever it is called.
+func contentType(path string) string {
+	if strings.HasSuffix(path, ".yaml") {
+		return "application/json"
+	}
+	return "application/gzip"
 }
 
 // seeker makes an object in storage seekable: a seek only notes the place, and

@@ -2,42 +2,12 @@ package git
 
 import (
 	"errors"
-	"fmt"
-	"net/http"
-	"strconv"
 	"time"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
-// maxWait bounds how long a server can make itself be waited for.
-const maxWait = time.Hour
-
-// BusyError says that a server wants no request for a while (RFC 9110, Retry-After).
-type BusyError struct {
-	// Status of the answer that said so.
-	Status int
-	// Wait is how long from now; an hour at most.
-	Wait time.Duration
-}
-
-// Error implements error. It names no time, so that it stays the same while it lasts.
-func (b *BusyError) Error() string { return fmt.Sprintf("the server asks to wait (HTTP %d)", b.Status) }
-
-// retryAfter returns how long an answer asks to wait; nothing if it does not.
-func retryAfter(res *http.Response) time.Duration {
-	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
-		return 0
-	}
-	said := res.Header.Get("Retry-After")
-	wait := time.Duration(0)
-	if seconds, err := strconv.ParseUint(said, 10, 31); err == nil {
-		wait = time.Duration(seconds) * time.Second
-	} else if at, err := http.ParseTime(said); err == nil {
-		wait = time.Until(at)
-	}
-	return max(0, min(wait, maxWait))
-}
-
-// refusal is a BusyError that is remembered.
+// refusal is a transport.BusyError that is remembered.
 type refusal struct {
 	status int
 	until  time.Time
@@ -55,7 +25,7 @@ func quota(remote Remote) string {
 
 // heed remembers that a server asked to wait.
 func (c *Client) heed(remote Remote, err error, now time.Time) {
-	var busy *BusyError
+	var busy *transport.BusyError
 	if !errors.As(err, &busy) {
 		return
 	}
@@ -74,7 +44,7 @@ func (c *Client) mayAsk(remote Remote, now time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.busy[quota(remote)]; r.until.After(now) {
-		return &BusyError{Status: r.status, Wait: r.until.Sub(now)}
+		return &transport.BusyError{Status: r.status, Wait: r.until.Sub(now)}
 	}
 	return nil
 }

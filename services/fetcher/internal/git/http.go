@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 const (
@@ -102,14 +104,14 @@ func dialHTTP(remote Remote, pool *transports) (*httpConn, error) {
 		}
 		u.User = nil
 	}
-	transport, err := pool.get(auth, remote.Proxy)
+	pooled, err := pool.get(auth, remote.Proxy)
 	if err != nil {
 		return nil, err
 	}
 	u.Path = strings.TrimSuffix(u.Path, "/")
 	u.RawPath = strings.TrimSuffix(u.RawPath, "/")
 	c := &httpConn{base: u, auth: auth, home: origin(u)}
-	c.client = &http.Client{Transport: transport, CheckRedirect: c.redirect}
+	c.client = &http.Client{Transport: pooled, CheckRedirect: c.redirect}
 	return c, nil
 }
 
@@ -197,8 +199,8 @@ func (c *httpConn) do(ctx context.Context, method, path string, body io.Reader, 
 		return res, nil
 	}
 	drain(res.Body)
-	if wait := retryAfter(res); wait > 0 {
-		return nil, &BusyError{Status: res.StatusCode, Wait: wait}
+	if err := transport.Busy(res); err != nil {
+		return nil, err
 	}
 	return nil, statusError(res.StatusCode)
 }

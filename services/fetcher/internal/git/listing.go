@@ -37,7 +37,7 @@ type Target struct {
 }
 
 // Connect lists the references of a remote repository with one request. It makes none,
-// and returns a *BusyError, as long as the server has asked for that.
+// and returns a *transport.BusyError, as long as the server has asked for that.
 func (c *Client) Connect(ctx context.Context, remote Remote) (*Listing, error) {
 	if err := c.mayAsk(remote, time.Now()); err != nil {
 		return nil, err

@@ -252,13 +252,8 @@ func failed(ctx context.Context, err error) error {
 	if errors.Is(err, git.ErrEmpty) {
 		return source.FetchFailed(reasonEmpty, git.ErrEmpty)
 	}
-	failure := source.FetchFailed(sourcev1.GitOperationFailedReason,
+	return source.FetchFailed(sourcev1.GitOperationFailedReason,
 		fmt.Errorf("failed to checkout and determine revision: %w", source.Cause(ctx, err)))
-	var busy *git.BusyError
-	if errors.As(err, &busy) {
-		failure.Wait = busy.Wait
-	}
-	return failure
 }
 
 func equal(a, b *string) bool {

@@ -57,11 +57,23 @@ func (p *Planner) Watch(mgr ctrl.Manager) error {
 	return nil
 }
 
-// checking sends the check of one object, deleted ones included.
+// checking sends the check of one object, deleted ones included. No event tells of a
+// static one, so what needs it is checked at once too.
 func (p *Planner) checking(kind source.Kind) reconcile.Func {
 	return func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 		key := events.NewKey(kind.Name(), req.Namespace, req.Name)
-		return ctrl.Result{}, p.queue.Check(ctx, target(key, bus.Note{Reason: "spec"}))
+		targets := []bus.Target{target(key, bus.Note{Reason: "spec"})}
+		obj := kind.New()
+		if err := p.reader.Get(ctx, req.NamespacedName, obj); client.IgnoreNotFound(err) != nil {
+			return ctrl.Result{}, fmt.Errorf("read %s: %w", key, err)
+		} else if err == nil && kind.State(obj).Static {
+			waiting, err := p.needing(ctx, key, bus.Note{Reason: "source"})
+			if err != nil {
+				return ctrl.Result{}, err
+			}
+			targets = append(targets, waiting...)
+		}
+		return ctrl.Result{}, p.queue.Check(ctx, targets...)
 	}
 }
 
@@ -133,10 +145,15 @@ func (p *Planner) dependents(ctx context.Context, e event.Event) ([]bus.Target, 
 	if err != nil {
 		return nil, bus.Permanent(err)
 	}
+	return p.needing(ctx, changed.Source, bus.Note{Reason: "source", Revision: changed.Revision})
+}
+
+// needing names the checks of the objects that are made from a source.
+func (p *Planner) needing(ctx context.Context, needed events.Key, note bus.Note) ([]bus.Target, error) {
 	var targets []bus.Target
-	err = p.each(ctx, changed.Source.Namespace, func(kind source.Kind, obj source.Object, key events.Key) {
-		if slices.Contains(kind.Needs(obj), changed.Source) {
-			targets = append(targets, target(key, bus.Note{Reason: "source", Revision: changed.Revision}))
+	err := p.each(ctx, needed.Namespace, func(kind source.Kind, obj source.Object, key events.Key) {
+		if slices.Contains(kind.Needs(obj), needed) {
+			targets = append(targets, target(key, note))
 		}
 	})
 	return targets, err

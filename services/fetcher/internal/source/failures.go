@@ -6,14 +6,22 @@ import (
 	"fmt"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // ReasonUnsupported stalls an object that asks for what is not served.
 const ReasonUnsupported = "UnsupportedField"
 
-// FetchFailed is a failure to read the upstream.
+// FetchFailed is a failure to read the upstream. A server that asks to be left alone
+// for a while is.
 func FetchFailed(reason string, err error) *Error {
-	return &Error{Condition: sourcev1.FetchFailedCondition, Reason: reason, Err: err}
+	failure := &Error{Condition: sourcev1.FetchFailedCondition, Reason: reason, Err: err}
+	var busy *transport.BusyError
+	if errors.As(err, &busy) {
+		failure.Wait = busy.Wait
+	}
+	return failure
 }
 
 // Stalled is a failure that only a change of the object can end.

@@ -1,0 +1,113 @@
+package chartrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// resolve returns the URL of a package: relative ones are below the repository's, and
+// take over its query, where some hosts expect a token.
+func resolve(base, ref *url.URL) *url.URL {
+	if ref.IsAbs() {
+		return ref
+	}
+	folder := *base
+	if !strings.HasSuffix(folder.Path, "/") {
+		folder.Path, folder.RawPath = folder.Path+"/", ""
+	}
+	found := folder.ResolveReference(ref)
+	if found.RawQuery == "" {
+		found.RawQuery = base.RawQuery
+	}
+	return found
+}
+
+func indexURL(repository string) (*url.URL, error) {
+	u, err := url.Parse(repository)
+	if err != nil || u.Host == "" {
+		return nil, errors.New("the repository's URL is no URL with a host")
+	}
+	if u.Path == "" {
+		u.Path = "/"
+	}
+	return u.JoinPath("index.yaml"), nil
+}
+
+// maxRedirects is how many redirects of one request are followed.
+const maxRedirects = 5
+
+// get sends a request. The answer is 200 or 304; done gives it back.
+func (r Repository) get(ctx context.Context, location *url.URL, header func(http.Header)) (_ *http.Response, done func(), err error) {
+	home, err := url.Parse(r.URL)
+	if err != nil {
+		return nil, nil, errors.New("the repository's URL is no URL")
+	}
+	user, password := r.Username, r.Password
+	if home.User != nil && user == "" {
+		user = home.User.Username()
+		password, _ = home.User.Password()
+	}
+	authorize := func(req *http.Request) {
+		if user != "" && (r.PassCredentials || origin(req.URL) == origin(home)) {
+			req.SetBasicAuth(user, password)
+		}
+	}
+	target := *location
+	target.User = nil
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), http.NoBody)
+	if err != nil {
+		return nil, nil, fmt.Errorf("request %s: %w", shown(&target), err)
+	}
+	req.Header.Set("User-Agent", "Helm/3.21 (sluice)") // some hosts answer Helm alone
+	header(req.Header)
+	authorize(req)
+	via := transport.New(r.TLS, nil)
+	client := &http.Client{Transport: via, CheckRedirect: func(next *http.Request, before []*http.Request) error {
+		if len(before) > maxRedirects {
+			return errors.New("too many redirects")
+		}
+		if before[len(before)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
+			return errors.New("refused a redirect from https to " + next.URL.Scheme)
+		}
+		next.Header.Del("Authorization")
+		authorize(next)
+		return nil
+	}}
+	res, err := client.Do(req)
+	if err != nil {
+		via.CloseIdleConnections()
+		return nil, nil, fmt.Errorf("failed to fetch %s: %w", shown(&target), cause(err))
+	}
+	done = func() {
+		_ = res.Body.Close() // it was only read
+		via.CloseIdleConnections()
+	}
+	if res.StatusCode == http.StatusOK || res.StatusCode == http.StatusNotModified {
+		return res, done, nil
+	}
+	done()
+	if err := transport.Busy(res); err != nil {
+		return nil, nil, fmt.Errorf("failed to fetch %s: %w", shown(&target), err)
+	}
+	return nil, nil, fmt.Errorf("failed to fetch %s : %s", shown(&target), res.Status)
+}
+
+// shown is a URL without what may be a secret.
+func shown(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
+
+func origin(u *url.URL) string { return strings.ToLower(u.Scheme + "://" + u.Host) }
+
+// cause drops the URL from an error, which may name credentials in its query.
+func cause(err error) error {
+	var failed *url.Error
+	if errors.As(err, &failed) {
+		return failed.Err
+	}
+	return err
+}
