@@ -45,8 +45,8 @@ type Config struct {
 	// MaxPackBytes bounds what one fetch may transfer; 2 GiB when zero.
 	MaxPackBytes int64
 	// MaxIndexBytes bounds the index of a Helm repository, 50 MiB when zero;
-	// MaxChartBytes a chart's package, 10 MiB when zero.
-	MaxIndexBytes, MaxChartBytes int64
+	// MaxChartBytes a chart's package, 10 MiB; MaxChartFileBytes one of its files, 5 MiB.
+	MaxIndexBytes, MaxChartBytes, MaxChartFileBytes int64
 	// MirrorIdle is how long an unused mirror stays on disk; 24 hours when zero.
 	MirrorIdle time.Duration
 	// SweepEvery is how often storage is searched for artifacts of no source; an
@@ -104,6 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MaxChartBytes == 0 {
 		c.MaxChartBytes = 10 << 20
+	}
+	if c.MaxChartFileBytes == 0 {
+		c.MaxChartFileBytes = 5 << 20
 	}
 	if c.SweepEvery == 0 {
 		c.SweepEvery = time.Hour

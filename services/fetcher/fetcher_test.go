@@ -213,6 +213,7 @@ func TestFetcher(t *testing.T) {
 		{"include that cannot be", includesThatCannotBe},
 		{"includes in a circle", includeCycle},
 		{"HelmRepository", helmRepositories},
+		{"HelmChart", helmCharts},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

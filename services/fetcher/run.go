@@ -28,6 +28,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gitrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmchart"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
@@ -73,6 +74,10 @@ func Run(ctx context.Context, c Config) (err error) {
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 		helmrepository.New(charts, live),
+		helmchart.New(charts, live, helmchart.Config{
+			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),
+			Tables: tables, Artifact: s.openArtifact,
+		}),
 	)
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,

@@ -21,6 +21,7 @@ func Service() launch.Service {
 			fs.Int64Var(&flags.MaxPackBytes, "git-max-pack-bytes", 2<<30, "most bytes that one fetch from a Git server may transfer")
 			fs.Int64Var(&flags.MaxIndexBytes, "helm-index-max-size", 50<<20, "most bytes of the index of a Helm repository")
 			fs.Int64Var(&flags.MaxChartBytes, "helm-chart-max-size", 10<<20, "most bytes of a chart's package")
+			fs.Int64Var(&flags.MaxChartFileBytes, "helm-chart-file-max-size", 5<<20, "most bytes of one file of a chart in another source")
 			fs.DurationVar(&flags.MirrorIdle, "git-mirror-idle", 0, "how long an unused Git mirror stays on disk; 24h when zero")
 		},
 		Run: func(ctx context.Context, env launch.Env) error {

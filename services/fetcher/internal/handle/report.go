@@ -31,7 +31,11 @@ func (p *pass) announce(failed *source.Error) {
 	}
 	switch was := *p.was.Artifact; {
 	case was == nil || was.Digest != artifact.Digest:
-		p.record(p.obj, about, normal, "NewArtifact", p.told())
+		reason := "NewArtifact"
+		if p.made != nil && p.made.Reason != "" {
+			reason = p.made.Reason
+		}
+		p.record(p.obj, about, normal, reason, p.told())
 	case p.hadFailed():
 		p.record(p.obj, about, normal, kube.ReasonSucceeded, p.told())
 	}

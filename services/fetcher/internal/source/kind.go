@@ -87,7 +87,8 @@ type Content struct {
 	// Metadata of the artifact; may be nil.
 	Metadata map[string]string
 	// Reason and Message are what the status says of the artifact; "Succeeded" and
-	// "stored artifact for revision '<revision>'" when empty.
+	// "stored artifact for revision '<revision>'" when empty. A reason is the Kubernetes
+	// Event's too, which is "NewArtifact" otherwise.
 	Reason, Message string
 	// Told is what the Kubernetes Event says; Message when empty.
 	Told string

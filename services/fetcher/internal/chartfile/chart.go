@@ -1,0 +1,199 @@
+// Package chartfile reads charts, changes what a HelmChart may ask to change, and
+// packs them again. Files that are not changed stay as they are, to the byte, and the
+// same chart always gives the same package.
+package chartfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+)
+
+// Chart is a chart and its files. It is for one goroutine.
+type Chart struct {
+	files  []*loader.BufferedFile
+	loaded *chart.Chart
+}
+
+// Open reads a package.
+func Open(archive []byte) (*Chart, error) {
+	files, err := loader.LoadArchiveFiles(bytes.NewReader(archive))
+	if err != nil {
+		return nil, fmt.Errorf("read package: %w", err)
+	}
+	return Load(files)
+}
+
+// Load reads a chart from its files, whose names are relative to its folder.
+func Load(files []*loader.BufferedFile) (*Chart, error) {
+	loaded, err := loader.LoadFiles(files)
+	if err != nil {
+		return nil, fmt.Errorf("load chart: %w", err)
+	}
+	if err := loaded.Validate(); err != nil {
+		return nil, fmt.Errorf("load chart: %w", err)
+	}
+	return &Chart{files: slices.Clone(files), loaded: loaded}, nil
+}
+
+// Name returns the chart's name.
+func (c *Chart) Name() string { return c.loaded.Name() }
+
+// Version returns the chart's version.
+func (c *Chart) Version() string { return c.loaded.Metadata.Version }
+
+// Values returns the chart's own values. They must not be changed.
+func (c *Chart) Values() map[string]any { return c.loaded.Values }
+
+// File returns a file's content; nil when there is none of that name, or when it is one
+// of those that make the chart, such as a template.
+func (c *Chart) File(name string) []byte {
+	for _, f := range c.loaded.Files {
+		if f.Name == name {
+			return f.Data
+		}
+	}
+	return nil
+}
+
+// WithMetadata returns a version with build metadata in the place of its own.
+func WithMetadata(version, metadata string) (string, error) {
+	if metadata == "" {
+		return version, nil
+	}
+	parsed, err := semver.NewVersion(version)
+	if err != nil {
+		return "", fmt.Errorf("version %q: %w", version, err)
+	}
+	with, err := parsed.SetMetadata(metadata)
+	if err != nil {
+		return "", fmt.Errorf("version %q with metadata %q: %w", version, metadata, err)
+	}
+	return with.String(), nil
+}
+
+// SetVersion changes the version.
+func (c *Chart) SetVersion(version string) error {
+	if version == c.Version() {
+		return nil
+	}
+	c.loaded.Metadata.Version = version
+	text, err := yaml.Marshal(c.loaded.Metadata)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", chartutil.ChartfileName, err)
+	}
+	c.replace(chartutil.ChartfileName, text)
+	return nil
+}
+
+// SetValues changes the chart's own values. Values that are equal stay as they are
+// written.
+func (c *Chart) SetValues(values map[string]any) error {
+	text, err := yaml.Marshal(values)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", chartutil.ValuesfileName, err)
+	}
+	c.replace(chartutil.ValuesfileName, text)
+	return nil
+}
+
+func (c *Chart) replace(name string, text []byte) {
+	file := &loader.BufferedFile{Name: name, Data: text}
+	for n, f := range c.files {
+		if f.Name == name {
+			c.files[n] = file
+			return
+		}
+	}
+	c.files = append(c.files, file)
+}
+
+// Missing returns the dependencies that the chart names, in its lock file if it has
+// one, and does not bring along.
+func (c *Chart) Missing() []*chart.Dependency {
+	wanted := c.loaded.Metadata.Dependencies
+	if c.loaded.Lock != nil {
+		wanted = c.loaded.Lock.Dependencies
+	}
+	var missing []*chart.Dependency
+	for _, d := range wanted {
+		if !slices.ContainsFunc(c.loaded.Dependencies(), func(have *chart.Chart) bool { return have.Name() == d.Name }) {
+			missing = append(missing, d)
+		}
+	}
+	return missing
+}
+
+// Vendor adds a dependency's files.
+func (c *Chart) Vendor(dependency *Chart) {
+	for _, f := range dependency.files {
+		c.files = append(c.files, &loader.BufferedFile{Name: "charts/" + dependency.Name() + "/" + f.Name, Data: f.Data})
+	}
+}
+
+// Files returns what the package of the chart holds: Chart.yaml first, as Helm has it,
+// all under a folder of the chart's name.
+func (c *Chart) Files() []pack.File {
+	sorted := slices.Clone(c.files)
+	slices.SortStableFunc(sorted, func(a, b *loader.BufferedFile) int {
+		switch first := chartutil.ChartfileName; {
+		case a.Name == b.Name:
+			return 0
+		case a.Name == first:
+			return -1
+		case b.Name == first:
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	files := make([]pack.File, len(sorted))
+	for n, f := range sorted {
+		files[n] = pack.File{Path: c.Name() + "/" + f.Name, Open: func() (int64, io.ReadCloser, error) {
+			return int64(len(f.Data)), io.NopCloser(bytes.NewReader(f.Data)), nil
+		}}
+	}
+	return files
+}
+
+// Merge returns values with others over them: maps are merged, all else is replaced.
+// Neither is changed.
+func Merge(values, over map[string]any) map[string]any {
+	out := make(map[string]any, len(values)+len(over))
+	for k, v := range values {
+		out[k] = v
+	}
+	for k, v := range over {
+		below, ok := out[k].(map[string]any)
+		if above, also := v.(map[string]any); ok && also {
+			v = Merge(below, above)
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// ParseValues reads a values file.
+func ParseValues(text []byte) (map[string]any, error) {
+	values := map[string]any{}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		return nil, errors.New("it is no YAML of values: " + firstLine(err.Error()))
+	}
+	return values, nil
+}
+
+// firstLine keeps an error from quoting what it could not read.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}

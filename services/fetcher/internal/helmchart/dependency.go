@@ -1,0 +1,116 @@
+package helmchart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"helm.sh/helm/v3/pkg/chart"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartfile"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+)
+
+// vendor adds the dependencies that a chart in a folder does not bring along: charts
+// beside it in the source, or of repositories.
+func (a *artifact) vendor(ctx context.Context, c *chartfile.Chart) error {
+	for _, d := range c.Missing() {
+		var found *chartfile.Chart
+		var err error
+		if d.Repository == "" || strings.HasPrefix(d.Repository, "file://") {
+			if found, err = a.beside(d); err != nil {
+				return fmt.Errorf("failed to add local dependency '%s': %w", d.Name, err)
+			}
+		} else if found, err = a.remote(ctx, d); err != nil {
+			return fmt.Errorf("failed to add remote dependency '%s': %w", d.Name, err)
+		}
+		c.Vendor(found)
+	}
+	return nil
+}
+
+// beside reads a dependency from the source itself; its path is relative to the chart.
+func (a *artifact) beside(d *chart.Dependency) (*chartfile.Chart, error) {
+	u, err := url.Parse(d.Repository)
+	if err != nil {
+		return nil, errors.New("its repository is no file URL")
+	}
+	where := path.Join(a.path, u.Host, u.Path)
+	if d.Repository == "" {
+		where = path.Join(a.path, "charts", d.Name)
+	}
+	clean, err := pack.Within(where)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.tree.Chart(clean)
+	if err != nil {
+		return nil, fmt.Errorf("no chart found at '%s' (reference '%s'): %w", clean, d.Repository, err)
+	}
+	return found, fits(d, found.Version())
+}
+
+func fits(d *chart.Dependency, version string) error {
+	if d.Version == "" {
+		return nil
+	}
+	constraint, err := semver.NewConstraint(d.Version)
+	if err != nil {
+		return fmt.Errorf("invalid version/constraint format '%s': %w", d.Version, err)
+	}
+	parsed, err := semver.NewVersion(version)
+	if err != nil {
+		return fmt.Errorf("version '%s': %w", version, err)
+	}
+	if !constraint.Check(parsed) {
+		return fmt.Errorf("can't get a valid version for constraint '%s': there is '%s'", d.Version, version)
+	}
+	return nil
+}
+
+// remote downloads a dependency, with the credentials of the HelmRepository in the
+// object's namespace that has its URL, if there is one.
+func (a *artifact) remote(ctx context.Context, d *chart.Dependency) (*chartfile.Chart, error) {
+	access, err := a.access(ctx, d.Repository)
+	if err != nil {
+		return nil, err
+	}
+	table, err := a.kind.repositories.Table(ctx, access)
+	if err != nil {
+		return nil, fmt.Errorf("failed to load index of '%s': %w", access.URL, err)
+	}
+	version, err := table.Find(d.Name, d.Version)
+	if err != nil {
+		return nil, fmt.Errorf("failed to get chart '%s' version '%s' from '%s': %w", d.Name, d.Version, access.URL, err)
+	}
+	archive, err := a.kind.repositories.Chart(ctx, access, version)
+	if err != nil {
+		return nil, fmt.Errorf("chart download of version '%s' failed: %w", version.Version, err)
+	}
+	return chartfile.Open(archive)
+}
+
+func (a *artifact) access(ctx context.Context, location string) (chartrepo.Repository, error) {
+	u, err := url.Parse(location)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return chartrepo.Repository{}, fmt.Errorf("no chart repository for URL '%s': only http, https and file are read", location)
+	}
+	var list sourcev1.HelmRepositoryList
+	if err := a.kind.live.List(ctx, &list, client.InNamespace(a.object.Namespace)); err != nil {
+		return chartrepo.Repository{}, fmt.Errorf("list HelmRepositories: %w", err)
+	}
+	for n := range list.Items {
+		if strings.TrimRight(list.Items[n].Spec.URL, "/") == strings.TrimRight(location, "/") {
+			return helmrepository.Access(ctx, a.kind.live, &list.Items[n])
+		}
+	}
+	return chartrepo.Repository{URL: location}, nil
+}
