@@ -214,6 +214,7 @@ func TestFetcher(t *testing.T) {
 		{"includes in a circle", includeCycle},
 		{"HelmRepository", helmRepositories},
 		{"HelmChart", helmCharts},
+		{"OCIRepository", ociRepositories},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

@@ -30,6 +30,8 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmchart"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/ocirepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
@@ -71,9 +73,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	charts := chartrepo.New(chartrepo.Config{
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
+	registries := oci.New()
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 		helmrepository.New(charts, live),
+		ocirepository.New(registries, live, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
 		helmchart.New(charts, live, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),
 			Tables: tables, Artifact: s.openArtifact,

@@ -1,0 +1,252 @@
+// Package cosign verifies signatures of OCI artifacts that were made with a key, as
+// cosign stores them: under a tag made from the artifact's digest (cosign 1 and 2), and
+// as sigstore bundles that refer to the artifact (cosign 3). As in Flux, a key needs no
+// entry in a transparency log.
+package cosign
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
+)
+
+// Formats that cosign writes.
+const (
+	payloadType    = "application/vnd.dev.cosign.simplesigning.v1+json"
+	signatureField = "dev.cosignproject.cosign/signature"
+	bundleType     = "application/vnd.dev.sigstore.bundle"
+	statementType  = "application/vnd.in-toto+json"
+
+	// maxPayload bounds what is read of one signature, maxSignatures how many are.
+	maxPayload, maxSignatures = 1 << 20, 100
+)
+
+// Keys are public keys, each of which is trusted.
+type Keys []crypto.PublicKey
+
+// ParseKeys returns the keys that are in the *.pub entries of a Secret, in PEM form.
+func ParseKeys(data map[string][]byte) (Keys, error) {
+	var keys Keys
+	for _, name := range slices.Sorted(maps.Keys(data)) {
+		if !strings.HasSuffix(name, ".pub") {
+			continue
+		}
+		block, _ := pem.Decode(data[name])
+		if block == nil {
+			return nil, fmt.Errorf("'%s' is no public key in PEM form", name)
+		}
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("'%s' is no public key: %w", name, err)
+		}
+		keys = append(keys, key)
+	}
+	if len(keys) == 0 {
+		return nil, errors.New("it has no key whose name ends with '.pub'")
+	}
+	return keys, nil
+}
+
+// registry reads the repository of the artifact.
+type registry interface {
+	Digest(ctx context.Context, tag string) (string, error)
+	Image(ctx context.Context, digest string) (v1.Image, error)
+	Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error)
+}
+
+// ErrUnsigned says that no signature of any of the keys was found.
+var ErrUnsigned = errors.New("no matching signatures")
+
+// Verify returns nil when one of the keys signed the artifact with the digest.
+func (k Keys) Verify(ctx context.Context, repository *oci.Repository, digest string) error {
+	return k.verify(ctx, repository, digest)
+}
+
+func (k Keys) verify(ctx context.Context, r registry, digest string) error {
+	tagged, err := k.byTag(ctx, r, digest)
+	if err != nil || tagged {
+		return err
+	}
+	bundled, err := k.byBundle(ctx, r, digest)
+	if err != nil || bundled {
+		return err
+	}
+	return ErrUnsigned
+}
+
+// byTag looks at the signatures under the artifact's tag.
+func (k Keys) byTag(ctx context.Context, r registry, digest string) (bool, error) {
+	signatures, err := r.Digest(ctx, strings.Replace(digest, ":", "-", 1)+".sig")
+	if absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for signatures: %w", err)
+	}
+	image, err := r.Image(ctx, signatures)
+	if err != nil {
+		return false, fmt.Errorf("read signatures: %w", err)
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return false, fmt.Errorf("read signatures: %w", err)
+	}
+	for _, layer := range manifest.Layers[:min(len(manifest.Layers), maxSignatures)] {
+		signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureField])
+		if err != nil || string(layer.MediaType) != payloadType {
+			continue
+		}
+		content, err := image.LayerByDigest(layer.Digest)
+		if err != nil {
+			return false, fmt.Errorf("read signatures: %w", err)
+		}
+		payload, err := oci.ReadLayer(content, maxPayload)
+		if err != nil {
+			return false, fmt.Errorf("read signatures: %w", err)
+		}
+		if k.signed(payload, signature) && claims(payload) == digest {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// claims returns the digest that a payload is about, "" when it is no payload.
+func claims(payload []byte) string {
+	var p struct {
+		Critical struct {
+			Type  string `json:"type"`
+			Image struct {
+				Digest string `json:"docker-manifest-digest"`
+			} `json:"image"`
+		} `json:"critical"`
+	}
+	if json.Unmarshal(payload, &p) != nil || p.Critical.Type != "cosign container image signature" {
+		return ""
+	}
+	return p.Critical.Image.Digest
+}
+
+// byBundle looks at the bundles that refer to the artifact.
+func (k Keys) byBundle(ctx context.Context, r registry, digest string) (bool, error) {
+	referrers, err := r.Referrers(ctx, digest)
+	if absent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for signature bundles: %w", err)
+	}
+	looked := 0
+	for _, found := range referrers {
+		if !strings.HasPrefix(found.ArtifactType, bundleType) {
+			continue
+		}
+		if looked++; looked > maxSignatures {
+			break
+		}
+		image, err := r.Image(ctx, found.Digest.String())
+		if err != nil {
+			return false, fmt.Errorf("read signature bundle: %w", err)
+		}
+		layer, err := oci.Layer(image, "")
+		if err != nil {
+			continue
+		}
+		text, err := oci.ReadLayer(layer, maxPayload)
+		if err != nil {
+			return false, fmt.Errorf("read signature bundle: %w", err)
+		}
+		if k.bundle(text, digest) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// bundle says whether a bundle is a signature of the artifact by one of the keys.
+func (k Keys) bundle(text []byte, digest string) bool {
+	var b struct {
+		Envelope struct {
+			Payload    []byte `json:"payload"`
+			Type       string `json:"payloadType"`
+			Signatures []struct {
+				Signature []byte `json:"sig"`
+			} `json:"signatures"`
+		} `json:"dsseEnvelope"`
+	}
+	if json.Unmarshal(text, &b) != nil || b.Envelope.Type != statementType {
+		return false
+	}
+	var statement struct {
+		Subject []struct {
+			Digest map[string]string `json:"digest"`
+		} `json:"subject"`
+	}
+	if json.Unmarshal(b.Envelope.Payload, &statement) != nil {
+		return false
+	}
+	about := false
+	for _, subject := range statement.Subject {
+		about = about || "sha256:"+subject.Digest["sha256"] == digest
+	}
+	// What is signed is the payload with its type, as DSSE encodes them.
+	signed := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(b.Envelope.Type), b.Envelope.Type, len(b.Envelope.Payload), b.Envelope.Payload)
+	for _, s := range b.Envelope.Signatures {
+		if about && k.signed(signed, s.Signature) {
+			return true
+		}
+	}
+	return false
+}
+
+// signed says whether a signature of data is one of the keys'.
+func (k Keys) signed(data, signature []byte) bool {
+	for _, key := range k {
+		if verifies(key, data, signature) {
+			return true
+		}
+	}
+	return false
+}
+
+func verifies(key crypto.PublicKey, data, signature []byte) bool {
+	short := sha256.Sum256(data)
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		// A tool takes SHA-256 for every curve, or the hash of the curve's size.
+		middle, long := sha512.Sum384(data), sha512.Sum512(data)
+		return ecdsa.VerifyASN1(key, short[:], signature) ||
+			key.Params().BitSize == 384 && ecdsa.VerifyASN1(key, middle[:], signature) ||
+			key.Params().BitSize == 521 && ecdsa.VerifyASN1(key, long[:], signature)
+	case *rsa.PublicKey:
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, short[:], signature) == nil
+	case ed25519.PublicKey:
+		return ed25519.Verify(key, data, signature)
+	}
+	return false
+}
+
+// absent says that the registry has no such thing.
+func absent(err error) bool {
+	var refused *transport.Error
+	return errors.As(err, &refused) && refused.StatusCode == http.StatusNotFound
+}

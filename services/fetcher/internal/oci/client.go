@@ -1,0 +1,272 @@
+package oci
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/authn/kubernetes"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// Scheme begins the URL of a repository in a spec.
+const Scheme = "oci://"
+
+// Access is how a registry is read.
+type Access struct {
+	// Insecure allows plain HTTP. Without TLS data, certificates are not checked then.
+	Insecure bool
+	// TLS is the data of a certSecretRef, and Proxy that of a proxySecretRef; may be nil.
+	TLS, Proxy map[string][]byte
+	// PullSecrets hold logins, of type kubernetes.io/dockerconfigjson.
+	PullSecrets []corev1.Secret
+	// Login is used when no pull secret knows the registry; may be nil.
+	Login authn.Authenticator
+}
+
+// InvalidURLError says that a URL names no repository.
+type InvalidURLError struct{ err error }
+
+// Error implements error.
+func (e *InvalidURLError) Error() string { return e.err.Error() }
+
+// AccessError says that Secrets are of no use.
+type AccessError struct{ err error }
+
+// Error implements error.
+func (e *AccessError) Error() string { return e.err.Error() }
+
+// Unwrap implements error.
+func (e *AccessError) Unwrap() error { return e.err }
+
+// Client opens repositories. It is safe for concurrent use.
+type Client struct {
+	mu      sync.Mutex
+	pullers map[[sha256.Size]byte]*puller
+}
+
+// puller is kept for a repository and who reads it.
+type puller struct {
+	*remote.Puller
+	via  *http.Transport
+	used time.Time
+}
+
+const (
+	// maxPullers bounds how many logins are kept, idle how long one that is not used.
+	maxPullers = 4096
+	idle       = 2 * time.Hour
+)
+
+// New returns a client.
+func New() *Client { return &Client{pullers: map[[sha256.Size]byte]*puller{}} }
+
+// Repository is a repository of a registry.
+type Repository struct {
+	puller *remote.Puller
+	name   name.Repository
+}
+
+// Open returns the repository that a URL of the form oci://<host>/<path> names, without
+// a request. A tag or digest in it is an *InvalidURLError, and Secrets of no use are an
+// *AccessError.
+func (c *Client) Open(ctx context.Context, location string, a Access) (*Repository, error) {
+	var options []name.Option
+	if a.Insecure {
+		options = append(options, name.Insecure)
+	}
+	parsed, err := name.NewRepository(strings.TrimPrefix(location, Scheme), options...)
+	if err != nil {
+		return nil, &InvalidURLError{err: err}
+	}
+	p, err := c.puller(ctx, parsed, a)
+	if err != nil {
+		return nil, &AccessError{err: err}
+	}
+	return &Repository{puller: p.Puller, name: parsed}, nil
+}
+
+func (c *Client) puller(ctx context.Context, repository name.Repository, a Access) (*puller, error) {
+	keychain, err := kubernetes.NewFromPullSecrets(ctx, a.PullSecrets)
+	if err != nil {
+		return nil, fmt.Errorf("read image pull secrets: %w", err)
+	}
+	login, err := keychain.Resolve(repository)
+	if err != nil {
+		return nil, fmt.Errorf("read image pull secrets: %w", err)
+	}
+	if login == authn.Anonymous && a.Login != nil {
+		login = a.Login
+	}
+	config, err := login.Authorization()
+	if err != nil {
+		return nil, fmt.Errorf("read image pull secrets: %w", err)
+	}
+	known, err := json.Marshal([]any{repository.Name(), a.Insecure, a.TLS, a.Proxy, config.Username, config.Password, config.Auth, config.IdentityToken, config.RegistryToken})
+	if err != nil {
+		return nil, fmt.Errorf("compare credentials: %w", err)
+	}
+	key := sha256.Sum256(known)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if p := c.pullers[key]; p != nil {
+		p.used = now
+		return p, nil
+	}
+	via, err := a.transport()
+	if err != nil {
+		return nil, err
+	}
+	made, err := remote.NewPuller(
+		remote.WithTransport(courteous{via}), remote.WithAuth(login), remote.WithUserAgent("sluice"),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("set up registry client: %w", err)
+	}
+	c.trim(now)
+	c.pullers[key] = &puller{Puller: made, via: via, used: now}
+	return c.pullers[key], nil
+}
+
+// trim drops what was not used for long, and everything when there is too much.
+func (c *Client) trim(now time.Time) {
+	full := len(c.pullers) >= maxPullers
+	for key, p := range c.pullers {
+		if full || now.Sub(p.used) > idle {
+			p.via.CloseIdleConnections()
+			delete(c.pullers, key)
+		}
+	}
+}
+
+func (a Access) transport() (*http.Transport, error) {
+	var config *tls.Config
+	var proxy *url.URL
+	var err error
+	if a.TLS != nil {
+		if config, err = transport.TLS(a.TLS); err != nil {
+			return nil, err
+		}
+	} else if a.Insecure {
+		config = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // spec.insecure asks for it
+	}
+	if a.Proxy != nil {
+		if proxy, err = transport.Proxy(a.Proxy); err != nil {
+			return nil, err
+		}
+	}
+	return transport.New(config, proxy), nil
+}
+
+// courteous makes an answer that asks to wait an error, so that nothing asks again
+// before.
+type courteous struct{ via http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (c courteous) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := c.via.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := transport.Busy(res); err != nil {
+		_ = res.Body.Close() // it was only read
+		return nil, err
+	}
+	return res, nil
+}
+
+// Digest returns the digest that a tag names, sha256:<hex>.
+func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
+	if _, err := name.NewTag(r.name.Name() + ":" + tag); err != nil {
+		return "", err
+	}
+	found, err := r.puller.Head(ctx, r.name.Tag(tag))
+	if err != nil {
+		return "", err
+	}
+	return found.Digest.String(), nil
+}
+
+// Tags returns all tags.
+func (r *Repository) Tags(ctx context.Context) ([]string, error) {
+	return r.puller.List(ctx, r.name)
+}
+
+// Image returns the artifact with a digest. What is read of it is verified.
+func (r *Repository) Image(ctx context.Context, digest string) (v1.Image, error) {
+	if _, err := v1.NewHash(digest); err != nil {
+		return nil, err
+	}
+	found, err := r.puller.Get(ctx, r.name.Digest(digest))
+	if err != nil {
+		return nil, err
+	}
+	return found.Image()
+}
+
+// ErrNoLayer says that an artifact has no layer such as is asked for.
+var ErrNoLayer = errors.New("no layer")
+
+// Layer returns the first layer with a media type, the first of all when it is empty.
+func Layer(image v1.Image, mediaType string) (v1.Layer, error) {
+	layers, err := image.Layers()
+	if err != nil {
+		return nil, err
+	}
+	if len(layers) == 0 {
+		return nil, fmt.Errorf("%w: no layers found in artifact", ErrNoLayer)
+	}
+	if mediaType == "" {
+		return layers[0], nil
+	}
+	for _, layer := range layers {
+		if found, err := layer.MediaType(); err == nil && string(found) == mediaType {
+			return layer, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: failed to find layer with media type '%s' in artifact", ErrNoLayer, mediaType)
+}
+
+// Referrers returns the manifests that refer to an artifact.
+func (r *Repository) Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error) {
+	index, err := remote.Referrers(r.name.Digest(digest), remote.WithContext(ctx), remote.Reuse(r.puller))
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	return manifest.Manifests, nil
+}
+
+// ReadLayer reads a layer that is no larger than limit.
+func ReadLayer(layer v1.Layer, limit int64) ([]byte, error) {
+	body, err := layer.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	data, err := io.ReadAll(io.LimitReader(body, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("it has more than the %d bytes that are allowed", limit)
+	}
+	return data, err
+}

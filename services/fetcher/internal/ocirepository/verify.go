@@ -1,0 +1,38 @@
+package ocirepository
+
+import (
+	"context"
+	"errors"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/cosign"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+)
+
+// verify checks the signature that the object asks for, before anything of the artifact
+// is read: of a revision that was not verified yet, or for a spec that was not.
+func (k *Kind) verify(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Repository, revision, digest string) error {
+	conditions := kube.Conditions{List: &o.Status.Conditions, Generation: o.Generation}
+	spec := o.Spec.Verify
+	if spec == nil {
+		conditions.Remove(sourcev1.SourceVerifiedCondition)
+		return nil
+	}
+	if a := o.Status.Artifact; a != nil && a.Revision == revision && o.Status.ObservedGeneration == o.Generation &&
+		meta.IsStatusConditionTrue(o.Status.Conditions, sourcev1.SourceVerifiedCondition) {
+		return nil
+	}
+	err := cosign.Spec{Provider: spec.Provider, SecretRef: spec.SecretRef}.Verify(ctx, k.live, o.Namespace, repository, digest)
+	if err != nil {
+		failure := source.Unverified(sourcev1.VerificationError, err)
+		failure.Stalled = errors.Is(err, cosign.ErrUnsupported)
+		return failure
+	}
+	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of revision "+revision)
+	return nil
+}
