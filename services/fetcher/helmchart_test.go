@@ -162,6 +162,8 @@ func helmCharts(t *testing.T, w *world) {
 		{"strategy Revision", "each revision of the source gives a new artifact", chartRevision},
 		{"login", "the package is downloaded with the repository's credentials, from another host only when told", chartLogin},
 		{"failures", "what is wrong is told, and cured", chartFailures},
+		{"from a registry", "the highest tag in range, a login, a HelmRepository that comes later", chartFromRegistry},
+		{"verified", "a chart of a registry is signed, or not stored", chartVerified},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := *w
@@ -409,4 +411,103 @@ func chartFailures(t *testing.T, w *world) {
 	for name, version := range map[string]string{"version": "9.1.0", "source": "9.1.0"} {
 		awaitObject(w, "the cure of "+name, &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "failing-" + name}}, chartAt(version))
 	}
+}
+
+// pushChart puts a chart into a registry, as helm push does.
+func (r *ociRegistry) pushChart(t *testing.T, path, name, version string) (archive []byte, digest string) {
+	t.Helper()
+	archive = packageOf(t, name, chartFiles(name, version))
+	return archive, r.push(t, path+"/"+name, strings.ReplaceAll(version, "+", "_"), nil, layer{"application/vnd.cncf.helm.chart.content.v1.tar+gzip", archive, nil})
+}
+
+func ociCharts(r *ociRegistry, secret string) sourcev1.HelmRepositorySpec {
+	spec := sourcev1.HelmRepositorySpec{URL: "oci://" + r.host + "/charts", Type: sourcev1.HelmRepositoryTypeOCI}
+	if secret != "" {
+		spec.SecretRef = local(secret)
+	}
+	return spec
+}
+
+func chartFromRegistry(t *testing.T, w *world) {
+	r := newRegistry(t, true, nil)
+	for _, version := range []string{"1.0.0", "1.2.0+build.7", "2.0.0"} {
+		r.pushChart(t, "charts", "app", version)
+	}
+	archive, _ := r.pushChart(t, "charts/nested", "deep", "0.1.0")
+	r.push(t, "charts/nochart", "1.0.0", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
+	w.pullSecret("registry-login", r.host, registryUser, registryPassword)
+	w.secret("registry-basic", map[string]string{"username": registryUser, "password": registryPassword})
+	early := w.createChart("registry-early", inRepository("app", "1.x", "registry"))
+	awaitObject(w, "the wait", early, chartFails("FetchFailed", "SourceUnavailable", "failed to get source: "))
+	w.createRepository("registry", ociCharts(r, "registry-login"))
+	obj := awaitObject(w, "the chart", early, chartAt("1.2.0+build.7"))
+	w.says(obj, "ChartPullSucceeded", "pulled 'app' chart with version '1.2.0+build.7'")
+	w.load(obj.Status.Artifact)
+	w.createRepository("registry-basic", ociCharts(r, "registry-basic"))
+	deep := awaitObject(w, "a nested chart", w.createChart("registry-deep", inRepository("nested/deep", "0.1.0", "registry-basic")), chartAt("0.1.0"))
+	if deep.Status.Artifact.Digest != blob.Digest(archive) {
+		t.Error("the package was changed")
+	}
+	before := len(r.since(0))
+	w.ask(deep, "1")
+	awaitObject(w, "the second look", deep, func(o *sourcev1.HelmChart) bool { return o.Status.LastHandledReconcileAt == "1" })
+	if got := r.since(before); len(got) > 0 {
+		t.Errorf("a chart with an exact version cost %q", got)
+	}
+	spec := inRepository("app", "2.0.0", "registry")
+	spec.ValuesFiles = []string{"values-prod.yaml"}
+	obj = awaitObject(w, "values", w.createChart("registry-values", spec), chartAt("2.0.0+1"))
+	if loaded, _ := w.load(obj.Status.Artifact); loaded.Values["replicas"] != 3.0 {
+		t.Errorf("values are %v", loaded.Values)
+	}
+	app := chartFiles("app", "0.1.0")
+	app["Chart.yaml"] += "dependencies:\n- {name: app, alias: other, version: 1.0.0, repository: \"oci://" + r.host + "/charts\"}\n"
+	w.gitSource("registry-dependency", under("app", app))
+	obj = awaitObject(w, "a dependency", w.createChart("registry-dependency", inGit("app", "registry-dependency")), chartAt("0.1.0"))
+	if loaded, _ := w.load(obj.Status.Artifact); len(loaded.Dependencies()) != 1 || loaded.Dependencies()[0].Metadata.Version != "1.0.0" {
+		t.Errorf("dependencies are %v", loaded.Dependencies())
+	}
+	w.createRepository("registry-anonymous", ociCharts(r, ""))
+	for name, c := range map[string]struct{ chart, version, repository, text string }{
+		"range":     {"app", "9.x", "registry", "chart pull error: failed to get chart version for remote reference: no match found for semver: 9.x"},
+		"exact":     {"app", "9.0.0", "registry", "chart pull error: failed to download chart for remote reference: "},
+		"no chart":  {"nochart", "1.0.0", "registry", "failed to find layer with media type"},
+		"anonymous": {"app", "*", "registry-anonymous", "chart pull error: failed to get chart version for remote reference: "},
+	} {
+		awaitObject(w, name, w.createChart("registry-"+strings.ReplaceAll(name, " ", "-"), inRepository(c.chart, c.version, c.repository)), chartFails("FetchFailed", "ChartPullError", c.text))
+	}
+}
+
+func chartVerified(t *testing.T, w *world) {
+	r := newRegistry(t, false, nil)
+	key := newSigner(t)
+	w.secret("chart-key", map[string]string{"key.pub": key.public(t)})
+	w.createRepository("signed", ociCharts(r, ""))
+	_, good := r.pushChart(t, "charts", "good", "1.0.0")
+	_, bad := r.pushChart(t, "charts", "bad", "1.0.0")
+	key.byTag(t, r, "charts/good", good, good)
+	spec := func(chart string) sourcev1.HelmChartSpec {
+		s := inRepository(chart, "*", "signed")
+		s.Verify = &sourcev1.HelmChartVerification{Provider: "cosign", SecretRef: local("chart-key")}
+		return s
+	}
+	obj := awaitObject(w, "the signed chart", w.createChart("signed-good", spec("good")), chartAt("1.0.0"))
+	if c := apimeta.FindStatusCondition(obj.Status.Conditions, "SourceVerified"); c == nil || c.Status != metav1.ConditionTrue || c.Message != "verified signature of version 1.0.0" {
+		t.Errorf("SourceVerified is %+v", c)
+	}
+	refused := awaitObject(w, "the refusal", w.createChart("signed-bad", spec("bad")), chartFails("BuildFailed", "ChartVerificationError", "chart verification error: failed to verify the signature using provider 'cosign': no matching signatures"))
+	if !apimeta.IsStatusConditionFalse(refused.Status.Conditions, "SourceVerified") || refused.Status.Artifact != nil {
+		t.Errorf("status is %+v", refused.Status)
+	}
+	key.byTag(t, r, "charts/bad", bad, bad)
+	awaitObject(w, "the cure", refused, func(o *sourcev1.HelmChart) bool {
+		return chartAt("1.0.0")(o) && apimeta.IsStatusConditionTrue(o.Status.Conditions, "SourceVerified")
+	})
+	obj.Spec.Verify = nil
+	if err := w.client.Update(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	awaitObject(w, "no verification", obj, func(o *sourcev1.HelmChart) bool {
+		return chartAt("1.0.0")(o) && apimeta.FindStatusCondition(o.Status.Conditions, "SourceVerified") == nil
+	})
 }

@@ -78,7 +78,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 		helmrepository.New(charts, live),
 		ocirepository.New(registries, live, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
-		helmchart.New(charts, live, helmchart.Config{
+		helmchart.New(charts, registries, live, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),
 			Tables: tables, Artifact: s.openArtifact,
 		}),

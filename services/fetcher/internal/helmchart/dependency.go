@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartfile"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
@@ -79,9 +80,35 @@ func fits(d *chart.Dependency, version string) error {
 // remote downloads a dependency, with the credentials of the HelmRepository in the
 // object's namespace that has its URL, if there is one.
 func (a *artifact) remote(ctx context.Context, d *chart.Dependency) (*chartfile.Chart, error) {
-	access, err := a.access(ctx, d.Repository)
+	u, err := url.Parse(d.Repository)
+	if err != nil {
+		return nil, fmt.Errorf("no chart repository for URL '%s'", d.Repository)
+	}
+	var archive []byte
+	switch u.Scheme {
+	case "http", "https":
+		archive, err = a.fromHTTP(ctx, d)
+	case "oci":
+		archive, err = a.fromOCI(ctx, d)
+	default:
+		err = fmt.Errorf("no chart repository for URL '%s': only http, https, oci and file are read", d.Repository)
+	}
 	if err != nil {
 		return nil, err
+	}
+	return chartfile.Open(archive)
+}
+
+func (a *artifact) fromHTTP(ctx context.Context, d *chart.Dependency) ([]byte, error) {
+	known, err := a.known(ctx, d.Repository)
+	if err != nil {
+		return nil, err
+	}
+	access := chartrepo.Repository{URL: d.Repository}
+	if known != nil {
+		if access, err = helmrepository.Access(ctx, a.kind.live, known); err != nil {
+			return nil, err
+		}
 	}
 	table, err := a.kind.repositories.Table(ctx, access)
 	if err != nil {
@@ -95,22 +122,46 @@ func (a *artifact) remote(ctx context.Context, d *chart.Dependency) (*chartfile.
 	if err != nil {
 		return nil, fmt.Errorf("chart download of version '%s' failed: %w", version.Version, err)
 	}
-	return chartfile.Open(archive)
+	return archive, nil
 }
 
-func (a *artifact) access(ctx context.Context, location string) (chartrepo.Repository, error) {
-	u, err := url.Parse(location)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return chartrepo.Repository{}, fmt.Errorf("no chart repository for URL '%s': only http, https and file are read", location)
+func (a *artifact) fromOCI(ctx context.Context, d *chart.Dependency) ([]byte, error) {
+	known, err := a.known(ctx, d.Repository)
+	if err != nil {
+		return nil, err
 	}
+	var access oci.Access
+	if known != nil {
+		if access, err = helmrepository.RegistryAccess(ctx, a.kind.live, known); err != nil {
+			return nil, err
+		}
+	}
+	repository, err := a.kind.open(ctx, d.Repository, d.Name, access)
+	if err != nil {
+		return nil, err
+	}
+	version, err := newest(ctx, repository, d.Version)
+	if err != nil {
+		return nil, fmt.Errorf("failed to get chart '%s' version '%s' from '%s': %w", d.Name, d.Version, d.Repository, err)
+	}
+	digest, err := repository.Digest(ctx, tagOf(version))
+	if err != nil {
+		return nil, fmt.Errorf("chart download of version '%s' failed: %w", version, err)
+	}
+	return pull(ctx, repository, digest, a.kind.config.MaxChart)
+}
+
+// known returns the HelmRepository in the object's namespace with a URL, nil when there
+// is none.
+func (a *artifact) known(ctx context.Context, location string) (*sourcev1.HelmRepository, error) {
 	var list sourcev1.HelmRepositoryList
 	if err := a.kind.live.List(ctx, &list, client.InNamespace(a.object.Namespace)); err != nil {
-		return chartrepo.Repository{}, fmt.Errorf("list HelmRepositories: %w", err)
+		return nil, fmt.Errorf("list HelmRepositories: %w", err)
 	}
 	for n := range list.Items {
 		if strings.TrimRight(list.Items[n].Spec.URL, "/") == strings.TrimRight(location, "/") {
-			return helmrepository.Access(ctx, a.kind.live, &list.Items[n])
+			return &list.Items[n], nil
 		}
 	}
-	return chartrepo.Repository{URL: location}, nil
+	return nil, nil
 }

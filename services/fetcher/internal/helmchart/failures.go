@@ -22,6 +22,7 @@ var (
 	pullFailed   = cause{sourcev1.FetchFailedCondition, "ChartPullError", "chart pull error", false}
 	badVersion   = cause{sourcev1.BuildFailedCondition, "MetadataPatchError", "chart metadata patch error", true}
 	badValues    = cause{sourcev1.BuildFailedCondition, "ValuesFilesError", "values files merge error", true}
+	unverified   = cause{sourcev1.BuildFailedCondition, "ChartVerificationError", "chart verification error", false}
 	dependency   = cause{sourcev1.BuildFailedCondition, "DependencyBuildError", "dependency build error", false}
 )
 

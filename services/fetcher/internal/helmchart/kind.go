@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
@@ -58,13 +59,14 @@ type Config struct {
 // Kind implements source.Kind.
 type Kind struct {
 	repositories repositories
+	registries   *oci.Client
 	live         client.Reader
 	config       Config
 }
 
 // New returns the kind. It reads sources and Secrets from live.
-func New(repositories *chartrepo.Client, live client.Reader, config Config) *Kind {
-	return &Kind{repositories: repositories, live: live, config: config}
+func New(repositories *chartrepo.Client, registries *oci.Client, live client.Reader, config Config) *Kind {
+	return &Kind{repositories: repositories, registries: registries, live: live, config: config}
 }
 
 // Name implements source.Kind.

@@ -44,7 +44,7 @@ func (k *Kind) fromRepository(ctx context.Context, o *sourcev1.HelmChart) (from,
 	}
 	switch {
 	case r.of.Spec.Type == sourcev1.HelmRepositoryTypeOCI:
-		return nil, source.Unsupported("InvalidChartReference", "a HelmRepository of type oci", sourcev1.HelmChartKind)
+		return k.fromRegistry(ctx, o, r.of)
 	case o.Spec.Verify != nil:
 		return nil, source.Stalled("InvalidChartReference", errors.New("spec.verify works with HelmRepositories of type oci only: remove it from the HelmChart"))
 	case r.of.Status.Artifact == nil:

@@ -5,17 +5,54 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // legacy are the keys by which the Secret of spec.secretRef may ask for TLS settings.
 var legacy = []string{"caFile", "certFile", "keyFile", "ca.crt", "tls.crt", "tls.key"}
+
+// RegistryAccess returns how the registry of an object of type oci is read. Its Secret
+// holds logins of registries, or a username and a password.
+func RegistryAccess(ctx context.Context, live client.Reader, o *sourcev1.HelmRepository) (oci.Access, error) {
+	a := oci.Access{Insecure: o.Spec.Insecure}
+	if p := o.Spec.Provider; p != "" && p != sourcev1.GenericOCIProvider {
+		return a, source.Unsupported(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", p), sourcev1.HelmRepositoryKind)
+	}
+	if !strings.HasPrefix(o.Spec.URL, oci.Scheme) {
+		return a, source.Stalled(sourcev1.URLInvalidReason, fmt.Errorf("invalid Helm repository URL: one of type oci begins with %s: change spec.url or spec.type", oci.Scheme))
+	}
+	if ref := o.Spec.SecretRef; ref != nil {
+		secret, err := source.LoginSecret(ctx, live, o.Namespace, ref.Name)
+		if err != nil {
+			return a, err
+		}
+		if user, password := string(secret.Data["username"]), string(secret.Data["password"]); user != "" {
+			a.Login = &authn.Basic{Username: user, Password: password}
+		} else {
+			a.PullSecrets = append(a.PullSecrets, secret)
+		}
+		if has(secret.Data, legacy) {
+			a.TLS = secret.Data
+		}
+	}
+	if ref := o.Spec.CertSecretRef; ref != nil {
+		data, err := source.Secret(ctx, live, o.Namespace, ref.Name)
+		if err != nil {
+			return a, err
+		}
+		a.TLS = data
+	}
+	return a, nil
+}
 
 // Access returns how an object's repository is read over HTTP. An *source.Error says
 // what is wrong with its URL or its Secrets.

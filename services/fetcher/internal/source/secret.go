@@ -26,6 +26,16 @@ func PullSecret(ctx context.Context, live client.Reader, namespace, name string)
 	return secret, err
 }
 
+// LoginSecret reads a Secret that holds logins of registries, or a username and a
+// password for one, as Secret does.
+func LoginSecret(ctx context.Context, live client.Reader, namespace, name string) (corev1.Secret, error) {
+	secret, err := read(ctx, live, namespace, name)
+	if err == nil && (len(secret.Data["username"]) == 0) != (len(secret.Data["password"]) == 0) {
+		err = AuthenticationFailed(fmt.Errorf("secret '%s/%s': 'username' and 'password' go together: set both or none", namespace, name))
+	}
+	return secret, err
+}
+
 func read(ctx context.Context, live client.Reader, namespace, name string) (corev1.Secret, error) {
 	var secret corev1.Secret
 	key := types.NamespacedName{Namespace: namespace, Name: name}

@@ -1,0 +1,146 @@
+package helmchart
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartfile"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/cosign"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+)
+
+// packageType is the media type of a chart's package in a registry.
+const packageType = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+
+// registry is a chart in a HelmRepository of type oci: each chart has a repository of
+// its own below the URL, and a tag for each version.
+type registry struct {
+	kind       *Kind
+	object     *sourcev1.HelmChart
+	of         *sourcev1.HelmRepository
+	repository *oci.Repository
+	// tag is what find chose.
+	tag string
+}
+
+func (k *Kind) fromRegistry(ctx context.Context, o *sourcev1.HelmChart, of *sourcev1.HelmRepository) (from, error) {
+	access, err := helmrepository.RegistryAccess(ctx, k.live, of)
+	if err != nil {
+		return nil, err
+	}
+	repository, err := k.open(ctx, of.Spec.URL, o.Spec.Chart, access)
+	if err != nil {
+		return nil, err
+	}
+	if o.Spec.Verify == nil {
+		kube.Conditions{List: &o.Status.Conditions, Generation: o.Generation}.Remove(sourcev1.SourceVerifiedCondition)
+	}
+	return &registry{kind: k, object: o, of: of, repository: repository}, nil
+}
+
+// open opens the repository of a chart.
+func (k *Kind) open(ctx context.Context, location, chart string, access oci.Access) (*oci.Repository, error) {
+	repository, err := k.registries.Open(ctx, strings.TrimRight(location, "/")+"/"+chart, access)
+	var invalid *oci.InvalidURLError
+	switch {
+	case errors.As(err, &invalid):
+		return nil, badReference.of(err)
+	case err != nil:
+		return nil, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", err))
+	}
+	return repository, nil
+}
+
+func (r *registry) close() error { return nil }
+
+// find implements from.
+func (r *registry) find(ctx context.Context) (found, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.of.GetTimeout())
+	defer cancel()
+	version, err := newest(ctx, r.repository, r.object.Spec.Version)
+	if err != nil {
+		return found{}, pullFailed.of(fmt.Errorf("failed to get chart version for remote reference: %w", source.Cause(ctx, err)))
+	}
+	r.tag = tagOf(version)
+	if version, err = chartfile.WithMetadata(version, metadata(r.object, "")); err != nil {
+		return found{}, badVersion.of(err)
+	}
+	return found{name: path.Base(r.object.Spec.Chart), version: version}, nil
+}
+
+// newest returns the highest version in a range. Tags are listed for a range only.
+func newest(ctx context.Context, repository *oci.Repository, within string) (string, error) {
+	if _, err := semver.StrictNewVersion(within); err == nil {
+		return within, nil
+	}
+	if within == "" {
+		within = "*"
+	}
+	tags, err := repository.Tags(ctx)
+	if err != nil {
+		return "", err
+	}
+	tag, err := oci.Highest(tags, within, "", true)
+	return strings.ReplaceAll(tag, "_", "+"), err
+}
+
+// tagOf is the tag of a version: one cannot have a +, so Helm writes _ for it.
+func tagOf(version string) string { return strings.ReplaceAll(version, "+", "_") }
+
+// make implements from. The signature that the object asks for is verified before the
+// package is read.
+func (r *registry) make(ctx context.Context, f found) (made, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.of.GetTimeout())
+	defer cancel()
+	digest, err := r.repository.Digest(ctx, r.tag)
+	if err != nil {
+		return made{}, pullFailed.of(fmt.Errorf("failed to download chart for remote reference: %w", source.Cause(ctx, err)))
+	}
+	if err := r.verify(ctx, f, digest); err != nil {
+		return made{}, err
+	}
+	archive, err := pull(ctx, r.repository, digest, r.kind.config.MaxChart)
+	if err != nil {
+		return made{}, pullFailed.of(fmt.Errorf("failed to download chart for remote reference: %w", source.Cause(ctx, err)))
+	}
+	return repackage(r.object, f, archive)
+}
+
+func pull(ctx context.Context, repository *oci.Repository, digest string, limit int64) ([]byte, error) {
+	image, err := repository.Image(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := oci.Layer(image, packageType)
+	if err != nil {
+		return nil, err
+	}
+	return oci.ReadLayer(layer, limit)
+}
+
+func (r *registry) verify(ctx context.Context, f found, digest string) error {
+	spec := r.object.Spec.Verify
+	if spec == nil {
+		return nil
+	}
+	conditions := kube.Conditions{List: &r.object.Status.Conditions, Generation: r.object.Generation}
+	err := cosign.Spec{Provider: spec.Provider, SecretRef: spec.SecretRef}.Verify(ctx, r.kind.live, r.object.Namespace, r.repository, digest)
+	if err == nil {
+		conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of version "+f.version)
+		return nil
+	}
+	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, unverified.reason, err.Error())
+	failure := source.FetchFailed(unverified.reason, fmt.Errorf("%s: %w", unverified.words, err))
+	failure.Condition, failure.Stalled = unverified.condition, errors.Is(err, cosign.ErrUnsupported)
+	return failure
+}
