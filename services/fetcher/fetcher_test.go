@@ -42,6 +42,7 @@ type world struct {
 	bus     *bus.Bus
 	blobs   *blob.Store
 	bucket  string
+	storage s3server.Endpoint
 	root    string
 	http    *gittest.Server
 	address string
@@ -65,7 +66,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.bus, w.bucket = bustest.Run(t), t.TempDir()
-	w.blobs = openBucket(t, w.bucket)
+	w.blobs, w.storage = openBucket(t, w.bucket)
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
 		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
@@ -95,7 +96,7 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func openBucket(t *testing.T, dir string) *blob.Store {
+func openBucket(t *testing.T, dir string) (*blob.Store, s3server.Endpoint) {
 	t.Helper()
 	server, err := s3server.Start(context.WithoutCancel(t.Context()), s3server.Config{Dir: dir})
 	if err != nil {
@@ -111,7 +112,7 @@ func openBucket(t *testing.T, dir string) *blob.Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return store
+	return store, e
 }
 
 func (w *world) create(name string, spec sourcev1.GitRepositorySpec) *sourcev1.GitRepository {
@@ -215,6 +216,7 @@ func TestFetcher(t *testing.T) {
 		{"HelmRepository", helmRepositories},
 		{"HelmChart", helmCharts},
 		{"OCIRepository", ociRepositories},
+		{"Bucket", buckets},
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/recorder"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/bucket"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
@@ -73,10 +74,11 @@ func Run(ctx context.Context, c Config) (err error) {
 	charts := chartrepo.New(chartrepo.Config{
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
-	registries := oci.New()
+	registries := &oci.Client{}
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 		helmrepository.New(charts, live),
+		bucket.New(live, bucket.Config{Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets")}),
 		ocirepository.New(registries, live, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
 		helmchart.New(charts, registries, live, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),

@@ -2,16 +2,11 @@ package oci
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -54,27 +49,10 @@ func (e *AccessError) Error() string { return e.err.Error() }
 // Unwrap implements error.
 func (e *AccessError) Unwrap() error { return e.err }
 
-// Client opens repositories. It is safe for concurrent use.
+// Client opens repositories. It is safe for concurrent use. The zero value works.
 type Client struct {
-	mu      sync.Mutex
-	pullers map[[sha256.Size]byte]*puller
+	pullers transport.Clients[*remote.Puller]
 }
-
-// puller is kept for a repository and who reads it.
-type puller struct {
-	*remote.Puller
-	via  *http.Transport
-	used time.Time
-}
-
-const (
-	// maxPullers bounds how many logins are kept, idle how long one that is not used.
-	maxPullers = 4096
-	idle       = 2 * time.Hour
-)
-
-// New returns a client.
-func New() *Client { return &Client{pullers: map[[sha256.Size]byte]*puller{}} }
 
 // Repository is a repository of a registry.
 type Repository struct {
@@ -98,10 +76,10 @@ func (c *Client) Open(ctx context.Context, location string, a Access) (*Reposito
 	if err != nil {
 		return nil, &AccessError{err: err}
 	}
-	return &Repository{puller: p.Puller, name: parsed}, nil
+	return &Repository{puller: p, name: parsed}, nil
 }
 
-func (c *Client) puller(ctx context.Context, repository name.Repository, a Access) (*puller, error) {
+func (c *Client) puller(ctx context.Context, repository name.Repository, a Access) (*remote.Puller, error) {
 	keychain, err := kubernetes.NewFromPullSecrets(ctx, a.PullSecrets)
 	if err != nil {
 		return nil, fmt.Errorf("read image pull secrets: %w", err)
@@ -117,79 +95,21 @@ func (c *Client) puller(ctx context.Context, repository name.Repository, a Acces
 	if err != nil {
 		return nil, fmt.Errorf("read image pull secrets: %w", err)
 	}
-	known, err := json.Marshal([]any{repository.Name(), a.Insecure, a.TLS, a.Proxy, config.Username, config.Password, config.Auth, config.IdentityToken, config.RegistryToken})
-	if err != nil {
-		return nil, fmt.Errorf("compare credentials: %w", err)
-	}
-	key := sha256.Sum256(known)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := time.Now()
-	if p := c.pullers[key]; p != nil {
-		p.used = now
-		return p, nil
-	}
-	via, err := a.transport()
-	if err != nil {
-		return nil, err
-	}
-	made, err := remote.NewPuller(
-		remote.WithTransport(courteous{via}), remote.WithAuth(login), remote.WithUserAgent("sluice"),
-		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("set up registry client: %w", err)
-	}
-	c.trim(now)
-	c.pullers[key] = &puller{Puller: made, via: via, used: now}
-	return c.pullers[key], nil
-}
-
-// trim drops what was not used for long, and everything when there is too much.
-func (c *Client) trim(now time.Time) {
-	full := len(c.pullers) >= maxPullers
-	for key, p := range c.pullers {
-		if full || now.Sub(p.used) > idle {
-			p.via.CloseIdleConnections()
-			delete(c.pullers, key)
-		}
-	}
+	scope := []any{repository.Name(), a.Insecure, a.TLS, a.Proxy, config.Username, config.Password, config.Auth, config.IdentityToken, config.RegistryToken}
+	return c.pullers.Get(scope, a.transport, func(via http.RoundTripper) (*remote.Puller, error) {
+		return remote.NewPuller(
+			remote.WithTransport(via), remote.WithAuth(login), remote.WithUserAgent("sluice"),
+			remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
+		)
+	})
 }
 
 func (a Access) transport() (*http.Transport, error) {
-	var config *tls.Config
-	var proxy *url.URL
-	var err error
-	if a.TLS != nil {
-		if config, err = transport.TLS(a.TLS); err != nil {
-			return nil, err
-		}
-	} else if a.Insecure {
-		config = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true} //nolint:gosec // spec.insecure asks for it
+	made, err := transport.FromData(a.TLS, a.Proxy)
+	if err == nil && a.TLS == nil && a.Insecure {
+		made.TLSClientConfig.InsecureSkipVerify = true // spec.insecure asks for it
 	}
-	if a.Proxy != nil {
-		if proxy, err = transport.Proxy(a.Proxy); err != nil {
-			return nil, err
-		}
-	}
-	return transport.New(config, proxy), nil
-}
-
-// courteous makes an answer that asks to wait an error, so that nothing asks again
-// before.
-type courteous struct{ via http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (c courteous) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := c.via.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := transport.Busy(res); err != nil {
-		_ = res.Body.Close() // it was only read
-		return nil, err
-	}
-	return res, nil
+	return made, err
 }
 
 // Digest returns the digest that a tag names, sha256:<hex>.

@@ -51,6 +51,19 @@ func ReadIgnore(files []File, extra *string) (*Ignore, error) {
 	return &Ignore{matcher: sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), patterns...))}, nil
 }
 
+// Rules returns the rules of texts in the .sourceignore format, the last match wins, and
+// no other; nil without any.
+func Rules(texts ...string) *Ignore {
+	var patterns []gitignore.Pattern
+	for _, text := range texts {
+		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(text), nil)...)
+	}
+	if len(patterns) == 0 {
+		return nil
+	}
+	return &Ignore{matcher: sourceignore.NewMatcher(patterns)}
+}
+
 // ruleFiles returns the ignore files, those of a folder before those below it, so
 // that the deeper one has the last word.
 func ruleFiles(files []File) []File {

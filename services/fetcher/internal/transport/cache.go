@@ -1,0 +1,111 @@
+package transport
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+const (
+	// maxClients bounds how many clients are kept, idleClients how long one that is not
+	// used.
+	maxClients  = 4096
+	idleClients = 2 * time.Hour
+)
+
+// Clients keeps clients of servers, and with them logins and connections, from pass to
+// pass. The zero value is empty. It is safe for concurrent use.
+type Clients[T any] struct {
+	mu   sync.Mutex
+	kept map[[sha256.Size]byte]*client[T]
+}
+
+type client[T any] struct {
+	made T
+	via  *http.Transport
+	used time.Time
+}
+
+// Get returns the client for a server and credentials, which scope holds; it is created
+// when there is none.
+func (c *Clients[T]) Get(scope any, via func() (*http.Transport, error), create func(http.RoundTripper) (T, error)) (T, error) {
+	var none T
+	text, err := json.Marshal(scope)
+	if err != nil {
+		return none, fmt.Errorf("compare credentials: %w", err)
+	}
+	key := sha256.Sum256(text)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if found := c.kept[key]; found != nil {
+		found.used = now
+		return found.made, nil
+	}
+	connections, err := via()
+	if err != nil {
+		return none, err
+	}
+	made, err := create(courteous{connections})
+	if err != nil {
+		return none, err
+	}
+	c.trim(now)
+	c.kept[key] = &client[T]{made: made, via: connections, used: now}
+	return made, nil
+}
+
+// trim drops what was not used for long, and everything when there is too much.
+func (c *Clients[T]) trim(now time.Time) {
+	if c.kept == nil {
+		c.kept = map[[sha256.Size]byte]*client[T]{}
+	}
+	full := len(c.kept) >= maxClients
+	for key, old := range c.kept {
+		if full || now.Sub(old.used) > idleClients {
+			old.via.CloseIdleConnections()
+			delete(c.kept, key)
+		}
+	}
+}
+
+// courteous makes an answer that asks to wait an error, so that nothing asks again
+// before.
+type courteous struct{ via http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (c courteous) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := c.via.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := Busy(res); err != nil {
+		_ = res.Body.Close() // it was only read
+		return nil, err
+	}
+	return res, nil
+}
+
+// FromData returns the transport that the data of a certSecretRef and of a proxySecretRef
+// ask for; each may be nil.
+func FromData(tlsData, proxyData map[string][]byte) (*http.Transport, error) {
+	made := New(nil, nil)
+	if tlsData != nil {
+		config, err := TLS(tlsData)
+		if err != nil {
+			return nil, err
+		}
+		made = New(config, nil)
+	}
+	if proxyData != nil {
+		proxy, err := Proxy(proxyData)
+		if err != nil {
+			return nil, err
+		}
+		made.Proxy = http.ProxyURL(proxy)
+	}
+	return made, nil
+}
