@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/builder"
 )
 
@@ -544,6 +545,32 @@ func waitsForKeys(t *testing.T, w *world) {
 		t.Error(diff)
 	}
 	a.must(ready.Check(t.Context()))
+
+	// A new key is used as soon as it is there, without a look at the Secret for a build.
+	from := time.Now()
+	rotated, err := seal.RotateKeyringData(data)
+	a.must(err)
+	a.must(w.Update(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "sluice-system", Name: "sluice-keys"}, Data: rotated}))
+	for entry := range data {
+		if strings.HasPrefix(entry, "key.") {
+			delete(rotated, entry)
+		}
+	}
+	newest, err := seal.ParseKeyring(rotated)
+	a.must(err)
+	a.until("a build with the new key", func() error {
+		a.push(fmt.Sprint("main@sha1:", time.Now().UnixNano()), files(fmt.Sprint("two", time.Now().UnixNano())))
+		d = a.rendered("after the rotation")
+		_, err := newest.VerifyHead(d.Head, seal.Identity{Cluster: cluster, Kind: "Kustomization", Namespace: a.namespace, Name: a.name, UID: string(a.get().UID)})
+		return err
+	})
+	requests, err := w.plane.Requests(from, time.Now())
+	a.must(err)
+	for _, r := range requests {
+		if r.Resource == "secrets" && r.Name == "sluice-keys" && r.Verb != "update" {
+			t.Errorf("a build asked the API server: %+v", r)
+		}
+	}
 }
 
 // twoReplicas runs two builders with leader election beside each other.

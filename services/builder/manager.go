@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +22,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
 	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
 )
 
@@ -113,4 +115,25 @@ func newManager(ctx context.Context, cfg Config, planner *plan.Planner) (ctrl.Ma
 		return nil, fmt.Errorf("add sweep: %w", err)
 	}
 	return m, nil
+}
+
+// keyring returns the keys that renders are sealed with. Their Secret alone is watched, so
+// that neither a build nor an interval costs a request for it.
+func keyring(cfg Config, m ctrl.Manager) (*keys.Keys, error) {
+	if cfg.Keys != nil {
+		return keys.Fixed(cfg.Keys), nil
+	}
+	secret, err := cache.New(cfg.REST, cache.Options{
+		Scheme: m.GetScheme(), HTTPClient: m.GetHTTPClient(), Mapper: m.GetRESTMapper(),
+		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{
+			cfg.RuntimeNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", keys.SecretName)},
+		}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watch the sealing keys: %w", err)
+	}
+	if err := m.Add(secret); err != nil {
+		return nil, fmt.Errorf("watch the sealing keys: %w", err)
+	}
+	return keys.FromSecret(secret, cfg.RuntimeNamespace), nil
 }

@@ -67,9 +67,9 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	if err != nil {
 		return err
 	}
-	ring := keys.FromSecret(m.GetAPIReader(), cfg.RuntimeNamespace)
-	if cfg.Keys != nil {
-		ring = keys.Fixed(cfg.Keys)
+	ring, err := keyring(cfg, m)
+	if err != nil {
+		return err
 	}
 	handler := handle.New(handle.Parts{
 		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched, AgeSecret: cfg.ageSecret()},

@@ -4,6 +4,7 @@ package keys
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -17,9 +18,8 @@ import (
 // SecretName is the Secret of the runtime namespace that holds the keyring.
 const SecretName = "sluice-keys" //nolint:gosec // the name of an object
 
-// fresh is for how long a keyring that was read is used: a new key is in use by
-// then, and appliers look for keys they do not know at once.
-const fresh = time.Minute
+// patience bounds the wait for the first look at the Secret.
+const patience = 5 * time.Second
 
 // Keys hands out the keyring. It is safe for concurrent use.
 type Keys struct {
@@ -29,37 +29,40 @@ type Keys struct {
 
 	mu   sync.Mutex
 	ring *seal.Keyring
-	at   time.Time
+	// version is that of the Secret that ring was read from.
+	version string
 }
 
 // Fixed returns keys that never change.
 func Fixed(ring *seal.Keyring) *Keys { return &Keys{fixed: ring} }
 
-// FromSecret returns keys that are read from a Secret, from the API server itself.
+// FromSecret returns keys that are read from a Secret. The reader should watch it: it is
+// asked for every build.
 func FromSecret(r client.Reader, namespace string) *Keys {
 	return &Keys{reader: r, secret: client.ObjectKey{Namespace: namespace, Name: SecretName}}
 }
 
-// Keyring returns the keyring, at most a minute old.
+// Keyring returns the keyring.
 func (k *Keys) Keyring(ctx context.Context) (*seal.Keyring, error) {
 	if k.fixed != nil {
 		return k.fixed, nil
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.ring != nil && time.Since(k.at) < fresh {
-		return k.ring, nil
-	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the cluster has not said yet what it holds"))
+	defer cancel()
 	var secret corev1.Secret
 	if err := k.reader.Get(ctx, k.secret, &secret); err != nil {
 		return nil, fmt.Errorf("read the sealing keys in Secret %s: %w", k.secret, err)
 	}
-	ring, err := seal.ParseKeyring(secret.Data)
-	if err != nil {
-		return nil, fmt.Errorf("read the sealing keys in Secret %s: %w", k.secret, err)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if version := string(secret.UID) + "/" + secret.ResourceVersion; k.ring == nil || version != k.version {
+		ring, err := seal.ParseKeyring(secret.Data)
+		if err != nil {
+			return nil, fmt.Errorf("read the sealing keys in Secret %s: %w", k.secret, err)
+		}
+		k.ring, k.version = ring, version
 	}
-	k.ring, k.at = ring, time.Now()
-	return ring, nil
+	return k.ring, nil
 }
 
 // Wait blocks until there is a keyring or ctx ends. It tells report, once a
