@@ -210,7 +210,14 @@ func (f *fixture) restored(r cluster.Ref, why livestate.Why) {
 			f.t.Error("the restart was undone")
 		}
 	}
-	if dirty := f.table.Dirty(f.owner); len(dirty) > 0 {
+	dirty := f.table.Dirty(f.owner)
+	// The controller of a Deployment may answer an edit with writes of its own, each of
+	// which has to be looked at.
+	for tries := 0; r.Kind == "Deployment" && len(dirty) > 0 && tries < 5; tries++ {
+		f.apply(web)
+		dirty = f.table.Dirty(f.owner)
+	}
+	if len(dirty) > 0 {
 		f.t.Errorf("still dirty after the correction: %v", dirty)
 	}
 }
