@@ -17,6 +17,10 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -45,7 +49,10 @@ type world struct {
 	storage s3server.Endpoint
 	root    string
 	http    *gittest.Server
-	address string
+	// log and traces are what the fetcher says.
+	log, traces *record
+	metrics     *prometheus.Registry
+	address     string
 }
 
 // maxTestIndex is the limit of a Helm index in tests.
@@ -53,7 +60,7 @@ const maxTestIndex = 1 << 20
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, root: t.TempDir(), address: freeAddress(t)}
+	w := &world{t: t, root: t.TempDir(), address: freeAddress(t), log: &record{}, traces: &record{}, metrics: prometheus.NewRegistry()}
 	w.cluster = controlplane.StartT(t, controlplane.Options{NoNodes: true, NoControllerManager: true, RequestLog: true, Progress: io.Discard})
 	if err := w.cluster.InstallCRDs(t.Context()); err != nil {
 		t.Fatal(err)
@@ -65,12 +72,21 @@ func newWorld(t *testing.T) *world {
 	if w.client, err = client.New(w.cluster.RESTConfig(), client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}
-	w.bus, w.bucket = bustest.Run(t), t.TempDir()
+	exporter, err := stdouttrace.New(stdouttrace.WithWriter(w.traces))
+	if err != nil {
+		t.Fatal(err)
+	}
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)))
+	logger := slog.New(slog.NewMultiHandler(
+		slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}),
+		slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}),
+	))
+	w.bus, w.bucket = bustest.Connect(t, bustest.Server(t), bus.Config{Logger: logger, Registerer: w.metrics}), t.TempDir()
 	w.blobs, w.storage = openBucket(t, w.bucket)
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
 		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError})),
+		Logger: logger,
 	}
 	config.REST.QPS = -1
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -217,6 +233,7 @@ func TestFetcher(t *testing.T) {
 		{"HelmChart", helmCharts},
 		{"OCIRepository", ociRepositories},
 		{"Bucket", buckets},
+		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
 			in := *w

@@ -19,21 +19,27 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
 
 // content returns what an artifact holds; folders end in a slash.
 func (w *world) content(a *meta.Artifact) map[string]string {
 	w.t.Helper()
-	res, err := http.Get(a.URL)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	body, err := io.ReadAll(res.Body)
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	var body []byte
+	// Another artifact of the same commit has the same path: for a moment it may be the
+	// one before that is served, as a consumer sees by its digest.
+	w.eventually("the artifact with digest "+a.Digest, func() bool {
+		res, err := http.Get(a.URL)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		defer res.Body.Close()
+		if body, err = io.ReadAll(res.Body); err != nil {
+			w.t.Fatal(err)
+		}
+		return blob.Digest(body) == a.Digest
+	}, func() any { return len(body) })
 	zip, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
