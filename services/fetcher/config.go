@@ -29,6 +29,9 @@ type Config struct {
 	Single bool
 	// Concurrency is how many sources of one namespace are worked on at once; 8 when zero.
 	Concurrency int
+	// PerHost is how many sources of one host are looked at at once; half of Concurrency
+	// when zero.
+	PerHost int
 	// JitterPercent spreads intervals, both ways; 5 when zero, none when negative.
 	JitterPercent int
 
@@ -92,6 +95,9 @@ func (c Config) advertised() string {
 func (c Config) withDefaults() Config {
 	if c.Concurrency == 0 {
 		c.Concurrency = 8
+	}
+	if c.PerHost == 0 {
+		c.PerHost = max(1, c.Concurrency/2)
 	}
 	if c.MaxEntries == 0 {
 		c.MaxEntries = 200_000

@@ -223,6 +223,7 @@ func TestFetcher(t *testing.T) {
 		{"proxy", proxies},
 		{"GitHub App", githubApp},
 		{"a server that asks to wait", busyServer},
+		{"a host that stalls", stalledHost},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},

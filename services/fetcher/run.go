@@ -88,7 +88,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
 	}, s.kinds, s.Blob, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent,
+		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent, PerHost: s.PerHost,
 		Limits: s.limits(), Logger: s.Logger,
 	})
 	s.planner = plan.New(s.Bus, s.kinds, s.manager.GetCache())

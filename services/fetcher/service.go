@@ -18,6 +18,7 @@ func Service() launch.Service {
 			fs.StringVar(&flags.AdvertisedAddr, "artifact-adv-addr", "", "host[:port] of artifact URLs; empty takes artifact-addr, or the Service sluice-fetcher if that has no host")
 			fs.Int64Var(&flags.MaxBytes, "artifact-max-bytes", 1<<30, "most bytes of content in one artifact")
 			fs.IntVar(&flags.MaxEntries, "artifact-max-entries", 200_000, "most files and folders in one artifact")
+			fs.IntVar(&flags.PerHost, "per-host-concurrency", 0, "how many sources of one host are looked at at once; half of concurrency when zero")
 			fs.Int64Var(&flags.MaxPackBytes, "git-max-pack-bytes", 2<<30, "most bytes that one fetch from a Git server may transfer")
 			fs.Int64Var(&flags.MaxIndexBytes, "helm-index-max-size", 50<<20, "most bytes of the index of a Helm repository")
 			fs.Int64Var(&flags.MaxChartBytes, "helm-chart-max-size", 10<<20, "most bytes of a chart's package")

@@ -63,7 +63,7 @@ func (*Kind) State(obj source.Object) source.State {
 	return source.State{
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout,
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
-		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact,
+		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: o.Spec.Endpoint,
 		URL: &o.Status.URL, Link: "latest.tar.gz",
 	}
 }

@@ -67,6 +67,8 @@ type Config struct {
 	Limits pack.Limits
 	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
 	Keep int
+	// PerHost is how many sources of one host are looked at at once; 4 when zero.
+	PerHost int
 	// Logger is slog's default when nil.
 	Logger *slog.Logger
 }
@@ -74,6 +76,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.JitterPercent == 0 {
 		c.JitterPercent = 5
+	}
+	if c.PerHost == 0 {
+		c.PerHost = 4
 	}
 	if c.Keep == 0 {
 		c.Keep = 2
@@ -92,11 +97,13 @@ type Handler struct {
 	bus     publisher
 	config  Config
 	written written
+	hosts   hosts
 }
 
 // New returns a handler of objects of the kinds.
 func New(cluster Cluster, kinds source.Kinds, blobs *blob.Store, b *bus.Bus, config Config) *Handler {
-	return &Handler{cluster: cluster, kinds: kinds, blobs: blobs, bus: b, config: config.withDefaults()}
+	config = config.withDefaults()
+	return &Handler{cluster: cluster, kinds: kinds, blobs: blobs, bus: b, config: config, hosts: hosts{max: config.PerHost}}
 }
 
 // tries is how often a pass is made anew when somebody else wrote the object
@@ -139,6 +146,13 @@ func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check
 	}
 	if err := h.adopt(ctx, obj); err != nil || state.Suspend {
 		return bus.Result{Next: bus.Never}, err
+	}
+	done := h.hosts.enter(state.Host)
+	switch {
+	case done != nil:
+		defer done()
+	case !urgent(check.Note):
+		return bus.Result{Next: later()}, nil
 	}
 	return newPass(h, kind, check, obj).run(ctx)
 }

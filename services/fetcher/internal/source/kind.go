@@ -3,6 +3,8 @@ package source
 import (
 	"context"
 	"io"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -55,6 +57,17 @@ type State struct {
 	// Static objects are only named by others: they have no artifact, no finalizer and
 	// no status.
 	Static bool
+	// Host is the server that is asked, as host[:port]; empty when none is.
+	Host string
+}
+
+// HostOf returns the host of a URL, empty when it names none.
+func HostOf(location string) string {
+	u, err := url.Parse(location)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
 }
 
 // Upstream is what a source has now, before any of it is downloaded.
