@@ -34,7 +34,8 @@ const (
 )
 
 // Services that die at random lose no push, never go back to an older revision
-// and leave a log without gaps. CHAOS_PUSHES sets the number of pushes (60),
+// and leave a log without gaps. An artifact that a status names is there, whole, whenever
+// the fetcher answers. CHAOS_PUSHES sets the number of pushes (60),
 // CHAOS_SEED repeats a run.
 func TestChaos(t *testing.T) {
 	pushes, seed := setting(t, "CHAOS_PUSHES", 60), setting(t, "CHAOS_SEED", int(time.Now().UnixNano()&0xffffffff))
@@ -49,10 +50,12 @@ func TestChaos(t *testing.T) {
 	admin := g.connect(t, "admin")
 	var seen cluster
 	var log subscriber
+	var reader consumer
 	watching, stopWatching := context.WithCancel(ctx)
 	witnesses, watching := errgroup.WithContext(watching)
 	witnesses.Go(func() error { return seen.watch(watching, world.Cluster, tenant.Namespace) })
 	witnesses.Go(func() error { return log.follow(watching, admin) })
+	witnesses.Go(func() error { return reader.read(watching, world.Cluster, tenant.Namespace, harness.SourceName) })
 
 	start := time.Now()
 	newest, err := storm(watching, tenant, all, pushes, uint64(seed))
@@ -72,6 +75,10 @@ func TestChaos(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("ConfigMaps took %d steps, none back; EVENTS %d to %d: %d messages", seen.steps, log.first, log.last.Load(), log.count)
+	t.Logf("%d downloads of %d artifacts, each whole whenever the fetcher answered", reader.downloads, reader.artifacts)
+	if reader.artifacts == 0 {
+		t.Error("no artifact was read: the test has shown nothing about them")
+	}
 	for _, s := range all {
 		if s.kills == 0 {
 			t.Errorf("%s was never killed: the test has shown nothing about it", s.name)
