@@ -405,8 +405,8 @@ func chartFailures(t *testing.T, w *world) {
 	} {
 		awaitObject(w, c.name, w.createChart("failing-"+c.name, c.spec), chartFails(c.condition, c.reason, c.text))
 	}
-	w.createRepository("chart-later", sourcev1.HelmRepositorySpec{URL: s.URL})
 	publish(t, s, "app@1.0.0", "app@9.1.0")
+	w.createRepository("chart-later", sourcev1.HelmRepositorySpec{URL: s.URL})
 	w.ask(repository, "1")
 	for name, version := range map[string]string{"version": "9.1.0", "source": "9.1.0"} {
 		awaitObject(w, "the cure of "+name, &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "failing-" + name}}, chartAt(version))
