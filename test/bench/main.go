@@ -25,6 +25,7 @@ func main() {
 	limit := flag.Duration("limit", 30*time.Minute, "bound on the whole run")
 	growth := flag.Bool("memory", false, "measure memory by the number of objects, up to 10,000, and nothing else")
 	fairness := flag.Bool("fairness", false, "measure pushes of a tenant beside another's changes, and nothing else")
+	sources := flag.Int("sources", 0, "measure so many sources in which nothing changes, and nothing else")
 	write := flag.Bool("write", false, "keep the table in docs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -37,6 +38,9 @@ func main() {
 	}
 	if *fairness {
 		measure = func() error { return runFairness(ctx, *n, *rounds, *write) }
+	}
+	if *sources > 0 {
+		measure = func() error { return runSources(ctx, *sources, *quiet, *write) }
 	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

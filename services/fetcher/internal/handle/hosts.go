@@ -43,8 +43,8 @@ func (h *hosts) enter(host string) (done func()) {
 // urgent are checks that do not wait for a place: a push is news of the host itself.
 func urgent(note bus.Note) bool { return note.Reason == "hook" || note.Reason == NoteCorrupt }
 
-// later is when a pass without a place is tried again: after half a second to one and a
-// half, so that those who wait do not come together.
+// later is when a pass without a place is tried again: soon, and not together with the
+// others that wait.
 func later() time.Duration {
-	return 500*time.Millisecond + rand.N(time.Second) //nolint:gosec // spreads load, guards nothing
+	return 200*time.Millisecond + rand.N(400*time.Millisecond) //nolint:gosec // spreads load, guards nothing
 }
