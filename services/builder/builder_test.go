@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/builder"
 )
 
@@ -577,9 +578,21 @@ func waitsForKeys(t *testing.T, w *world) {
 func twoReplicas(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
 	a.must(client.IgnoreAlreadyExists(w.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "sluice-system"}})))
-	replica := func(c *builder.Config) { c.Single = false }
-	stop := w.start(replica)
-	defer w.start(replica)()
+	ring, data := newKeys(t)
+	before := w.keys
+	w.keys, a.keys = ring, ring
+	defer func() { w.keys = before }()
+	a.must(client.IgnoreNotFound(w.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "sluice-system", Name: "sluice-keys"}})))
+	a.must(w.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "sluice-system", Name: "sluice-keys"}, Data: data}))
+	ready := []*serve.Readiness{newReadiness(), newReadiness()}
+	replica := func(n int) func(*builder.Config) {
+		return func(c *builder.Config) { c.Single, c.Keys, c.Ready = false, nil, ready[n] }
+	}
+	stop := w.start(replica(0))
+	defer w.start(replica(1))()
+	a.until("each replica is ready, the one too that does not lead", func() error {
+		return errors.Join(ready[0].Check(t.Context()), ready[1].Check(t.Context()))
+	})
 	for i := range 10 {
 		a.push(fmt.Sprintf("main@sha1:%d", i), files(fmt.Sprint("value", i)))
 		if d := a.rendered("revision"); a.value(d, "k") != fmt.Sprint("value", i) {

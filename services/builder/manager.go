@@ -132,8 +132,14 @@ func keyring(cfg Config, m ctrl.Manager) (*keys.Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch the sealing keys: %w", err)
 	}
-	if err := m.Add(secret); err != nil {
+	if err := m.Add(everywhere{secret}); err != nil {
 		return nil, fmt.Errorf("watch the sealing keys: %w", err)
 	}
 	return keys.FromSecret(secret, cfg.RuntimeNamespace), nil
 }
+
+// everywhere runs what it wraps on every replica, not only on the one that leads.
+type everywhere struct{ manager.Runnable }
+
+// NeedLeaderElection implements manager.LeaderElectionRunnable.
+func (everywhere) NeedLeaderElection() bool { return false }
