@@ -146,6 +146,13 @@ func TestWordsOfRefusals(t *testing.T) {
 			if tt.before != "" {
 				f.apply(tt.before)
 			}
+			if tt.name == "hook" {
+				// the API server asks a webhook only some moments after it took its configuration
+				f.until(func() bool {
+					_, _, err := f.client.Apply(t.Context(), f.objects(tt.manifest)[0], true)
+					return err != nil
+				})
+			}
 			_, err := f.try(tt.manifest, func(r *engine.Request) { r.Force = tt.force })
 			f.said(err, tt.text, tt.remedy)
 			if t.Failed() {
