@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sluice-gitops/sluice/test/controlplane"
 )
 
 // idle is what sluice does while nothing happens.
@@ -46,13 +48,26 @@ func (w *world) rest(ctx context.Context, span time.Duration) (idle, error) {
 
 // requests counts what sluice asked the API server, by verb and resource.
 func (w *world) requests(from, to time.Time) (map[string]int, error) {
+	return w.count(from, to, func(r controlplane.Request) bool {
+		return strings.HasPrefix(r.UserAgent, "sluice-") && r.Verb != "watch"
+	})
+}
+
+// changes counts what anybody changed, by verb and resource. Leases are renewed all the time.
+func (w *world) changes(from, to time.Time) (map[string]int, error) {
+	return w.count(from, to, func(r controlplane.Request) bool {
+		return !slices.Contains([]string{"get", "list", "watch"}, r.Verb) && r.Resource != "leases"
+	})
+}
+
+func (w *world) count(from, to time.Time, which func(controlplane.Request) bool) (map[string]int, error) {
 	all, err := w.Plane.Requests(from, to)
 	if err != nil {
 		return nil, err
 	}
 	counts := map[string]int{}
 	for _, r := range all {
-		if strings.HasPrefix(r.UserAgent, "sluice-") && r.Verb != "watch" {
+		if which(r) {
 			counts[r.Verb+" "+r.Resource]++
 		}
 	}

@@ -24,13 +24,16 @@ type pair struct {
 	bareCPU, sluiceCPU processor
 }
 
-// measured waits until Sluice is quiet, then runs both sides and times them. Writing to the cluster what the bare
-// client does not write is part of Sluice's side.
+// measured times both sides, each in a cluster at rest: what the controllers of Kubernetes still do about the objects
+// of the one would be charged to the other. Writing to the cluster what the bare client does not write is part of Sluice's side.
 func (w *world) measured(ctx context.Context, bare, sluice func() (time.Duration, error)) (p pair, err error) {
-	if _, err := w.settled(ctx, time.Now()); err != nil {
+	if err := w.atRest(ctx); err != nil {
 		return pair{}, err
 	}
 	if p.bareCPU, err = w.spending(func() (err error) { p.bare, err = bare(); return err }); err != nil {
+		return pair{}, err
+	}
+	if err := w.atRest(ctx); err != nil {
 		return pair{}, err
 	}
 	p.sluiceCPU, err = w.spending(func() (err error) { p.sluice, err = sluice(); return err })

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// stillness without a request is what counts as quiet.
+	// stillness without what is waited for is what counts as quiet.
 	stillness = 5 * time.Second
 	// stopGrace bounds a graceful end.
 	stopGrace = 30 * time.Second
@@ -66,17 +66,28 @@ func (w *world) restarted(ctx context.Context) (r restart, err error) {
 	return r, err
 }
 
-// settled waits for a time of stillness and returns how long after start it began.
+// settled waits for a time without a request of Sluice and returns how long after start it began.
 func (w *world) settled(ctx context.Context, start time.Time) (time.Duration, error) {
+	return w.still(ctx, start, w.requests)
+}
+
+// atRest waits for a time in which nobody changed anything, the controllers of Kubernetes included.
+func (w *world) atRest(ctx context.Context) error {
+	_, err := w.still(ctx, time.Now(), w.changes)
+	return err
+}
+
+// still waits for a time without what count counts and returns how long after start it began.
+func (w *world) still(ctx context.Context, start time.Time, count func(from, to time.Time) (map[string]int, error)) (time.Duration, error) {
 	last := time.Now()
 	for time.Since(last) < stillness {
 		from := time.Now()
 		select {
 		case <-ctx.Done():
-			return 0, fmt.Errorf("wait for sluice to be quiet: %w", ctx.Err())
+			return 0, fmt.Errorf("wait for a quiet cluster: %w", ctx.Err())
 		case <-time.After(500 * time.Millisecond):
 		}
-		sent, err := w.requests(from, time.Now())
+		sent, err := count(from, time.Now())
 		if err != nil {
 			return 0, err
 		}

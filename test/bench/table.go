@@ -12,7 +12,7 @@ const preface = `# Benchmarks
 
 ` + "`make bench`" + ` (` + "`N=300`" + ` sets the number of Kustomizations) starts a control plane, measures the
 time a bare client needs to server-side apply the same objects over 32 connections, and the time Sluice needs from Git, in one
-run on one machine. Each measurement begins when Sluice has sent nothing for five seconds. Machines differ and are noisy: read the ratios. This table is the output of ` + "`make bench WRITE=1`" + `.
+run on one machine. Both sides begin when nobody has changed anything in the cluster for five seconds. Machines differ and are noisy: read the ratios. This table is the output of ` + "`make bench WRITE=1`" + `.
 
 `
 
