@@ -23,8 +23,10 @@ type guard struct {
 	// wiped is given after streams were created again.
 	wiped signal
 
-	mu        sync.Mutex
-	seen      map[string]identity
+	mu   sync.Mutex
+	seen map[string]identity
+	// lost are the streams that were wiped and that nobody was told of yet.
+	lost      []string
 	callbacks []func()
 }
 
@@ -94,27 +96,47 @@ func (g *guard) poke() {
 	}
 }
 
-// verify creates what is missing and notices what was replaced or emptied.
+// verify creates what is missing and notices what was replaced or emptied. It is told once
+// the streams that are needed to mend it are there, in a later round if not in this one.
 func (g *guard) verify(ctx context.Context) error {
 	g.verifying.Lock()
 	defer g.verifying.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, g.bus.cfg.Timeout+time.Duration(len(g.streams))*deletion)
 	defer cancel()
-	var lost []string
+	var errs []error
+	ready := true
 	for _, def := range g.streams {
 		now, err := g.look(ctx, def)
 		if err != nil {
-			return err
+			errs = append(errs, err)
+			ready = ready && beside(def.Name)
+			continue
 		}
-		if g.note(def, now) {
-			lost = append(lost, def.Name)
-		}
+		g.note(def, now)
 	}
-	if len(lost) > 0 {
+	if lost := g.takeLost(ready); len(lost) > 0 {
 		g.bus.log.Warn("streams were wiped, every key is checked again", "streams", lost)
 		g.recovered()
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// takeLost returns what was wiped, and takes it for told, if that can be mended now.
+func (g *guard) takeLost(ready bool) []string {
+	if !ready {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lost := g.lost
+	g.lost = nil
+	return lost
+}
+
+// beside says that services do not rely on what a stream holds: leases, dead letters and the
+// audit log.
+func beside(stream string) bool {
+	return stream == events.StreamLeases || stream == events.StreamDead || stream == events.StreamAudit
 }
 
 // deletion is how long the server gets to remove the files of a stream that it
@@ -153,26 +175,25 @@ func (g *guard) look(ctx context.Context, def jetstream.StreamConfig) (identity,
 	return id, nil
 }
 
-// note remembers what a stream is now and reports whether it lost what services
-// rely on. Leases, dead letters and the audit log are no such thing.
-func (g *guard) note(def jetstream.StreamConfig, now identity) bool {
+// note remembers what a stream is now, and that it lost what services rely on.
+func (g *guard) note(def jetstream.StreamConfig, now identity) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	before, known := g.seen[def.Name]
 	g.seen[def.Name] = now
-	if !known {
-		return false
+	if known && !beside(def.Name) && wiped(def.Name, before, now) {
+		g.lost = append(g.lost, def.Name)
 	}
-	switch def.Name {
-	case events.StreamLeases, events.StreamDead, events.StreamAudit:
-		return false
-	case events.StreamEvents:
-		// A stream with limits per subject only grows, unless somebody empties it. One that
-		// was filled again meanwhile has nothing of what was there.
-		emptied := before.msgs > 0 && now.first > before.last
-		return !now.created.Equal(before.created) || now.msgs < before.msgs || emptied
+}
+
+func wiped(stream string, before, now identity) bool {
+	if stream != events.StreamEvents {
+		return !now.created.Equal(before.created) || now.marker != before.marker
 	}
-	return !now.created.Equal(before.created) || now.marker != before.marker
+	// A stream with limits per subject only grows, unless somebody empties it. One that
+	// was filled again meanwhile has nothing of what was there.
+	emptied := before.msgs > 0 && now.first > before.last
+	return !now.created.Equal(before.created) || now.msgs < before.msgs || emptied
 }
 
 func (g *guard) recovered() {

@@ -12,6 +12,7 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,6 +37,7 @@ func TestBuilder(t *testing.T) {
 	t.Run("ExternalArtifact, gate off", func(t *testing.T) { externalGateOff(t, w) })
 	t.Run("a sweep removes orphans and finds lost renders", func(t *testing.T) { swept(t, w) })
 	t.Run("of old renders only the newest stay", func(t *testing.T) { onlyNewestStay(t, w) })
+	t.Run("what is broken is not built for a change elsewhere", func(t *testing.T) { brokenOnce(t, w) })
 	t.Run("the operator's age keys", func(t *testing.T) { operatorKeys(t, w) })
 	t.Run("it waits for its keys", func(t *testing.T) { waitsForKeys(t, w) })
 	t.Run("two replicas", func(t *testing.T) { twoReplicas(t, w) })
@@ -153,6 +155,46 @@ func failureRecovers(t *testing.T, w *world) {
 	if f := a.failed("a path that is not there", "kustomization path not found: stat gone"); f.Reason != "ArtifactFailed" {
 		t.Errorf("reason is %s", f.Reason)
 	}
+}
+
+// brokenOnce shows that an app that cannot be built costs no build when a commit changes
+// something else: many such apps would hold up those of the same repository that are well.
+func brokenOnce(t *testing.T, w *world) {
+	registry := prometheus.NewRegistry()
+	defer w.start(func(c *builder.Config) { c.Registerer = registry })()
+	a := w.newApp(t, nil)
+	content := map[string]string{"app/bad.yaml": "a: b: c", "other/x.yaml": "one"}
+	a.push("main@sha1:1", content)
+	first := a.failed("invalid YAML", "app/bad.yaml")
+	for i, value := range []string{"two", "three"} {
+		content["other/x.yaml"] = value
+		revision := fmt.Sprint("main@sha1:", i+2)
+		a.push(revision, content)
+		await(a, "a change elsewhere", func(f events.BuildFailed) bool { return f.Revision == revision && f.Message == first.Message })
+	}
+	if built, skipped := builds(t, registry, "failed"), builds(t, registry, "failed_skipped"); built != 1 || skipped != 2 {
+		t.Errorf("%v builds failed and %v were known to, want 1 and 2", built, skipped)
+	}
+	content["app/bad.yaml"] = configMap("a", "mended")
+	a.push("main@sha1:4", content)
+	a.rendered("the repair")
+}
+
+// builds is how many builds had an outcome.
+func builds(t *testing.T, registry *prometheus.Registry, outcome string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == "sluice_builder_builds_total" && m.GetLabel()[0].GetValue() == outcome {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 func sourceFailures(t *testing.T, w *world) {

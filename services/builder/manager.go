@@ -2,22 +2,16 @@ package builder
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
-	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -42,39 +36,6 @@ func (s *state) check(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.why
-}
-
-// kindsRetry is how often a cluster is asked again that has no Kustomizations yet.
-const kindsRetry = 2 * time.Second
-
-// waitForKinds waits until the cluster serves Kustomizations.
-func waitForKinds(ctx context.Context, cfg *rest.Config, state *state) error {
-	client, err := rest.HTTPClientFor(cfg)
-	if err != nil {
-		return fmt.Errorf("reach cluster: %w", err)
-	}
-	mapper, err := apiutil.NewDynamicRESTMapper(cfg, client)
-	if err != nil {
-		return fmt.Errorf("reach cluster: %w", err)
-	}
-	gvk := kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)
-	tick := time.NewTicker(kindsRetry)
-	defer tick.Stop()
-	for {
-		_, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-		if err == nil {
-			return nil
-		}
-		if meta.IsNoMatchError(err) {
-			err = errors.New("the cluster has no Kustomizations: install the custom resource definitions")
-		}
-		state.set(fmt.Errorf("waiting for the cluster: %w", err))
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
 }
 
 // newManager returns a manager with the planner's watches. It caches

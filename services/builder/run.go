@@ -9,11 +9,13 @@ import (
 	"runtime"
 	"time"
 
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"golang.org/x/sync/errgroup"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/handle"
 	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
@@ -58,7 +60,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	}
 	defer pool.Close()
 
-	if err := waitForKinds(ctx, cfg.REST, state); err != nil {
+	if err := kube.AwaitKinds(ctx, cfg.REST, state.set, kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)); err != nil {
 		return err
 	}
 	planner := plan.New(cfg.Bus, cfg.ClusterName, cfg.Logger)

@@ -11,7 +11,12 @@ import (
 
 func jetStream(w *world) (jetstream.JetStream, error) { return jetstream.New(w.bus.Conn()) }
 
-func newReadiness() *serve.Readiness { return &serve.Readiness{} }
+// newReadiness is that of a process whose builder has not said anything yet.
+func newReadiness() *serve.Readiness {
+	ready := &serve.Readiness{}
+	ready.Expect("builder")
+	return ready
+}
 
 func newKeys(t *testing.T) (*seal.Keyring, map[string][]byte) {
 	t.Helper()

@@ -39,6 +39,10 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	tellWait := cfg.Ready.Waiting("webhook", cfg.Logger)
+	if err := kube.AwaitKinds(ctx, cfg.REST, tellWait, notificationv1.GroupVersion.WithKind(notificationv1.ReceiverKind)); err != nil {
+		return err
+	}
 	m, err := newManager(cfg)
 	if err != nil {
 		return err
@@ -57,9 +61,9 @@ func Run(ctx context.Context, cfg Config) error {
 			return fmt.Errorf("listen for webhooks: %w", err)
 		}
 	}
-	cfg.Ready.Add("webhook receivers", func(context.Context) error {
+	cfg.Ready.Add("webhook", func(context.Context) error {
 		if !routes.Loaded() {
-			return errors.New("not loaded yet")
+			return errors.New("the receivers are not loaded yet")
 		}
 		return nil
 	})
@@ -75,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 			tell.Eventf(receiverOf(route), corev1.EventTypeWarning, "DeliveryRefused", "refused a delivery: %s", message)
 		},
 		Slots:  make(chan struct{}, maxDeliveries),
-		Routes: routes, Resources: resources, Bus: publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,
+		Routes: routes, Resources: resources, Bus: &publish.Publisher{Bus: cfg.Bus}, Log: cfg.Logger, Metrics: metrics,
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.Start(groupCtx) })

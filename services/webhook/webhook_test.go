@@ -1,8 +1,10 @@
 package webhook_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	notificationv1 "github.com/fluxcd/notification-controller/api/v1"
@@ -20,7 +22,7 @@ func TestWebhook(t *testing.T) {
 	w := newWorld(t)
 	for name, test := range map[string]func(*testing.T, *world, string){
 		"status": status, "refused": refused, "missing-token": missingToken, "suspend": suspend, "deleted": deleted,
-		"deliver": deliver, "reject": reject, "resources": resources, "bodies": bodies, "blocked": blocked, "quiet": quiet,
+		"deliver": deliver, "together": together, "reject": reject, "resources": resources, "bodies": bodies, "blocked": blocked, "quiet": quiet,
 	} {
 		t.Run(name, func(t *testing.T) {
 			namespace := "team-" + name
@@ -164,6 +166,31 @@ func deliver(t *testing.T, w *world, ns string) {
 	hmacReceiver := w.receiver(t, ns, "hmac", func(s *notificationv1.ReceiverSpec) { s.Type = "generic-hmac" })
 	w.await(t, hmacReceiver, ready)
 	w.expect(t, http.StatusBadRequest, w.url+hmacReceiver.Status.WebhookPath, delivery{})
+}
+
+// together sends many deliveries to one Receiver at once, to two replicas: a provider does
+// not send again what was not taken.
+func together(t *testing.T, w *world, ns string) {
+	const deliveries = 60
+	w.secret(t, ns, map[string]string{"token": token})
+	w.repository(t, ns, "apps", nil)
+	r := w.receiver(t, ns, "push", nil)
+	w.await(t, r, ready)
+	urls := []string{w.url + r.Status.WebhookPath, w.start(t, webhook.Config{}) + r.Status.WebhookPath}
+	for _, url := range urls {
+		w.expect(t, http.StatusOK, url, delivery{id: "first"})
+	}
+	answers := make([]int, deliveries)
+	var all sync.WaitGroup
+	for i := range answers {
+		all.Go(func() { answers[i] = w.post(t, urls[i%len(urls)], delivery{id: fmt.Sprint(i)}) })
+	}
+	all.Wait()
+	for i, answer := range answers {
+		if answer != http.StatusOK {
+			t.Errorf("delivery %d of %d at once is answered with %d", i, deliveries, answer)
+		}
+	}
 }
 
 func reject(t *testing.T, w *world, ns string) {

@@ -15,6 +15,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -35,8 +36,9 @@ const (
 
 // Services that die at random lose no push, never go back to an older revision
 // and leave a log without gaps. An artifact that a status names is there, whole, whenever
-// the fetcher answers. CHAOS_PUSHES sets the number of pushes (60),
-// CHAOS_SEED repeats a run.
+// the fetcher answers. In the end everything that the services keep is wiped under them.
+// CHAOS_PUSHES sets the number of pushes (60; with fewer than 40 a service may never be
+// killed, which fails), CHAOS_SEED repeats a run.
 func TestChaos(t *testing.T) {
 	pushes, seed := setting(t, "CHAOS_PUSHES", 60), setting(t, "CHAOS_SEED", int(time.Now().UnixNano()&0xffffffff))
 	t.Logf("CHAOS_PUSHES=%d CHAOS_SEED=%d", pushes, seed)
@@ -76,6 +78,9 @@ func TestChaos(t *testing.T) {
 	}
 	t.Logf("ConfigMaps took %d steps, none back; EVENTS %d to %d: %d messages", seen.steps, log.first, log.last.Load(), log.count)
 	t.Logf("%d downloads of %d artifacts, each whole whenever the fetcher answered", reader.downloads, reader.artifacts)
+	if seen.steps == 0 {
+		t.Error("no ConfigMap was seen to change: the test has shown nothing about their order")
+	}
 	if reader.artifacts == 0 {
 		t.Error("no artifact was read: the test has shown nothing about them")
 	}
@@ -84,6 +89,7 @@ func TestChaos(t *testing.T) {
 			t.Errorf("%s was never killed: the test has shown nothing about it", s.name)
 		}
 	}
+	wiped(ctx, t, g, admin, tenant, pushes+1)
 }
 
 func newWorld(t *testing.T) *harness.World {
@@ -103,7 +109,26 @@ func newWorld(t *testing.T) *harness.World {
 	if err := world.Namespace(t.Context(), harness.SystemNamespace); err != nil {
 		t.Fatal(err)
 	}
+	grant(t, world)
 	return world
+}
+
+// grant gives the services the rights of deploy/kubernetes. Their Deployments are left
+// out: the test runs the programs itself.
+func grant(t *testing.T, world *harness.World) {
+	t.Helper()
+	manifests, err := harness.Manifests("kubernetes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range manifests {
+		if o.GetKind() != "ServiceAccount" && o.GroupVersionKind().Group != rbacv1.GroupName {
+			continue
+		}
+		if err := world.Cluster.ApplyObject(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // newTenant makes the apps and waits until they are live.

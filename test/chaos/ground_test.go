@@ -111,7 +111,7 @@ func (g *ground) services(t *testing.T) (all []*service, base string) {
 		s := &service{
 			name: name, binary: g.binaries[name], log: filepath.Join(g.world.Folder, name+".log"), health: "http://" + ports[i] + "/readyz",
 			args: append([]string{
-				"--kubeconfig", g.world.Kubeconfig, "--runtime-namespace", harness.SystemNamespace, "--probe-addr", ports[i],
+				"--kubeconfig", g.account(t, name), "--runtime-namespace", harness.SystemNamespace, "--probe-addr", ports[i],
 				"--data-dir", filepath.Join(g.world.Folder, name), "--nats-url", g.nats.URL(), "--nats-user", name, "--nats-password", password,
 				"--s3-endpoint", g.s3.Addr, "--s3-access-key", g.s3.AccessKey, "--s3-secret-key", g.s3.SecretKey,
 			}, own[name]...),
@@ -130,6 +130,17 @@ func (g *ground) services(t *testing.T) (all []*service, base string) {
 		}
 	}
 	return all, "http://" + ports[4]
+}
+
+// account returns a kubeconfig of the service account that the service has in a cluster, so
+// that it runs with exactly the rights of deploy/kubernetes.
+func (g *ground) account(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(g.world.Folder, name+".kubeconfig")
+	if err := harness.ActAs(t.Context(), g.world.REST, "sluice-"+name, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func (s *service) start() (err error) {
@@ -152,9 +163,16 @@ func (s *service) kill() error {
 // end stops the program at the end of the test and keeps its log if that is wanted.
 func (s *service) end(t *testing.T) {
 	err := s.process.Stop(30 * time.Second)
+	body, readErr := os.ReadFile(s.log)
+	err = errors.Join(err, readErr)
 	if folder := os.Getenv("CHAOS_KEEP_LOGS"); folder != "" {
-		body, readErr := os.ReadFile(s.log)
-		err = errors.Join(err, readErr, os.WriteFile(filepath.Join(folder, s.name+".log"), body, 0o600))
+		err = errors.Join(err, os.WriteFile(filepath.Join(folder, s.name+".log"), body, 0o600))
+	}
+	for line := range strings.Lines(string(body)) {
+		if strings.Contains(line, "is forbidden") {
+			t.Errorf("%s lacks a right: %s", s.name, line)
+			break
+		}
 	}
 	if err != nil {
 		t.Error(err)

@@ -50,6 +50,22 @@ func write(t testing.TB, folder, name string, files map[string]string) *artifact
 	return tree
 }
 
+// What its author got wrong costs no child: many such apps would each start another.
+func TestFailuresSpendNoChild(t *testing.T) {
+	b, pool, folder := newBuilder(t, 1)
+	tree := write(t, folder, "a", map[string]string{"app/bad.yaml": "a: b: c"})
+	for range 3 {
+		var failed *build.InputError
+		_, err := b.Build(t.Context(), "tenant", tree, &kustomizev1.KustomizationSpec{Path: "./app"}, build.Inputs{}, time.Minute)
+		if !errors.As(err, &failed) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if n := pool.Started(); n != 1 {
+		t.Errorf("%d children were started for three builds that failed, want one", n)
+	}
+}
+
 func newBuilder(t testing.TB, size int) (*build.Builder, *sandbox.Pool, string) {
 	t.Helper()
 	folder := t.TempDir()

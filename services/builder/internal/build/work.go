@@ -44,8 +44,8 @@ type reply struct {
 func Prime() { kustomize.Prime() }
 
 // NewWork returns the work of a child process: to build what a request asks for.
-// A build that failed or brought its own schema leaves the process spent. The
-// artifact used last stays open.
+// A build that brought its own schema, or that the child itself is to blame for, leaves the process
+// spent. The artifact used last stays open.
 func NewWork() func(body []byte) (answer []byte, spent bool) {
 	open := &opened{}
 	return func(body []byte) ([]byte, bool) { return work(open, body) }
@@ -77,7 +77,7 @@ func work(open *opened, body []byte) (answer []byte, spent bool) {
 	}
 	a, objects, spent := run(open, q)
 	if a.Failure != nil || a.Broken != "" {
-		return encode(a, nil), true
+		return encode(a, nil), spent
 	}
 	plain, err := render.Encode(objects)
 	if err != nil {
@@ -97,7 +97,7 @@ func run(open *opened, q request) (a reply, objects []render.Object, spent bool)
 	a.Reads, spent = built.Reads, built.OwnSchema
 	if err != nil {
 		a.Failure = failed(err)
-		return a, nil, true
+		return a, nil, spent
 	}
 	kustomize.Decorate(built.Objects, q.Spec.CommonMetadata)
 	return a, built.Objects, spent

@@ -49,6 +49,8 @@ type job struct {
 	details map[string]string
 	// newest is the newest successful build of this very object, if there is one.
 	newest *past
+	// skipped says that the build is known to fail, so it was not tried.
+	skipped bool
 }
 
 // run brings the log of an existing, active Kustomization up to date.
@@ -87,8 +89,17 @@ func (j *job) render(ctx context.Context) (bus.Result, error) {
 	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
 		return j.succeed(ctx, id, n, "skipped")
 	}
+	if failed := j.memory.failsAgain(j, tree.Tree); failed != nil {
+		j.skipped = true
+		return j.failOr(ctx, failed)
+	}
 	out, err := j.Builder.Build(ctx, j.ks.Namespace, tree.Tree, &j.ks.Spec, j.inputs, j.timeout())
 	if err != nil {
+		j.memory.drop(j.key)
+		var failed *build.InputError
+		if errors.As(err, &failed) {
+			j.memory.rememberFailure(j, failed, out.Reads)
+		}
 		return j.failOr(ctx, err)
 	}
 	id := j.ring.ContentID(out.Plain)

@@ -22,6 +22,9 @@ type remembered struct {
 	uid, spec, inputs, render string
 	objects                   int
 	reads                     []kustomize.Read
+	// failed is what the build failed with at a revision, nil if it did not.
+	failed   *build.InputError
+	revision string
 }
 
 func newMemory() *memory { return &memory{byKey: map[events.Key]remembered{}} }
@@ -32,6 +35,17 @@ func (m *memory) remember(j *job, id string, out build.Output) {
 	m.byKey[j.key] = remembered{
 		uid: j.input.UID, spec: j.input.SpecDigest, inputs: j.details[detailInputs],
 		render: id, objects: out.Objects, reads: out.Reads,
+	}
+}
+
+// rememberFailure keeps why a build failed: it does so again as long as nothing that it
+// looked at changes. One that says nothing of what it looked at is forgotten.
+func (m *memory) rememberFailure(j *job, failed *build.InputError, reads []kustomize.Read) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.byKey[j.key] = remembered{
+		uid: j.input.UID, spec: j.input.SpecDigest, inputs: j.details[detailInputs],
+		failed: failed, revision: j.input.Revision, reads: reads,
 	}
 }
 
@@ -47,10 +61,28 @@ func (m *memory) unchanged(j *job, tree *artifact.Tree) (id string, objects int,
 	m.mu.Lock()
 	r, ok := m.byKey[j.key]
 	m.mu.Unlock()
-	if !ok || r.uid != j.input.UID || r.spec != j.input.SpecDigest || r.inputs != j.details[detailInputs] {
+	if !ok || r.failed != nil || !r.of(j) {
 		return "", 0, false
 	}
 	return r.render, r.objects, build.Unchanged(r.reads, tree)
+}
+
+func (r remembered) of(j *job) bool {
+	return r.uid == j.input.UID && r.spec == j.input.SpecDigest && r.inputs == j.details[detailInputs]
+}
+
+// failsAgain returns what a build of the job would fail with, if the newest build failed at
+// another revision and all that it looked at is the same in tree. At the same revision somebody
+// wants another try.
+func (m *memory) failsAgain(j *job, tree *artifact.Tree) *build.InputError {
+	m.mu.Lock()
+	r, ok := m.byKey[j.key]
+	m.mu.Unlock()
+	if !ok || r.failed == nil || !r.of(j) || r.revision == j.input.Revision || !build.Unchanged(r.reads, tree) {
+		return nil
+	}
+	m.rememberFailure(j, r.failed, r.reads)
+	return r.failed
 }
 
 // jitter moves an interval by up to percent either way, always alike for one object.

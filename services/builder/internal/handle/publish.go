@@ -42,7 +42,6 @@ func (j *job) failOr(ctx context.Context, err error) (bus.Result, error) {
 
 // fail publishes a failure, unless the log already ends with it.
 func (j *job) fail(ctx context.Context, f failure) (bus.Result, error) {
-	j.memory.drop(j.key)
 	next := f.retry
 	if f.stalled || next <= 0 {
 		next = bus.Never
@@ -54,7 +53,11 @@ func (j *job) fail(ctx context.Context, f failure) (bus.Result, error) {
 	if err := j.append(ctx, data); err != nil {
 		return bus.Result{}, err
 	}
-	j.config.Metrics.count("failed", time.Since(j.started))
+	outcome := "failed"
+	if j.skipped {
+		outcome += "_skipped"
+	}
+	j.config.Metrics.count(outcome, time.Since(j.started))
 	j.config.Logger.ErrorContext(ctx, "build failed", j.attrs("reason", data.Reason, "err", data.Message, "stalled", data.Stalled)...)
 	return bus.Result{Next: next}, nil
 }

@@ -115,6 +115,9 @@ func (f *files) build(spec *kustomizev1.KustomizationSpec, build engine) ([]rend
 	if err == nil && !folder {
 		err = isFile(dir)
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: stat %s: %w (an artifact has no links, and nothing that .sourceignore names)", ErrPath, dir, reason(err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: stat %s: %w", ErrPath, dir, reason(err))
 	}

@@ -61,10 +61,10 @@ func hintOf(text string) string {
 		strings.Contains(text, "unable to load external plugin"):
 		return "exec and function plugins are not allowed in a build"
 	case strings.Contains(text, "must specify --enable-helm"):
-		return "Helm charts in a kustomization are not allowed in a build, use a HelmRelease"
+		return "Helm charts in a kustomization are not allowed in a build: render the chart with helm template and commit what it prints"
 	case strings.Contains(text, "executable file not found"), strings.Contains(text, "no 'git' program"),
 		strings.Contains(text, "socket: operation not permitted"), strings.Contains(text, "mkdir /tmp/"):
-		return "remote bases and files are not allowed in a build"
+		return "remote bases and files are not allowed in a build: copy them into the repository, or fetch them with a source of their own"
 	case strings.Contains(text, "cycle detected"):
 		return "the kustomizations form a loop"
 	}

@@ -33,7 +33,7 @@ func (f *files) inspect(rel string, body []byte) error {
 func inspectFields(name, dir string, k map[string]any) error {
 	for _, field := range []string{"helmCharts", "helmChartInflationGenerator"} {
 		if !empty(k[field]) {
-			return fmt.Errorf("%s: %s: Helm charts in a kustomization are not allowed in a build, use a HelmRelease", name, field)
+			return fmt.Errorf("%s: %s: Helm charts in a kustomization are not allowed in a build: render the chart with helm template and commit what it prints", name, field)
 		}
 	}
 	for _, ref := range references(k) {
@@ -47,7 +47,7 @@ func inspectFields(name, dir string, k map[string]any) error {
 func (r reference) check(dir string) error {
 	switch {
 	case isRemote(r.value):
-		return fmt.Errorf("%q is remote: remote bases and files are not allowed in a build", redact(r.value))
+		return fmt.Errorf("%q is remote: remote bases and files are not allowed in a build: copy them into the repository, or fetch them with a source of their own", redact(r.value))
 	case path.IsAbs(r.value):
 		return fmt.Errorf("path %q leaves the artifact: it is absolute", r.value)
 	case leaves(path.Join(dir, r.value)):

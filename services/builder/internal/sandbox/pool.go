@@ -82,6 +82,8 @@ type Pool struct {
 	mu     sync.Mutex
 	idle   []*process
 	closed bool
+	// refilling is how many children are on their way to the idle ones.
+	refilling int
 
 	started atomic.Int64
 	// refills are the starts of children that replace others.
@@ -125,7 +127,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 }
 
 // Do answers one request of a tenant within timeout, which starts when a child is
-// free for it. Of the requests that wait, one of the tenant with the fewest in work
+// free for it, and once more when a used child died of it and a new one is asked. Of the requests that wait, one of the tenant with the fewest in work
 // is next. An error wraps ErrTimeout, ErrMemory or ErrCrash if the request is to
 // blame, and ctx's cause if ctx ended.
 func (p *Pool) Do(ctx context.Context, tenant string, timeout time.Duration, request []byte) ([]byte, error) {
@@ -189,16 +191,21 @@ func (p *Pool) ask(ctx context.Context, timeout time.Duration, child *process, r
 	return reply[:last], nil
 }
 
-// refill starts a child in the place of one that ended, beside the caller. When
-// that fails the next request that needs a child says why.
+// refill starts a child in the place of one that ended, beside the caller, unless there
+// will be enough of them. When that fails the next request that needs a child says why.
 func (p *Pool) refill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closed || len(p.idle)+p.refilling >= p.config.Size {
 		return
 	}
+	p.refilling++
 	p.refills.Go(func() {
-		if child, err := p.start(context.Background()); err == nil {
+		child, err := p.start(context.Background())
+		p.mu.Lock()
+		p.refilling--
+		p.mu.Unlock()
+		if err == nil {
 			p.keep(child)
 		}
 	})

@@ -51,8 +51,8 @@ func Check(kind, token string, accepted []string, header http.Header, body []byt
 
 func github(token string, accepted []string, header http.Header, body []byte) (Delivery, error) {
 	name := "X-Hub-Signature-256"
-	if header.Get(name) == "" {
-		name = "X-Hub-Signature"
+	if old := "X-Hub-Signature"; header.Get(name) == "" && header.Get(old) != "" {
+		name = old
 	}
 	if err := signed(name, header.Get(name), token, body, "sha1", "sha256"); err != nil {
 		return Delivery{}, err
