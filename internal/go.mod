@@ -36,6 +36,8 @@ require (
 	k8s.io/client-go v0.36.4
 )
 
+require github.com/fluxcd/source-watcher/api/v2 v2.2.4
+
 require (
 	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/DataDog/datadog-go/v5 v5.9.1 // indirect

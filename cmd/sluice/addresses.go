@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -17,11 +18,17 @@ var addressFlags = []string{"nats-addr", "s3-addr", "webhook-addr", "artifact-ad
 // started: each part would find out by itself, but late and in its own words.
 func checkAddresses(ctx context.Context, flags *pflag.FlagSet) error {
 	var errs []error
+	taken := map[string]string{}
 	for _, name := range addressFlags {
 		address := flags.Lookup(name).Value.String()
 		if address == "" {
 			continue
 		}
+		if other, twice := taken[address]; twice && !strings.HasSuffix(address, ":0") {
+			errs = append(errs, fmt.Errorf("%s and %s are both %s: choose another address for one of them", other, name, address))
+			continue
+		}
+		taken[address] = name
 		var config net.ListenConfig
 		listener, err := config.Listen(ctx, "tcp", address)
 		if err == nil {

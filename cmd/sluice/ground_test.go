@@ -30,6 +30,14 @@ func TestLockFolder(t *testing.T) {
 	}
 }
 
+// What is served without a password is for the same machine, unless somebody says otherwise.
+func TestArtifactsStayOnLoopback(t *testing.T) {
+	flag := runCommand().Flags().Lookup("artifact-addr")
+	if flag.DefValue != "127.0.0.1:9090" || flag.Value.String() != flag.DefValue {
+		t.Errorf("artifacts are served on %s, %s says the help", flag.Value, flag.DefValue)
+	}
+}
+
 func TestCheckAddresses(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,12 +45,21 @@ func TestCheckAddresses(t *testing.T) {
 	}
 	defer listener.Close()
 	taken := listener.Addr().String()
+	spare, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	free := spare.Addr().String()
+	if err := spare.Close(); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		reason, nats, webhook string
 		want                  []string
 	}{
 		{"all are free, or not wanted", "127.0.0.1:0", "", nil},
 		{"one is taken", taken, "127.0.0.1:0", []string{"nats-addr " + taken + " is in use by another process", "--nats-addr"}},
+		{"one for two of them", free, free, []string{"nats-addr and webhook-addr are both " + free}},
 		{"two are wrong", taken, "nowhere", []string{"--nats-addr", "webhook-addr nowhere", "--webhook-addr"}},
 	} {
 		flags := pflag.NewFlagSet("run", pflag.ContinueOnError)

@@ -72,7 +72,17 @@ func runCommand() *cobra.Command {
 	for _, service := range all {
 		service.Bind(cmd.Flags())
 	}
+	loopback(cmd.Flags().Lookup("artifact-addr"), "127.0.0.1:9090")
 	return cmd
+}
+
+// loopback gives an address another default than the services have alone: what they serve
+// there is for programs of the same machine, and is not asked for a password.
+func loopback(flag *pflag.Flag, address string) {
+	if err := flag.Value.Set(address); err != nil { // text takes everything
+		panic(err)
+	}
+	flag.DefValue = address
 }
 
 func run(ctx context.Context, s settings, all []launch.Service) error {
@@ -107,7 +117,7 @@ func run(ctx context.Context, s settings, all []launch.Service) error {
 	env.Ready.Add("bus", env.Bus.Ready)
 	components := make([]serve.Component, len(all))
 	for i, service := range all {
-		components[i] = serve.Component{Name: service.Name, Run: func(ctx context.Context) error { return service.Start(ctx, env) }}
+		components[i] = service.Component(env)
 	}
 	return serve.Run(ctx, serve.Config{
 		Addr: s.ProbeAddr, Grace: s.Grace, Log: env.Log, Registry: env.Registry, Ready: env.Ready,

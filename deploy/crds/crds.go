@@ -11,7 +11,7 @@ import (
 
 // FS holds one YAML file per definition, named <group>_<plural>.yaml.
 //
-//go:embed *.toolkit.fluxcd.io_*.yaml
+//go:embed *.fluxcd.io_*.yaml
 var FS embed.FS
 
 // All returns every definition as one YAML document each, ordered by file name.

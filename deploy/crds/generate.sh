@@ -2,5 +2,5 @@
 # Writes the custom resource definitions in this folder again, from the versions that gen/go.mod names.
 set -eu
 cd "$(dirname "$0")/gen"
-rm -f ../*.toolkit.fluxcd.io_*.yaml
+rm -f ../*.fluxcd.io_*.yaml
 GOWORK=off go run . ..

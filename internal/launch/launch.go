@@ -98,7 +98,14 @@ func (s Service) main(ctx context.Context, args []string) error {
 	return serve.Run(ctx, serve.Config{
 		Addr: settings.ProbeAddr, Grace: settings.Grace, Log: env.Log, Registry: env.Registry, Ready: env.Ready,
 		Close: []func(context.Context) error{telemetry.Shutdown},
-	}, serve.Component{Name: s.Name, Run: func(ctx context.Context) error { return s.Start(ctx, env) }})
+	}, s.Component(env))
+}
+
+// Component returns the service on env as a part of a process. The process is not ready
+// before the service says so, by a check of its name.
+func (s Service) Component(env Env) serve.Component {
+	env.Ready.Expect(s.Name)
+	return serve.Component{Name: s.Name, Run: func(ctx context.Context) error { return s.start(ctx, env) }}
 }
 
 // Prepare makes what a process has once: log, metrics, traces, readiness. It sets how
@@ -122,8 +129,8 @@ func Prepare(ctx context.Context, program string, settings serve.Settings) (Env,
 	return env, telemetry, nil
 }
 
-// Start connects what env lacks as the service's own and runs it until ctx ends.
-func (s Service) Start(ctx context.Context, env Env) (err error) {
+// start connects what env lacks as the service's own and runs it until ctx ends.
+func (s Service) start(ctx context.Context, env Env) (err error) {
 	env.Log = env.Log.With("controller", s.Name)
 	if env.REST, err = kube.Config(env.Kubeconfig, "sluice-"+s.Name+"/"+Version); err != nil {
 		return err

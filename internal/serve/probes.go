@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,12 +37,39 @@ type Readiness struct {
 // checkTime bounds each readiness check.
 const checkTime = 3 * time.Second
 
-var errDraining = errors.New("the process is stopping")
+var (
+	errDraining = errors.New("the process is stopping")
+	errStarting = errors.New("starting")
+)
 
-// Add adds a check, which returns why the process is not ready, or nil.
+// Expect makes the process not ready until a check of that name is added.
+func (r *Readiness) Expect(name string) {
+	r.Add(name, func(context.Context) error { return errStarting })
+}
+
+// Waiting makes the process not ready, for a reason that it is told, until a check of that
+// name is added. The first time, and when the reason changes, it is logged.
+func (r *Readiness) Waiting(name string, log *slog.Logger) (tell func(why error)) {
+	said := ""
+	return func(why error) {
+		r.Add(name, func(context.Context) error { return why })
+		if text := why.Error(); text != said {
+			said = text
+			log.Warn("not ready", "controller", name, "error", text)
+		}
+	}
+}
+
+// Add adds a check, which returns why the process is not ready, or nil. It takes the
+// place of an earlier one of that name.
 func (r *Readiness) Add(name string, check func(context.Context) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if i := slices.Index(r.names, name); i >= 0 {
+		r.checks = slices.Clone(r.checks) // Check may be reading it
+		r.checks[i] = check
+		return
+	}
 	r.names = append(r.names, name)
 	r.checks = append(r.checks, check)
 }

@@ -107,7 +107,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.DurationVar(&s.Grace, "grace", 25*time.Second, "how long a stopping process may take to finish its work")
 	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread both ways, in percent; 0 to 99")
 	fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
-	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "allow sources of kind ExternalArtifact, which others than Sluice write; Flux's feature gate ExternalArtifact")
+	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "serve ArtifactGenerators, and allow sources of kind ExternalArtifact; Flux's feature gate ExternalArtifact")
 	fs.StringVar(&s.ConfigSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "labels of the ConfigMaps and Secrets (variables, kubeconfigs) whose changes count at once; empty watches none")
 	fs.StringVar(&s.LogLevel, "log-level", "info", "lowest level to log: trace, debug, info or error")
 }

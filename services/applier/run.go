@@ -54,6 +54,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg = cfg.withDefaults()
+	tellWait := cfg.Ready.Waiting("applier", cfg.Logger)
+	if err := kube.AwaitKinds(ctx, cfg.REST, tellWait, kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)); err != nil {
+		return err
+	}
 	m, err := newManager(cfg)
 	if err != nil {
 		return err
@@ -80,9 +84,9 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	worker := newWorker(cfg, m, ring, clusters, planner, compiler, tell)
-	cfg.Ready.Add("applier caches", func(ctx context.Context) error {
+	cfg.Ready.Add("applier", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
-			return errors.New("not filled yet")
+			return errors.New("the caches are not filled yet")
 		}
 		return nil
 	})

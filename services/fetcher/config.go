@@ -25,6 +25,10 @@ type Config struct {
 	DataDir string
 	// RuntimeNamespace holds the lease of the leader election.
 	RuntimeNamespace string
+	// ExternalArtifacts serves the kinds ExternalArtifact and ArtifactGenerator.
+	ExternalArtifacts bool
+	// NoCrossNamespaceRefs refuses sources of other namespaces to ArtifactGenerators.
+	NoCrossNamespaceRefs bool
 	// Single says that no other replica runs, so no leader is elected.
 	Single bool
 	// Concurrency is how many sources of one namespace are worked on at once; 8 when zero.
@@ -52,13 +56,16 @@ type Config struct {
 	MaxIndexBytes, MaxChartBytes, MaxChartFileBytes int64
 	// MirrorIdle is how long an unused mirror stays on disk; 24 hours when zero.
 	MirrorIdle time.Duration
+	// SigstoreRoot is a file with the trusted root, in JSON form, of signatures made without a
+	// key; Sigstore's public one, which is read over the network, when empty.
+	SigstoreRoot string
 	// SweepEvery is how often storage is searched for artifacts of no source; an
 	// hour when zero.
 	SweepEvery time.Duration
 
 	// Logger is slog's default when nil.
 	Logger *slog.Logger
-	// Ready gets the fetcher's readiness check; may be nil.
+	// Ready gets the fetcher's readiness check; one of its own when nil.
 	Ready *serve.Readiness
 }
 
@@ -119,6 +126,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
+	}
+	if c.Ready == nil {
+		c.Ready = &serve.Readiness{}
 	}
 	return c
 }

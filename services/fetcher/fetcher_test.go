@@ -86,7 +86,7 @@ func newWorld(t *testing.T) *world {
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
 		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
-		Logger: logger,
+		ExternalArtifacts: true, Logger: logger,
 	}
 	config.REST.QPS = -1
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -234,6 +234,8 @@ func TestFetcher(t *testing.T) {
 		{"HelmChart", helmCharts},
 		{"OCIRepository", ociRepositories},
 		{"Bucket", buckets},
+		{"ArtifactGenerator", artifactGenerators},
+		{"ExternalArtifact of others", foreignArtifacts},
 		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left
 	} {
 		t.Run(scenario.name, func(t *testing.T) {

@@ -121,6 +121,8 @@ func ociRepositories(t *testing.T, w *world) {
 		{"proxy", "through a proxy", ociProxy},
 		{"failures", "what is wrong is told", ociFailures},
 		{"verify", "signatures of cosign, by tag and as bundles", ociVerify},
+		{"keyless", "signatures of identities, by a trusted root of our own", ociKeyless},
+		{"notation", "signatures by the trust policies of the Notary Project", ociNotation},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := *w
@@ -368,6 +370,12 @@ func (s signer) byBundle(t *testing.T, r *ociRegistry, path, digest, about strin
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.refer(t, path, digest, media, text)
+}
+
+// refer puts content that refers to the artifact with a digest.
+func (r *ociRegistry) refer(t *testing.T, path, digest string, media types.MediaType, text []byte) {
+	t.Helper()
 	hash, err := v1.NewHash(digest)
 	if err != nil {
 		t.Fatal(err)
@@ -425,8 +433,8 @@ func ociVerify(t *testing.T, w *world) {
 	ours.byTag(t, r, "borrowed", borrowed, tagged)
 	ours.byBundle(t, r, "swapped", swapped, bundled)
 	const none = "failed to verify the signature using provider 'cosign': no matching signatures"
-	keyless, notation := spec("tagged", ""), spec("tagged", "cosign-pub")
-	keyless.Verify.SecretRef, notation.Verify.Provider = nil, "notation"
+	unknown := spec("tagged", "cosign-pub")
+	unknown.Verify.Provider = "notation"
 	for name, c := range map[string]struct {
 		spec sourcev1.OCIRepositorySpec
 		text string
@@ -438,8 +446,7 @@ func ociVerify(t *testing.T, w *world) {
 		"bad key":      {spec("tagged", "cosign-bad"), "'ours.pub' is no public key in PEM form"},
 		"no key":       {spec("tagged", "cosign-empty"), "it has no key whose name ends with '.pub'"},
 		"later secret": {spec("tagged", "cosign-later"), "failed to get secret 'default/cosign-later'"},
-		"keyless":      {keyless, "keyless signatures, is not supported"},
-		"notation":     {notation, `spec.verify.provider "notation" is not supported`},
+		"notation":     {unknown, "secret 'default/cosign-pub': it has no key 'trustpolicy.json'"},
 	} {
 		obj := awaitObject(w, name, w.createOCI("verify-"+strings.NewReplacer(" ", "-", "'", "").Replace(name), c.spec), ociFails("SourceVerified", "VerificationError", c.text))
 		if obj.Status.Artifact != nil {

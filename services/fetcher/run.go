@@ -13,19 +13,27 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/bucket"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/cosign"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/external"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/generator"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gitrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
@@ -35,7 +43,9 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/ocirepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 // service holds the parts of a running fetcher.
@@ -45,8 +55,11 @@ type service struct {
 	git     *git.Client
 	kinds   source.Kinds
 	handler *handle.Handler
-	planner *plan.Planner
-	started atomic.Bool
+	// external and generator are nil unless external artifacts are allowed and served.
+	external  *external.Kind
+	generator *generator.Kind
+	planner   *plan.Planner
+	started   atomic.Bool
 }
 
 // Run serves until ctx ends.
@@ -59,6 +72,9 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.git.Close()) }()
+	if err := kube.AwaitKinds(ctx, s.REST, s.Ready.Waiting("fetcher", s.Logger), kinds()...); err != nil {
+		return err
+	}
 	if s.manager, err = newManager(s.Config); err != nil {
 		return err
 	}
@@ -75,33 +91,86 @@ func Run(ctx context.Context, c Config) (err error) {
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
 	registries := &oci.Client{}
+	verifier := &verify.Verifier{Live: live, Roots: &cosign.Roots{File: s.SigstoreRoot, Cache: filepath.Join(s.DataDir, "fetcher", "sigstore")}}
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
 		helmrepository.New(charts, live),
 		bucket.New(live, bucket.Config{Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets")}),
-		ocirepository.New(registries, live, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
-		helmchart.New(charts, registries, live, helmchart.Config{
+		ocirepository.New(registries, live, verifier, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
+		helmchart.New(charts, registries, live, verifier, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),
 			Tables: tables, Artifact: s.openArtifact,
 		}),
 	)
+	artifacts := shelf.Shelf{Store: s.Blob, Scratch: s.scratch(), Limits: s.limits()}
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
-	}, s.kinds, s.Blob, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), Scratch: s.scratch(), JitterPercent: s.JitterPercent, PerHost: s.PerHost,
-		Limits: s.limits(), Logger: s.Logger,
+	}, s.kinds, artifacts, s.Bus, handle.Config{
+		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, Logger: s.Logger,
 	})
-	s.planner = plan.New(s.Bus, s.kinds, s.manager.GetCache())
+	watched, err := s.beyondSources(artifacts, tell)
+	if err != nil {
+		return err
+	}
+	for _, kind := range s.kinds.Sorted() {
+		watched = append(watched, kind)
+	}
+	s.planner = plan.New(s.Bus, watched, s.manager.GetCache())
 	if err := s.assemble(); err != nil {
 		return err
 	}
-	if s.Ready != nil {
-		s.Ready.Add("fetcher", s.ready)
-	}
+	s.Ready.Add("fetcher", s.ready)
 	if err := s.manager.Start(ctx); err != nil {
 		return fmt.Errorf("run fetcher: %w", err)
 	}
 	return nil
+}
+
+// kinds are those that the cluster must serve.
+func kinds() []schema.GroupVersionKind {
+	var all []schema.GroupVersionKind
+	for _, kind := range []string{
+		sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.HelmRepositoryKind, sourcev1.HelmChartKind, sourcev1.BucketKind,
+	} {
+		all = append(all, sourcev1.GroupVersion.WithKind(kind))
+	}
+	return all
+}
+
+// beyondSources makes the kinds that are there only where external artifacts are allowed.
+func (s *service) beyondSources(artifacts shelf.Shelf, tell *recorder.Recorder) (watched []source.Watched, err error) {
+	if !s.ExternalArtifacts {
+		return nil, nil
+	}
+	live := s.manager.GetAPIReader()
+	s.external = external.New(live, artifacts, s.advertised(), s.Bus, tell, s.Logger)
+	watched = append(watched, s.external)
+	// Where Flux was installed without source-watcher, this kind is missing.
+	gvk := generatorv1.GroupVersion.WithKind(generatorv1.ArtifactGeneratorKind)
+	_, err = s.manager.GetRESTMapper().RESTMapping(gvk.GroupKind(), gvk.Version)
+	switch {
+	case apimeta.IsNoMatchError(err):
+		s.Logger.Warn("the cluster has no ArtifactGenerators, so none are served: install their definition from deploy/crds and restart")
+		return watched, nil
+	case err != nil:
+		return nil, fmt.Errorf("look for ArtifactGenerators: %w", err)
+	}
+	s.generator = generator.New(generator.Config{
+		Live: live, Writer: s.manager.GetClient(), Shelf: artifacts, Bus: s.Bus, Artifact: s.openArtifact,
+		AdvertisedHost: s.advertised(), NoCrossNamespaceRefs: s.NoCrossNamespaceRefs, Recorder: tell, Logger: s.Logger,
+	})
+	return append(watched, s.generator), nil
+}
+
+// handle gives a check to the kind that it is of.
+func (s *service) handle(ctx context.Context, check bus.Check) (bus.Result, error) {
+	switch {
+	case s.external != nil && check.Key.Kind == s.external.Name():
+		return s.external.Handle(ctx, check)
+	case s.generator != nil && check.Key.Kind == s.generator.Name():
+		return s.generator.Handle(ctx, check)
+	}
+	return s.handler.Handle(ctx, check)
 }
 
 // cachedVersions is how many chart versions of Helm indexes stay in memory, all indexes
@@ -112,7 +181,7 @@ func (s *service) limits() pack.Limits { return pack.Limits{Entries: s.MaxEntrie
 
 // openArtifact reads a stored artifact of a source.
 func (s *service) openArtifact(ctx context.Context, key events.Key, digest string) (io.ReadCloser, error) {
-	return s.Blob.Reader(ctx, handle.BlobName(key, digest), digest)
+	return s.Blob.Reader(ctx, shelf.BlobName(key, digest), digest)
 }
 
 func (s *service) scratch() string { return filepath.Join(s.DataDir, "fetcher", "scratch") }
@@ -151,7 +220,7 @@ func (s *service) work(ctx context.Context) error {
 	s.started.Store(true)
 	return s.Bus.Work(ctx, bus.WorkConfig{
 		Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute, Alone: s.Single,
-	}, s.handler.Handle)
+	}, s.handle)
 }
 
 func (s *service) fanOut(ctx context.Context) error {
@@ -191,7 +260,7 @@ func (s *service) serveArtifacts(ctx context.Context) error {
 		return nil
 	}
 	sources := gateway.Sources{
-		Current: s.artifact, History: s.Bus.History, Blob: handle.BlobName, Live: rate.NewLimiter(liveReads, 2*liveReads),
+		Current: s.artifact, History: s.Bus.History, Blob: shelf.BlobName, Live: rate.NewLimiter(liveReads, 2*liveReads),
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.ArtifactAddr)
@@ -219,13 +288,16 @@ func (s *service) serveArtifacts(ctx context.Context) error {
 
 // artifact returns what the status of a source says, nil when there is no such source.
 func (s *service) artifact(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error) {
-	kind := s.kinds[key.Kind]
-	if kind == nil {
-		return nil, nil
-	}
 	var reader client.Reader = s.manager.GetCache()
 	if live {
 		reader = s.manager.GetAPIReader()
+	}
+	if s.external != nil && key.Kind == s.external.Name() {
+		return s.external.Artifact(ctx, reader, key)
+	}
+	kind := s.kinds[key.Kind]
+	if kind == nil {
+		return nil, nil
 	}
 	obj := kind.New()
 	err := reader.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, obj)

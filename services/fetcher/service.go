@@ -14,7 +14,7 @@ func Service() launch.Service {
 	return launch.Service{
 		Name: "fetcher",
 		Bind: func(fs *pflag.FlagSet) {
-			fs.StringVar(&flags.ArtifactAddr, "artifact-addr", ":9090", "address that artifacts are served on over HTTP; empty serves none")
+			fs.StringVar(&flags.ArtifactAddr, "artifact-addr", ":9090", "address that artifacts are served on over HTTP; empty serves none; 127.0.0.1:9090 is the default of sluice run")
 			fs.StringVar(&flags.AdvertisedAddr, "artifact-adv-addr", "", "host[:port] of artifact URLs; empty takes artifact-addr, or the Service sluice-fetcher if that has no host")
 			fs.Int64Var(&flags.MaxBytes, "artifact-max-bytes", 1<<30, "most bytes of content in one artifact")
 			fs.IntVar(&flags.MaxEntries, "artifact-max-entries", 200_000, "most files and folders in one artifact")
@@ -23,12 +23,14 @@ func Service() launch.Service {
 			fs.Int64Var(&flags.MaxIndexBytes, "helm-index-max-size", 50<<20, "most bytes of the index of a Helm repository")
 			fs.Int64Var(&flags.MaxChartBytes, "helm-chart-max-size", 10<<20, "most bytes of a chart's package")
 			fs.Int64Var(&flags.MaxChartFileBytes, "helm-chart-file-max-size", 5<<20, "most bytes of one file of a chart in another source")
+			fs.StringVar(&flags.SigstoreRoot, "sigstore-trusted-root", "", "file with the trusted root of signatures made without a key; empty reads Sigstore's public one over the network")
 			fs.DurationVar(&flags.MirrorIdle, "git-mirror-idle", 0, "how long an unused Git mirror stays on disk; 24h when zero")
 		},
 		Run: func(ctx context.Context, env launch.Env) error {
 			c := flags
 			c.REST, c.Bus, c.Blob, c.Logger, c.Ready = env.REST, env.Bus, env.Blob, env.Log, env.Ready
 			c.DataDir, c.RuntimeNamespace, c.Single, c.Concurrency = env.DataDir, env.RuntimeNamespace, env.Single, env.Concurrency
+			c.ExternalArtifacts, c.NoCrossNamespaceRefs = env.ExternalArtifacts, env.NoCrossNamespaceRefs
 			if c.JitterPercent = env.IntervalJitter; c.JitterPercent == 0 {
 				c.JitterPercent = -1 // zero stands for the default there
 			}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/events"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 )
 
 // sweepAge is how old an artifact of no source must be to be deleted: much older
@@ -35,15 +35,20 @@ func (s *service) sweep(ctx context.Context) error {
 		if err := s.planner.Each(ctx, func(key events.Key) { alive[key] = true }); err != nil {
 			return err
 		}
-		n, err := s.Blob.Sweep(ctx, handle.Root, func(name string) bool {
-			key, ok := handle.KeyOf(name)
-			return !ok || s.kinds[key.Kind] == nil || alive[key]
+		n, err := s.Blob.Sweep(ctx, shelf.Root, func(name string) bool {
+			key, ok := shelf.KeyOf(name)
+			return !ok || !s.serves(key.Kind) || alive[key]
 		}, sweepAge)
 		if n > 0 {
 			s.Logger.Info("deleted artifacts of no source", "count", n)
 		}
 		return err
 	})
+}
+
+// serves says that artifacts of the kind are there only as long as its objects are.
+func (s *service) serves(kind string) bool {
+	return s.kinds[kind] != nil || s.external != nil && kind == s.external.Name()
 }
 
 // trim deletes unused mirrors.

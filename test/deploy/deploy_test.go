@@ -10,16 +10,10 @@ import (
 	"testing"
 	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/clientcmd/api"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/sluice-gitops/sluice/deploy/crds"
 	"github.com/sluice-gitops/sluice/test/controlplane"
@@ -30,28 +24,24 @@ const patience = 3 * time.Minute
 
 var deploymentKind = schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}
 
-// render runs kustomize over a folder below deploy/, as kubectl apply -k does.
+// render returns the objects of a folder below deploy/.
 func render(t *testing.T, folder string) []*unstructured.Unstructured {
 	t.Helper()
-	root, err := harness.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	options := krusty.MakeDefaultOptions()
-	options.Reorder = krusty.ReorderOptionLegacy
-	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join(root, "deploy", folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := built.AsYaml()
-	if err != nil {
-		t.Fatal(err)
-	}
-	objects, err := harness.Objects(text)
+	objects, err := harness.Manifests(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return objects
+}
+
+// tokenOf writes a kubeconfig with a token of a service account of sluice-system.
+func tokenOf(ctx context.Context, t *testing.T, plane *controlplane.ControlPlane, account string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := harness.ActAs(ctx, plane.RESTConfig(), account, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // world is a control plane with simulated nodes that nothing is installed on yet.
@@ -186,6 +176,10 @@ func excess(groups, resources []string, verb string) string {
 		return ""
 	case verb == "patch" && strings.HasSuffix(groups[0], ".toolkit.fluxcd.io"):
 		return ""
+	case verb == "patch" && groups[0] == "source.extensions.fluxcd.io":
+		return ""
+	case slices.Equal(resources, []string{"externalartifacts"}) && (verb == "create" || verb == "delete"): // an ArtifactGenerator's
+		return ""
 	case slices.Equal(resources, []string{"events"}) && (verb == "create" || verb == "patch"):
 		return ""
 	case slices.Equal(resources, []string{"serviceaccounts"}) && verb == "impersonate":
@@ -254,6 +248,39 @@ func TestRequestsAreToldApart(t *testing.T) {
 	}
 }
 
+// In a cluster without the custom resource definitions sluice says what is missing, and
+// begins when it comes.
+func TestDefinitionsComeLater(t *testing.T) {
+	dir := t.TempDir()
+	plane, cluster := world(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	binary, err := harness.Build(ctx, "cmd/sluice", "sluice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Start ends what does not get ready, and says why.
+	const remedy = "kubectl apply --server-side -k deploy/crds"
+	early, giveUp := context.WithTimeout(ctx, 10*time.Second)
+	defer giveUp()
+	_, err = harness.Start(early, harness.Config{Binary: binary, Kubeconfig: plane.KubeconfigPath, Dir: dir})
+	if err == nil || !strings.Contains(err.Error(), remedy) {
+		t.Errorf("without definitions sluice says %v, want how to install them", err)
+	}
+	started := make(chan error, 1)
+	go func() {
+		sluice, err := harness.Start(ctx, harness.Config{Binary: binary, Kubeconfig: plane.KubeconfigPath, Dir: t.TempDir()})
+		if err == nil {
+			err = sluice.Close()
+		}
+		started <- err
+	}()
+	apply(ctx, t, cluster, render(t, "crds"))
+	if err := <-started; err != nil {
+		t.Errorf("sluice does not begin when the definitions are there: %v", err)
+	}
+}
+
 // A push goes live through sluice run that has the rights of its service account and
 // no others.
 func TestOneProcessWithItsOwnRights(t *testing.T) {
@@ -306,29 +333,4 @@ func TestOneProcessWithItsOwnRights(t *testing.T) {
 
 func settings(value string) string {
 	return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {value: " + value + "}\n"
-}
-
-// tokenOf writes a kubeconfig with a token of a service account of sluice-system.
-func tokenOf(ctx context.Context, t *testing.T, plane *controlplane.ControlPlane, account string) string {
-	t.Helper()
-	admin := plane.RESTConfig()
-	client, err := kubernetes.NewForConfig(admin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := client.CoreV1().ServiceAccounts(harness.SystemNamespace).
-		CreateToken(ctx, account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	config := api.NewConfig()
-	config.Clusters["c"] = &api.Cluster{Server: admin.Host, CertificateAuthorityData: admin.CAData, CertificateAuthority: admin.CAFile}
-	config.AuthInfos["u"] = &api.AuthInfo{Token: token.Status.Token}
-	config.Contexts["c"] = &api.Context{Cluster: "c", AuthInfo: "u"}
-	config.CurrentContext = "c"
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		t.Fatal(err)
-	}
-	return path
 }

@@ -24,7 +24,7 @@ func run(m *testing.M) int {
 	var err error
 	world, err = harness.NewWorld(ctx, harness.WorldOptions{
 		Plane:    controlplane.Options{NoNodes: true, RequestLog: true},
-		Progress: os.Stderr, Token: "e2e-only-token",
+		Progress: os.Stderr, Token: "e2e-only-token", SluiceArgs: []string{"--external-artifacts"},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the world:", err)

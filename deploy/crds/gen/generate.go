@@ -13,6 +13,7 @@ import (
 	notificationv1 "github.com/fluxcd/notification-controller/api/v1"
 	notificationv1beta3 "github.com/fluxcd/notification-controller/api/v1beta3"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	"sigs.k8s.io/yaml"
 )
 
@@ -31,6 +32,7 @@ func packages() []string {
 		"github.com/fluxcd/helm-controller/api/" + helmv2.GroupVersion.Version,
 		"github.com/fluxcd/notification-controller/api/" + notificationv1.GroupVersion.Version,
 		"github.com/fluxcd/notification-controller/api/" + notificationv1beta3.GroupVersion.Version,
+		"github.com/fluxcd/source-watcher/api/v2/" + generatorv1.GroupVersion.Version,
 	}
 }
 

@@ -1,7 +1,7 @@
-// Package cosign verifies signatures of OCI artifacts that were made with a key, as
-// cosign stores them: under a tag made from the artifact's digest (cosign 1 and 2), and
-// as sigstore bundles that refer to the artifact (cosign 3). As in Flux, a key needs no
-// entry in a transparency log.
+// Package cosign verifies signatures of OCI artifacts, as cosign stores them: under a tag
+// made from the artifact's digest (cosign 1 and 2), and as sigstore bundles that refer to
+// the artifact (cosign 3). They are made with a key, which as in Flux needs no entry in a
+// transparency log, or keyless: with a certificate for an identity, which does.
 package cosign
 
 import (
@@ -73,42 +73,56 @@ type registry interface {
 	Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error)
 }
 
-// ErrUnsigned says that no signature of any of the keys was found.
+// ErrUnsigned says that no signature was found that is trusted.
 var ErrUnsigned = errors.New("no matching signatures")
+
+// judge says whether a signature is trusted, nil when it is.
+type judge interface {
+	// tagged judges one under the artifact's tag: a payload, and what belongs to it.
+	tagged(payload, signature []byte, annotations map[string]string) error
+	// bundled judges one in a bundle about the artifact with the digest.
+	bundled(bundle []byte, digest string) error
+}
 
 // Verify returns nil when one of the keys signed the artifact with the digest.
 func (k Keys) Verify(ctx context.Context, repository *oci.Repository, digest string) error {
-	return k.verify(ctx, repository, digest)
+	return search(ctx, k, repository, digest)
 }
 
-func (k Keys) verify(ctx context.Context, r registry, digest string) error {
-	tagged, err := k.byTag(ctx, r, digest)
-	if err != nil || tagged {
-		return err
+// search looks for a signature of the artifact that is trusted.
+func search(ctx context.Context, j judge, r registry, digest string) error {
+	refused := error(nil)
+	for _, look := range []func(context.Context, judge, registry, string) (found bool, refused, err error){byTag, byBundle} {
+		found, why, err := look(ctx, j, r, digest)
+		if found || err != nil {
+			return err
+		}
+		if why != nil {
+			refused = why
+		}
 	}
-	bundled, err := k.byBundle(ctx, r, digest)
-	if err != nil || bundled {
-		return err
+	if refused != nil {
+		return fmt.Errorf("%w: %w", ErrUnsigned, refused)
 	}
 	return ErrUnsigned
 }
 
 // byTag looks at the signatures under the artifact's tag.
-func (k Keys) byTag(ctx context.Context, r registry, digest string) (bool, error) {
+func byTag(ctx context.Context, j judge, r registry, digest string) (found bool, refused, err error) {
 	signatures, err := r.Digest(ctx, strings.Replace(digest, ":", "-", 1)+".sig")
 	if absent(err) {
-		return false, nil
+		return false, nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for signatures: %w", err)
+		return false, nil, fmt.Errorf("look for signatures: %w", err)
 	}
 	image, err := r.Image(ctx, signatures)
 	if err != nil {
-		return false, fmt.Errorf("read signatures: %w", err)
+		return false, nil, fmt.Errorf("read signatures: %w", err)
 	}
 	manifest, err := image.Manifest()
 	if err != nil {
-		return false, fmt.Errorf("read signatures: %w", err)
+		return false, nil, fmt.Errorf("read signatures: %w", err)
 	}
 	for _, layer := range manifest.Layers[:min(len(manifest.Layers), maxSignatures)] {
 		signature, err := base64.StdEncoding.DecodeString(layer.Annotations[signatureField])
@@ -117,17 +131,20 @@ func (k Keys) byTag(ctx context.Context, r registry, digest string) (bool, error
 		}
 		content, err := image.LayerByDigest(layer.Digest)
 		if err != nil {
-			return false, fmt.Errorf("read signatures: %w", err)
+			return false, nil, fmt.Errorf("read signatures: %w", err)
 		}
 		payload, err := oci.ReadLayer(content, maxPayload)
 		if err != nil {
-			return false, fmt.Errorf("read signatures: %w", err)
+			return false, nil, fmt.Errorf("read signatures: %w", err)
 		}
-		if k.signed(payload, signature) && claims(payload) == digest {
-			return true, nil
+		if claims(payload) != digest {
+			continue
+		}
+		if refused = j.tagged(payload, signature, layer.Annotations); refused == nil {
+			return true, nil, nil
 		}
 	}
-	return false, nil
+	return false, refused, nil
 }
 
 // claims returns the digest that a payload is about, "" when it is no payload.
@@ -147,25 +164,25 @@ func claims(payload []byte) string {
 }
 
 // byBundle looks at the bundles that refer to the artifact.
-func (k Keys) byBundle(ctx context.Context, r registry, digest string) (bool, error) {
+func byBundle(ctx context.Context, j judge, r registry, digest string) (found bool, refused, err error) {
 	referrers, err := r.Referrers(ctx, digest)
 	if absent(err) {
-		return false, nil
+		return false, nil, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for signature bundles: %w", err)
+		return false, nil, fmt.Errorf("look for signature bundles: %w", err)
 	}
 	looked := 0
-	for _, found := range referrers {
-		if !strings.HasPrefix(found.ArtifactType, bundleType) {
+	for _, referrer := range referrers {
+		if !strings.HasPrefix(referrer.ArtifactType, bundleType) {
 			continue
 		}
 		if looked++; looked > maxSignatures {
 			break
 		}
-		image, err := r.Image(ctx, found.Digest.String())
+		image, err := r.Image(ctx, referrer.Digest.String())
 		if err != nil {
-			return false, fmt.Errorf("read signature bundle: %w", err)
+			return false, nil, fmt.Errorf("read signature bundle: %w", err)
 		}
 		layer, err := oci.Layer(image, "")
 		if err != nil {
@@ -173,13 +190,30 @@ func (k Keys) byBundle(ctx context.Context, r registry, digest string) (bool, er
 		}
 		text, err := oci.ReadLayer(layer, maxPayload)
 		if err != nil {
-			return false, fmt.Errorf("read signature bundle: %w", err)
+			return false, nil, fmt.Errorf("read signature bundle: %w", err)
 		}
-		if k.bundle(text, digest) {
-			return true, nil
+		if refused = j.bundled(text, digest); refused == nil {
+			return true, nil, nil
 		}
 	}
-	return false, nil
+	return false, refused, nil
+}
+
+// errOtherKey says that a signature is of none of the keys.
+var errOtherKey = errors.New("signed with another key")
+
+func (k Keys) tagged(payload, signature []byte, _ map[string]string) error {
+	if k.signed(payload, signature) {
+		return nil
+	}
+	return errOtherKey
+}
+
+func (k Keys) bundled(text []byte, digest string) error {
+	if k.bundle(text, digest) {
+		return nil
+	}
+	return errOtherKey
 }
 
 // bundle says whether a bundle is a signature of the artifact by one of the keys.

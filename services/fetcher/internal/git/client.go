@@ -54,6 +54,7 @@ type Client struct {
 	config     Config
 	transports transports
 	objects    cache.Object
+	listings   together
 
 	mu      sync.Mutex
 	mirrors map[string]*mirror
@@ -75,6 +76,7 @@ func New(config Config) (*Client, error) {
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
 		mirrors:    map[string]*mirror{},
+		listings:   together{lines: map[[sha256.Size]byte]*line{}},
 		busy:       map[string]refusal{},
 	}, nil
 }

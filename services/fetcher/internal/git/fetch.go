@@ -110,7 +110,7 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 		}
 	}
 	if l.used {
-		if err := errors.Join(l.conn.close(), l.open(ctx)); err != nil {
+		if err := errors.Join(l.Close(), l.open(ctx)); err != nil {
 			return err
 		}
 	}

@@ -15,9 +15,12 @@ import (
 type Listing struct {
 	client *Client
 	remote Remote
-	refs   *packp.AdvRefs
-	conn   conn
-	used   bool
+	// refs may be shared with other listings; they are only read.
+	refs *packp.AdvRefs
+	// conn is nil when the references came over another listing's connection.
+	conn conn
+	// used says that conn, if there is one, has no further request left.
+	used bool
 }
 
 // Target is a commit that a reference stands for.
@@ -36,17 +39,23 @@ type Target struct {
 	tagged plumbing.Hash
 }
 
-// Connect lists the references of a remote repository with one request. It makes none,
-// and returns a *transport.BusyError, as long as the server has asked for that.
+// Connect lists the references of a remote repository with one request, which those
+// share who ask at the same time. It makes none, and returns a *transport.BusyError, as
+// long as the server has asked for that.
 func (c *Client) Connect(ctx context.Context, remote Remote) (*Listing, error) {
 	if err := c.mayAsk(remote, time.Now()); err != nil {
 		return nil, err
 	}
 	l := &Listing{client: c, remote: remote}
-	if err := l.open(ctx); err != nil {
+	refs, own, err := c.listings.ask(ctx, remote.identity(), func() (*packp.AdvRefs, error) {
+		err := l.open(ctx)
 		c.heed(remote, err, time.Now())
+		return l.refs, err
+	})
+	if err != nil {
 		return nil, remote.clean(err)
 	}
+	l.refs, l.used = refs, !own
 	return l, nil
 }
 
@@ -72,7 +81,12 @@ func (l *Listing) open(ctx context.Context) error {
 }
 
 // Close ends the connection.
-func (l *Listing) Close() error { return l.conn.close() }
+func (l *Listing) Close() error {
+	if l.conn == nil {
+		return nil
+	}
+	return l.conn.close()
+}
 
 // Resolve finds the commit that a reference stands for. It needs the network
 // only to tell tags of the same semantic version apart by their commits' age.
@@ -94,7 +108,11 @@ func (l *Listing) resolve(ctx context.Context, ref Reference) (Target, error) {
 	case ref.Branch != "":
 		return l.named("refs/heads/"+ref.Branch, ref.Branch)
 	}
-	return l.named("refs/heads/master", "master")
+	target, err := l.named("refs/heads/master", "master")
+	if err != nil {
+		err = fmt.Errorf("%w, which stands for no reference at all: name one in spec.ref", err)
+	}
+	return target, err
 }
 
 // tagPrefix is where references to tags are.

@@ -1,6 +1,8 @@
 package git
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/url"
@@ -28,6 +30,24 @@ type Remote struct {
 	// Proxy is an http, https or socks5 URL, with user information if the proxy asks
 	// for it; nil for what the environment says, which is about HTTP only.
 	Proxy *url.URL
+}
+
+// identity is equal for remotes that are read from the same place in the same way.
+func (r Remote) identity() [sha256.Size]byte {
+	h := sha256.New()
+	proxy := ""
+	if r.Proxy != nil {
+		proxy = r.Proxy.String()
+	}
+	a := r.Auth
+	for _, part := range [][]byte{
+		[]byte(r.URL), []byte(proxy), []byte(a.Username), []byte(a.Password), []byte(a.BearerToken), a.CA,
+		a.ClientCert, a.ClientKey, a.Identity, []byte(a.Passphrase), a.KnownHosts,
+	} {
+		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash takes everything
+		_, _ = h.Write(part)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // Auth holds credentials of any kind that a remote may ask for.

@@ -2,40 +2,23 @@ package handle
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
-
-// NoteCorrupt as the reason of a check asks for the stored artifact to be read
-// through, by somebody who found it damaged.
-const NoteCorrupt = "corrupt"
 
 // thorough says that somebody asked for this very pass, by an annotation or by a
 // check that names damage.
 func (p *pass) thorough() bool {
-	return p.note.Reason == NoteCorrupt || p.old.GetAnnotations()[kube.RequestedAt] != *p.was.Handled
-}
-
-func (p *pass) readThrough(ctx context.Context, name, digest string) error {
-	body, err := p.blobs.Reader(ctx, name, digest)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
-	_, err = io.Copy(io.Discard, body)
-	return err
+	return p.note.Reason == source.NoteCorrupt || p.old.GetAnnotations()[kube.RequestedAt] != *p.was.Handled
 }
 
 // reasonToBuild says why the artifact must be built, or nothing if it is what the
@@ -74,13 +57,13 @@ func (p *pass) build(ctx context.Context, content *source.Content, revision stri
 		return source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", err))
 	}
 	p.made = content
-	path := Path(p.key, content.File)
+	path := shelf.Path(p.key, content.File)
 	*p.state.Artifact = &meta.Artifact{
 		Path: path, URL: p.url(path), Revision: revision, Digest: stored.Digest, Size: &stored.Size,
 		LastUpdateTime: metav1.NewTime(time.Now()), Metadata: content.Metadata,
 	}
 	if p.state.URL != nil {
-		*p.state.URL = p.url(Path(p.key, p.state.Link))
+		*p.state.URL = p.url(shelf.Path(p.key, p.state.Link))
 	}
 	if content.Stored != nil {
 		content.Stored()
@@ -88,37 +71,12 @@ func (p *pass) build(ctx context.Context, content *source.Content, revision stri
 	return nil
 }
 
-// archive writes the content to storage, by way of a spool, so that no large archive
-// need fit in memory.
-func (p *pass) archive(ctx context.Context, content *source.Content) (result pack.Result, err error) {
-	scratch := spool.New(p.config.Scratch)
-	defer func() { err = errors.Join(err, scratch.Close()) }()
+// archive writes the content to storage.
+func (p *pass) archive(ctx context.Context, content *source.Content) (pack.Result, error) {
 	if content.Raw != nil {
-		result, err = pack.Copy(ctx, scratch, content.Raw, p.config.Limits)
-	} else {
-		result, err = pack.Archive(ctx, scratch, content.Files, content.Ignore, p.config.Limits)
+		return p.shelf.Copy(ctx, p.key, content.Raw, "")
 	}
-	if err != nil {
-		return result, err
-	}
-	body, err := scratch.Content()
-	if err != nil {
-		return result, err
-	}
-	return result, p.put(ctx, body, result)
-}
-
-// put stores an archive. Content under its own digest's name that is not it can
-// only be damaged, and is replaced.
-func (p *pass) put(ctx context.Context, body io.ReadSeeker, r pack.Result) error {
-	name := BlobName(p.key, r.Digest)
-	err := p.blobs.PutStream(ctx, name, body, r.Size, r.Digest)
-	if errors.Is(err, blob.ErrExists) {
-		if err = p.blobs.Delete(ctx, name); err == nil {
-			err = p.blobs.PutStream(ctx, name, body, r.Size, r.Digest)
-		}
-	}
-	return err
+	return p.shelf.Archive(ctx, p.key, content.Files, content.Ignore)
 }
 
 func (p *pass) url(path string) string { return "http://" + p.config.AdvertisedHost + "/" + path }
@@ -133,6 +91,6 @@ func (p *pass) refreshURL() {
 		a.URL = url
 	}
 	if p.state.URL != nil {
-		*p.state.URL = p.url(Path(p.key, p.state.Link))
+		*p.state.URL = p.url(shelf.Path(p.key, p.state.Link))
 	}
 }

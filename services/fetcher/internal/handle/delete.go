@@ -2,7 +2,6 @@ package handle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -68,16 +67,8 @@ func (h *Handler) retire(ctx context.Context, key events.Key, kind source.Kind, 
 // remove deletes a source's artifacts and forgets its timer.
 func (h *Handler) remove(ctx context.Context, key events.Key) error {
 	h.written.forget(key)
-	objects, err := h.blobs.List(ctx, Prefix(key))
-	if err != nil {
-		return fmt.Errorf("remove artifacts of %s: %w", key, err)
-	}
-	var errs []error
-	for _, object := range objects {
-		errs = append(errs, h.blobs.Delete(ctx, object.Name))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("remove artifacts of %s: %w", key, err)
+	if err := h.shelf.Remove(ctx, key); err != nil {
+		return err
 	}
 	if err := h.bus.Forget(ctx, events.StageFetch, key); err != nil {
 		return fmt.Errorf("forget %s: %w", key, err)

@@ -2,14 +2,11 @@ package handle
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"time"
 
-	cloudevent "github.com/cloudevents/sdk-go/v2/event"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -17,9 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
-	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
@@ -27,15 +23,6 @@ import (
 type publisher interface {
 	Open(ctx context.Context, subject string) (*bus.Log, error)
 	Forget(ctx context.Context, stage events.Stage, key events.Key) error
-}
-
-// store keeps artifacts.
-type store interface {
-	Stat(ctx context.Context, name string) (blob.Object, error)
-	Reader(ctx context.Context, name, wantDigest string) (io.ReadCloser, error)
-	PutStream(ctx context.Context, name string, body io.ReadSeeker, size int64, digest string) error
-	Delete(ctx context.Context, name string) error
-	List(ctx context.Context, prefix string) ([]blob.Object, error)
 }
 
 // recorder writes Kubernetes Events.
@@ -59,12 +46,8 @@ type Cluster struct {
 type Config struct {
 	// AdvertisedHost is host[:port] of artifact URLs. Required.
 	AdvertisedHost string
-	// Scratch is a folder for archives while they are made. Required.
-	Scratch string
 	// JitterPercent of the interval, both ways; 5 when zero, none when negative.
 	JitterPercent int
-	// Limits of one archive. Required.
-	Limits pack.Limits
 	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
 	Keep int
 	// PerHost is how many sources of one host are looked at at once; 4 when zero.
@@ -93,7 +76,7 @@ func (c Config) withDefaults() Config {
 type Handler struct {
 	cluster Cluster
 	kinds   source.Kinds
-	blobs   store
+	shelf   shelf.Shelf
 	bus     publisher
 	config  Config
 	written written
@@ -101,9 +84,9 @@ type Handler struct {
 }
 
 // New returns a handler of objects of the kinds.
-func New(cluster Cluster, kinds source.Kinds, blobs *blob.Store, b *bus.Bus, config Config) *Handler {
+func New(cluster Cluster, kinds source.Kinds, artifacts shelf.Shelf, b *bus.Bus, config Config) *Handler {
 	config = config.withDefaults()
-	return &Handler{cluster: cluster, kinds: kinds, blobs: blobs, bus: b, config: config, hosts: hosts{max: config.PerHost}}
+	return &Handler{cluster: cluster, kinds: kinds, shelf: artifacts, bus: b, config: config, hosts: hosts{max: config.PerHost}}
 }
 
 // tries is how often a pass is made anew when somebody else wrote the object
@@ -194,40 +177,6 @@ func (h *Handler) next(interval time.Duration) time.Duration {
 // record writes a Kubernetes Event about the object.
 func (h *Handler) record(obj source.Object, annotations map[string]string, kind, reason, message string) {
 	h.cluster.Events.AnnotatedEventf(obj, annotations, kind, reason, "%s", message)
-}
-
-// lastEvent decodes the newest event of a subject as T.
-func lastEvent[T events.Data](log *bus.Log) (T, bool) {
-	var none T
-	e, ok := log.Last()
-	if !ok {
-		return none, false
-	}
-	data, err := events.Decode[T](e)
-	return data, err == nil
-}
-
-// append publishes data unless current says that the newest event tells it already.
-func (h *Handler) append(ctx context.Context, key events.Key, current func(*bus.Log) bool, data func(*bus.Log) events.Data) error {
-	subject := events.SourceSubject(key)
-	var err error
-	for range tries {
-		var log *bus.Log
-		if log, err = h.bus.Open(ctx, subject); err != nil {
-			return fmt.Errorf("read events of %s: %w", key, err)
-		}
-		if current(log) {
-			return nil
-		}
-		var e cloudevent.Event
-		if e, err = events.New("fetcher", key, data(log), time.Now()); err != nil {
-			return err
-		}
-		if err = log.Append(ctx, e); !errors.Is(err, bus.ErrConflict) {
-			return err
-		}
-	}
-	return err
 }
 
 const (

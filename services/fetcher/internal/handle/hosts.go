@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // hosts bounds how many passes ask one host at once, so that a host that stalls leaves
@@ -41,7 +42,7 @@ func (h *hosts) enter(host string) (done func()) {
 }
 
 // urgent are checks that do not wait for a place: a push is news of the host itself.
-func urgent(note bus.Note) bool { return note.Reason == "hook" || note.Reason == NoteCorrupt }
+func urgent(note bus.Note) bool { return note.Reason == "hook" || note.Reason == source.NoteCorrupt }
 
 // later is when a pass without a place is tried again: soon, and not together with the
 // others that wait.

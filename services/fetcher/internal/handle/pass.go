@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -11,8 +12,8 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 
 	"github.com/sluice-gitops/sluice/events"
-	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
@@ -141,31 +142,23 @@ func (p *pass) verifyStored(ctx context.Context, in **meta.Artifact) (lost bool,
 	if !current(artifact) {
 		return true, nil
 	}
-	name := BlobName(p.key, artifact.Digest)
-	object, err := p.blobs.Stat(ctx, name)
-	damaged := err == nil && (object.Digest != artifact.Digest || artifact.Size != nil && *artifact.Size != object.Size)
-	if err == nil && !damaged && p.thorough() {
-		if err = p.readThrough(ctx, name, artifact.Digest); errors.Is(err, blob.ErrCorrupt) {
-			damaged, err = true, nil
-		}
-	}
-	switch {
-	case damaged:
+	standing, err := p.shelf.Look(ctx, p.key, artifact, p.thorough())
+	if standing == shelf.Damaged {
 		p.record(p.old, nil, warning, "ArtifactVerificationFailed", "failed to verify integrity of artifact in storage")
-		if err := p.blobs.Delete(ctx, name); err != nil {
-			return false, source.StorageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to delete damaged artifact: %w", err))
-		}
-		return true, nil
-	case errors.Is(err, blob.ErrNotFound):
-		return true, nil
-	case err != nil:
-		return false, source.StorageFailed(sourcev1.StatOperationFailedReason, fmt.Errorf("failed to look up artifact in storage: %w", err))
 	}
-	return false, nil
+	if err != nil {
+		return false, source.StorageFailed(sourcev1.StatOperationFailedReason, err)
+	}
+	return standing != shelf.Whole, nil
 }
 
 // lose takes the artifact out of the status.
 func (p *pass) lose() {
 	*p.state.Artifact = nil
 	p.conditions().Remove(sourcev1.ArtifactInStorageCondition)
+}
+
+// current says that an artifact of the status can be looked up in storage.
+func current(a *meta.Artifact) bool {
+	return a != nil && strings.HasPrefix(a.Digest, "sha256:")
 }

@@ -2,15 +2,14 @@ package handle
 
 import (
 	"context"
-	"slices"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/events"
-	"github.com/sluice-gitops/sluice/internal/blob"
-	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/publish"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
@@ -54,28 +53,18 @@ func (p *pass) publish(ctx context.Context, failed *source.Error) error {
 	if failed != nil {
 		return p.publishFailed(ctx, failed)
 	}
-	now := p.changed("")
-	return p.append(ctx, p.key, func(log *bus.Log) bool {
-		last, ok := lastEvent[events.SourceChanged](log)
-		return ok && last.UID == now.UID && last.Revision == now.Revision && last.Digest == now.Digest && last.Artifact == now.Artifact
-	}, func(log *bus.Log) events.Data {
-		last, ok := lastEvent[events.SourceChanged](log)
-		if ok && last.UID == now.UID && last.Revision != now.Revision {
-			return p.changed(last.Revision)
-		}
-		return now
-	})
+	return publish.Changed(ctx, p.bus, p.changed())
 }
 
-func (p *pass) changed(previous string) events.SourceChanged {
-	artifact := p.artifact()
-	if was := *p.was.Artifact; previous == "" && was != nil && was.Revision != artifact.Revision {
+func (p *pass) changed() events.SourceChanged {
+	artifact, previous := p.artifact(), ""
+	if was := *p.was.Artifact; was != nil && was.Revision != artifact.Revision {
 		previous = was.Revision
 	}
 	data := events.SourceChanged{
 		Source: p.key, UID: string(p.obj.GetUID()), Revision: artifact.Revision, PreviousRevision: previous,
-		OriginRevision: artifact.Metadata[originRevision],
-		Digest:         artifact.Digest, Artifact: BlobName(p.key, artifact.Digest), Path: artifact.Path,
+		OriginRevision: artifact.Metadata[source.OriginRevision],
+		Digest:         artifact.Digest, Artifact: shelf.BlobName(p.key, artifact.Digest), Path: artifact.Path,
 	}
 	if artifact.Size != nil {
 		data.Size = *artifact.Size
@@ -86,17 +75,11 @@ func (p *pass) changed(previous string) events.SourceChanged {
 	return data
 }
 
-// originRevision in an artifact's metadata names the revision it was made from
-// (OCI image specification, annotations).
-const originRevision = "org.opencontainers.image.revision"
-
 func (p *pass) publishFailed(ctx context.Context, failed *source.Error) error {
 	now := events.SourceFailed{
 		Source: p.key, UID: string(p.obj.GetUID()), Reason: failed.Reason, Message: message(failed), Stalled: failed.Stalled,
 	}
-	return p.append(ctx, p.key,
-		func(log *bus.Log) bool { last, ok := lastEvent[events.SourceFailed](log); return ok && last == now },
-		func(*bus.Log) events.Data { return now })
+	return publish.Failed(ctx, p.bus, now)
 }
 
 // tidy deletes artifacts that are neither current nor recent, after a new one
@@ -105,17 +88,7 @@ func (p *pass) tidy(ctx context.Context) {
 	if p.why == "" {
 		return
 	}
-	objects, err := p.blobs.List(ctx, Prefix(p.key))
-	if err != nil {
-		p.config.Logger.Warn("cannot list old artifacts", "kind", p.key.Kind, "namespace", p.key.Namespace, "name", p.key.Name, "error", err)
-		return
-	}
-	keep := BlobName(p.key, p.artifact().Digest)
-	objects = slices.DeleteFunc(objects, func(o blob.Object) bool { return o.Name == keep })
-	slices.SortFunc(objects, func(a, b blob.Object) int { return b.Modified.Compare(a.Modified) })
-	for _, object := range objects[min(len(objects), p.config.Keep):] {
-		if err := p.blobs.Delete(ctx, object.Name); err != nil {
-			p.config.Logger.Warn("cannot delete an old artifact", "kind", p.key.Kind, "namespace", p.key.Namespace, "name", p.key.Name, "error", err)
-		}
+	if err := p.shelf.Tidy(ctx, p.key, p.artifact().Digest, p.config.Keep); err != nil {
+		p.config.Logger.Warn("cannot delete old artifacts", "kind", p.key.Kind, "namespace", p.key.Namespace, "name", p.key.Name, "error", err)
 	}
 }

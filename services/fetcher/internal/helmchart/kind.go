@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 const (
@@ -61,12 +62,13 @@ type Kind struct {
 	repositories repositories
 	registries   *oci.Client
 	live         client.Reader
+	verifier     *verify.Verifier
 	config       Config
 }
 
 // New returns the kind. It reads sources and Secrets from live.
-func New(repositories *chartrepo.Client, registries *oci.Client, live client.Reader, config Config) *Kind {
-	return &Kind{repositories: repositories, registries: registries, live: live, config: config}
+func New(repositories *chartrepo.Client, registries *oci.Client, live client.Reader, verifier *verify.Verifier, config Config) *Kind {
+	return &Kind{repositories: repositories, registries: registries, live: live, verifier: verifier, config: config}
 }
 
 // Name implements source.Kind.

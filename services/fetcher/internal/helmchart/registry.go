@@ -13,10 +13,10 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartfile"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/cosign"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 // packageType is the media type of a chart's package in a registry.
@@ -134,13 +134,19 @@ func (r *registry) verify(ctx context.Context, f found, digest string) error {
 		return nil
 	}
 	conditions := kube.Conditions{List: &r.object.Status.Conditions, Generation: r.object.Generation}
-	err := cosign.Spec{Provider: spec.Provider, SecretRef: spec.SecretRef}.Verify(ctx, r.kind.live, r.object.Namespace, r.repository, digest)
+	skipped, err := r.kind.verifier.Verify(ctx, verify.Spec{
+		Provider: spec.Provider, SecretRef: spec.SecretRef, Identities: spec.MatchOIDCIdentity,
+	}, r.object.Namespace, r.repository, digest)
+	if skipped {
+		conditions.Remove(sourcev1.SourceVerifiedCondition)
+		return nil
+	}
 	if err == nil {
 		conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of version "+f.version)
 		return nil
 	}
 	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, unverified.reason, err.Error())
 	failure := source.FetchFailed(unverified.reason, fmt.Errorf("%s: %w", unverified.words, err))
-	failure.Condition, failure.Stalled = unverified.condition, errors.Is(err, cosign.ErrUnsupported)
+	failure.Condition = unverified.condition
 	return failure
 }

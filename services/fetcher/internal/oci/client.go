@@ -112,6 +112,9 @@ func (a Access) transport() (*http.Transport, error) {
 	return made, err
 }
 
+// Name is the repository's name with its host.
+func (r *Repository) Name() string { return r.name.Name() }
+
 // Digest returns the digest that a tag names, sha256:<hex>.
 func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 	if _, err := name.NewTag(r.name.Name() + ":" + tag); err != nil {

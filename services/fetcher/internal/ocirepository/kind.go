@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 const (
@@ -42,12 +43,13 @@ type Config struct {
 type Kind struct {
 	registries *oci.Client
 	live       client.Reader
+	verifier   *verify.Verifier
 	config     Config
 }
 
 // New returns the kind. It reads Secrets and service accounts from live.
-func New(registries *oci.Client, live client.Reader, config Config) *Kind {
-	return &Kind{registries: registries, live: live, config: config}
+func New(registries *oci.Client, live client.Reader, verifier *verify.Verifier, config Config) *Kind {
+	return &Kind{registries: registries, live: live, verifier: verifier, config: config}
 }
 
 // Name implements source.Kind.

@@ -2,16 +2,15 @@ package ocirepository
 
 import (
 	"context"
-	"errors"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/cosign"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 // verify checks the signature that the object asks for, before anything of the artifact
@@ -27,11 +26,15 @@ func (k *Kind) verify(ctx context.Context, o *sourcev1.OCIRepository, repository
 		meta.IsStatusConditionTrue(o.Status.Conditions, sourcev1.SourceVerifiedCondition) {
 		return nil
 	}
-	err := cosign.Spec{Provider: spec.Provider, SecretRef: spec.SecretRef}.Verify(ctx, k.live, o.Namespace, repository, digest)
+	skipped, err := k.verifier.Verify(ctx, verify.Spec{
+		Provider: spec.Provider, SecretRef: spec.SecretRef, Identities: spec.MatchOIDCIdentity, TrustedRoot: spec.TrustedRootSecretRef,
+	}, o.Namespace, repository, digest)
+	if skipped {
+		conditions.Remove(sourcev1.SourceVerifiedCondition)
+		return nil
+	}
 	if err != nil {
-		failure := source.Unverified(sourcev1.VerificationError, err)
-		failure.Stalled = errors.Is(err, cosign.ErrUnsupported)
-		return failure
+		return source.Unverified(sourcev1.VerificationError, err)
 	}
 	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of revision "+revision)
 	return nil

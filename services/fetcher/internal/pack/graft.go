@@ -36,7 +36,7 @@ func Graft(tree []File, to string, branch []File, from string) ([]File, error) {
 		branch = append([]File{{Path: ".", Dir: true}}, branch...)
 	}
 	for _, f := range branch {
-		rest, ok := below(f.Path, from)
+		rest, ok := Below(f.Path, from)
 		if !ok {
 			continue
 		}
@@ -55,8 +55,8 @@ func Graft(tree []File, to string, branch []File, from string) ([]File, error) {
 	return sorted(all), nil
 }
 
-// below returns what of a path is below dir: nothing for dir itself.
-func below(name, dir string) (string, bool) {
+// Below returns what of a path is below dir, "." for the root: nothing for dir itself.
+func Below(name, dir string) (string, bool) {
 	switch dir {
 	case name:
 		return "", true

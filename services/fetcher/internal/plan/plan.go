@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -29,25 +30,38 @@ type queue interface {
 	Check(ctx context.Context, targets ...bus.Target) error
 }
 
+// minder is a kind that minds changes of an object beside its generation.
+type minder interface {
+	Minds(old, now source.Object) bool
+}
+
+// roamer is a kind whose objects may need sources of other namespaces.
+type roamer interface{ Roams() }
+
+// maker is a kind whose objects make others: one of these that is gone is made anew.
+type maker interface {
+	Makes(obj source.Object) []events.Key
+}
+
 // Planner sends checks of objects of the kinds.
 type Planner struct {
 	queue  queue
-	kinds  source.Kinds
+	kinds  []source.Watched
 	reader client.Reader
 }
 
 // New returns a planner that reads objects from reader, which should be a cache.
-func New(b *bus.Bus, kinds source.Kinds, reader client.Reader) *Planner {
+func New(b *bus.Bus, kinds []source.Watched, reader client.Reader) *Planner {
 	return &Planner{queue: b, kinds: kinds, reader: reader}
 }
 
 // Watch registers the planner with the manager, which runs it where it leads.
 func (p *Planner) Watch(mgr ctrl.Manager) error {
 	unchecked := true // several managers may live in one process, so names need not be unique
-	for _, kind := range p.kinds.Sorted() {
+	for _, kind := range p.kinds {
 		err := ctrl.NewControllerManagedBy(mgr).
 			Named("fetcher-plan-"+kind.Name()).
-			For(kind.New(), builder.WithPredicates(worthwhile())).
+			For(kind.New(), builder.WithPredicates(worthwhile(kind))).
 			WithOptions(controller.Options{SkipNameValidation: &unchecked, MaxConcurrentReconciles: 8}).
 			Complete(p.checking(kind))
 		if err != nil {
@@ -57,30 +71,38 @@ func (p *Planner) Watch(mgr ctrl.Manager) error {
 	return nil
 }
 
-// checking sends the check of one object, deleted ones included. No event tells of a
-// static one, so what needs it is checked at once too.
-func (p *Planner) checking(kind source.Kind) reconcile.Func {
+// checking sends the check of one object, deleted ones included. No event tells of those
+// and of static ones, so what needs one is checked at once too.
+func (p *Planner) checking(kind source.Watched) reconcile.Func {
 	return func(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 		key := events.NewKey(kind.Name(), req.Namespace, req.Name)
 		targets := []bus.Target{target(key, bus.Note{Reason: "spec"})}
 		obj := kind.New()
-		if err := p.reader.Get(ctx, req.NamespacedName, obj); client.IgnoreNotFound(err) != nil {
+		err := p.reader.Get(ctx, req.NamespacedName, obj)
+		gone := apierrors.IsNotFound(err)
+		if err != nil && !gone {
 			return ctrl.Result{}, fmt.Errorf("read %s: %w", key, err)
-		} else if err == nil && kind.State(obj).Static {
-			waiting, err := p.needing(ctx, key, bus.Note{Reason: "source"})
+		}
+		if gone || static(kind, obj) {
+			concerned, err := p.needing(ctx, key, bus.Note{Reason: "source"}, gone)
 			if err != nil {
 				return ctrl.Result{}, err
 			}
-			targets = append(targets, waiting...)
+			targets = append(targets, concerned...)
 		}
 		return ctrl.Result{}, p.queue.Check(ctx, targets...)
 	}
 }
 
+func static(kind source.Watched, obj source.Object) bool {
+	k, ok := kind.(source.Kind)
+	return ok && k.State(obj).Static
+}
+
 // Resync sends a check for every object.
 func (p *Planner) Resync(ctx context.Context) error {
 	var targets []bus.Target
-	err := p.each(ctx, "", func(_ source.Kind, _ source.Object, key events.Key) {
+	err := p.Each(ctx, func(key events.Key) {
 		targets = append(targets, target(key, bus.Note{Reason: "resync"}))
 	})
 	if err != nil {
@@ -91,26 +113,25 @@ func (p *Planner) Resync(ctx context.Context) error {
 
 // Each calls do with the key of every object.
 func (p *Planner) Each(ctx context.Context, do func(events.Key)) error {
-	return p.each(ctx, "", func(_ source.Kind, _ source.Object, key events.Key) { do(key) })
-}
-
-// each calls do with every object of a namespace, of all namespaces when it is empty.
-func (p *Planner) each(ctx context.Context, namespace string, do func(source.Kind, source.Object, events.Key)) error {
-	for _, kind := range p.kinds.Sorted() {
-		list := kind.List()
-		if err := p.reader.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return fmt.Errorf("list objects of kind %s: %w", kind.Name(), err)
-		}
-		err := meta.EachListItem(list, func(item runtime.Object) error {
-			obj := item.(source.Object)
-			do(kind, obj, events.NewKey(kind.Name(), obj.GetNamespace(), obj.GetName()))
-			return nil
-		})
-		if err != nil {
+	for _, kind := range p.kinds {
+		if err := p.each(ctx, kind, "", func(_ source.Object, key events.Key) { do(key) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// each calls do with every object of a kind in a namespace, in all namespaces when it is empty.
+func (p *Planner) each(ctx context.Context, kind source.Watched, namespace string, do func(source.Object, events.Key)) error {
+	list := kind.List()
+	if err := p.reader.List(ctx, list, client.InNamespace(namespace)); err != nil {
+		return fmt.Errorf("list objects of kind %s: %w", kind.Name(), err)
+	}
+	return meta.EachListItem(list, func(item runtime.Object) error {
+		obj := item.(source.Object)
+		do(obj, events.NewKey(kind.Name(), obj.GetNamespace(), obj.GetName()))
+		return nil
+	})
 }
 
 // FanOut names the checks that an event leads to: a hook's objects, and objects that
@@ -133,7 +154,7 @@ func (p *Planner) hook(e event.Event) ([]bus.Target, error) {
 	}
 	var targets []bus.Target
 	for _, key := range hook.Resources {
-		if p.kinds[key.Kind] != nil {
+		if slices.ContainsFunc(p.kinds, func(k source.Watched) bool { return k.Name() == key.Kind }) {
 			targets = append(targets, target(key, bus.Note{Reason: "hook"}))
 		}
 	}
@@ -145,18 +166,29 @@ func (p *Planner) dependents(ctx context.Context, e event.Event) ([]bus.Target, 
 	if err != nil {
 		return nil, bus.Permanent(err)
 	}
-	return p.needing(ctx, changed.Source, bus.Note{Reason: "source", Revision: changed.Revision})
+	return p.needing(ctx, changed.Source, bus.Note{Reason: "source", Revision: changed.Revision}, false)
 }
 
-// needing names the checks of the objects that are made from a source.
-func (p *Planner) needing(ctx context.Context, needed events.Key, note bus.Note) ([]bus.Target, error) {
+// needing names the checks of the objects that are made from a source, and of those that
+// made it if it is gone.
+func (p *Planner) needing(ctx context.Context, needed events.Key, note bus.Note, gone bool) ([]bus.Target, error) {
 	var targets []bus.Target
-	err := p.each(ctx, needed.Namespace, func(kind source.Kind, obj source.Object, key events.Key) {
-		if slices.Contains(kind.Needs(obj), needed) {
-			targets = append(targets, target(key, note))
+	for _, kind := range p.kinds {
+		namespace := needed.Namespace
+		if _, roams := kind.(roamer); roams {
+			namespace = ""
 		}
-	})
-	return targets, err
+		err := p.each(ctx, kind, namespace, func(obj source.Object, key events.Key) {
+			m, makes := kind.(maker)
+			if slices.Contains(kind.Needs(obj), needed) || gone && makes && slices.Contains(m.Makes(obj), needed) {
+				targets = append(targets, target(key, note))
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return targets, nil
 }
 
 func target(key events.Key, note bus.Note) bus.Target {
@@ -164,14 +196,19 @@ func target(key events.Key, note bus.Note) bus.Target {
 }
 
 // worthwhile lets through what asks for a pass: a new or deleted object, another
-// generation, another value of the requestedAt annotation. Status writes do not.
-func worthwhile() predicate.Predicate {
+// generation, another value of the requestedAt annotation, and what the kind minds. Other
+// status writes do not.
+func worthwhile(kind source.Watched) predicate.Predicate {
+	minds := func(source.Object, source.Object) bool { return false }
+	if k, ok := kind.(minder); ok {
+		minds = k.Minds
+	}
 	return predicate.Funcs{
 		UpdateFunc: func(e crevent.UpdateEvent) bool {
 			return e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() ||
 				e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
 				e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
-				e.ObjectOld.GetAnnotations()[kube.RequestedAt] != e.ObjectNew.GetAnnotations()[kube.RequestedAt]
+				e.ObjectOld.GetAnnotations()[kube.RequestedAt] != e.ObjectNew.GetAnnotations()[kube.RequestedAt] || minds(e.ObjectOld, e.ObjectNew)
 		},
 	}
 }

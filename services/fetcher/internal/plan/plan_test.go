@@ -23,7 +23,7 @@ func TestHookChecksSourcesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := plan.New(nil, source.ByName(gitrepository.New(nil, nil, gitrepository.Config{})), nil).FanOut(t.Context(), e, events.HookSubject("apps", "github"))
+	got, err := plan.New(nil, []source.Watched{gitrepository.New(nil, nil, gitrepository.Config{})}, nil).FanOut(t.Context(), e, events.HookSubject("apps", "github"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,16 +15,33 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
+// NoteCorrupt as the reason of a check asks for the stored artifact to be read
+// through, by somebody who found it missing or damaged.
+const NoteCorrupt = "corrupt"
+
+// OriginRevision in an artifact's metadata names the revision that it was made from
+// (OCI image specification, annotations).
+const OriginRevision = "org.opencontainers.image.revision"
+
 // Object is a custom resource of one of the kinds.
 type Object = client.Object
 
-// Kind is one kind of source. Its methods may be called concurrently.
-type Kind interface {
+// Watched is a kind whose objects are checked: when they change, when a hook names
+// them, and when what they need changes. Its methods may be called concurrently.
+type Watched interface {
 	// Name is the kind as keys have it: in lower case.
 	Name() string
 	// New returns an empty object, and List an empty list, to read into.
 	New() Object
 	List() client.ObjectList
+	// Needs names the other sources that the object's artifact is made from: when one
+	// of them changes, this one is looked at.
+	Needs(obj Object) []events.Key
+}
+
+// Kind is one kind of source that a pass looks at. Its methods may be called concurrently.
+type Kind interface {
+	Watched
 	// State says where an object of the kind keeps what all kinds have.
 	State(obj Object) State
 	// Open asks the upstream for its revision, as cheaply as it can. It may set
@@ -34,9 +51,6 @@ type Kind interface {
 	Open(ctx context.Context, key events.Key, obj Object) (*Upstream, error)
 	// Observe notes in the status, after success, what the artifact was made from.
 	Observe(obj Object)
-	// Needs names the other sources that the object's artifact is made from: when one
-	// of them changes, this one is looked at.
-	Needs(obj Object) []events.Key
 }
 
 // State points into an object.

@@ -1,10 +1,8 @@
-package handle
+package shelf
 
 import (
 	"fmt"
 	"strings"
-
-	"github.com/fluxcd/pkg/apis/meta"
 
 	"github.com/sluice-gitops/sluice/events"
 )
@@ -36,9 +34,4 @@ func KeyOf(blobName string) (events.Key, bool) {
 // Path is where a file of a source is served.
 func Path(key events.Key, file string) string {
 	return fmt.Sprintf("%s/%s/%s/%s", key.Kind, key.Namespace, key.Name, file)
-}
-
-// current says that an artifact of the status can be looked up in storage.
-func current(a *meta.Artifact) bool {
-	return a != nil && strings.HasPrefix(a.Digest, "sha256:")
 }

@@ -1,0 +1,236 @@
+// Package external is the kind ExternalArtifact: what others made and serve is brought
+// into object storage, where builders read it. Its status is theirs.
+package external
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/serve"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/publish"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+const (
+	// keep is how many earlier artifacts stay in storage.
+	keep = 2
+	// verifyEvery is when an artifact is looked for in storage although nothing happened.
+	verifyEvery = time.Hour
+	// downloadTime bounds one download.
+	downloadTime = time.Minute
+	// makerWait is when it is seen whether a generator made its artifact anew.
+	makerWait = 5 * time.Second
+)
+
+// log is where events go.
+type log interface {
+	publish.Log
+	Check(ctx context.Context, targets ...bus.Target) error
+	Forget(ctx context.Context, stage events.Stage, key events.Key) error
+}
+
+// recorder writes Kubernetes Events.
+type recorder interface {
+	AnnotatedEventf(object runtime.Object, annotations map[string]string, eventType, reason, format string, args ...any)
+}
+
+// Kind is what the planner knows of the kind, and the worker of its checks.
+type Kind struct {
+	live   client.Reader
+	shelf  shelf.Shelf
+	bus    log
+	tell   recorder
+	logger *slog.Logger
+	http   *http.Client
+	// own begins the URLs of artifacts that are served from this storage.
+	own  string
+	said bus.Said
+}
+
+// New returns the kind. It reads objects from live and stores what they name on the shelf, which
+// is served at the host.
+func New(live client.Reader, artifacts shelf.Shelf, host string, b *bus.Bus, tell recorder, logger *slog.Logger) *Kind {
+	return &Kind{
+		live: live, shelf: artifacts, bus: b, tell: tell, logger: logger, http: &http.Client{Timeout: downloadTime}, own: "http://" + host + "/",
+	}
+}
+
+// Name implements source.Watched.
+func (*Kind) Name() string { return strings.ToLower(sourcev1.ExternalArtifactKind) }
+
+// New implements source.Watched.
+func (*Kind) New() source.Object { return &sourcev1.ExternalArtifact{} }
+
+// List implements source.Watched.
+func (*Kind) List() client.ObjectList { return &sourcev1.ExternalArtifactList{} }
+
+// Needs implements source.Watched: who makes the object knows what it is made from.
+func (*Kind) Needs(source.Object) []events.Key { return nil }
+
+// Minds says that a change of an object asks for a check: its status names another artifact.
+func (*Kind) Minds(old, now source.Object) bool {
+	return identity(old) != identity(now)
+}
+
+func identity(obj source.Object) [3]string {
+	artifact := obj.(*sourcev1.ExternalArtifact).Status.Artifact
+	if artifact == nil {
+		return [3]string{}
+	}
+	return [3]string{artifact.Digest, artifact.Revision, artifact.URL}
+}
+
+// Artifact returns what the status of an object says; reader may be a cache.
+func (*Kind) Artifact(ctx context.Context, reader client.Reader, key events.Key) (*meta.Artifact, error) {
+	obj, err := read(ctx, reader, key)
+	if obj == nil || err != nil {
+		return nil, err
+	}
+	return obj.Status.Artifact, nil
+}
+
+func read(ctx context.Context, reader client.Reader, key events.Key) (*sourcev1.ExternalArtifact, error) {
+	var obj sourcev1.ExternalArtifact
+	err := reader.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, &obj)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return &obj, nil
+}
+
+// Handle brings the artifact of an object into storage and publishes it.
+func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
+	obj, err := read(ctx, k.live, check.Key)
+	switch {
+	case err != nil:
+		return bus.Result{}, err
+	case obj == nil || !obj.DeletionTimestamp.IsZero():
+		return bus.Result{Next: bus.Never}, k.remove(ctx, check.Key)
+	case obj.Status.Artifact == nil:
+		return bus.Result{Next: bus.Never}, nil
+	}
+	err = k.bring(ctx, check, obj)
+	if errors.Is(err, errMaker) {
+		return bus.Result{Next: makerWait}, nil
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return bus.Result{}, context.Cause(ctx)
+		}
+		told := k.failed(ctx, check.Key, obj, err)
+		var busy *transport.BusyError
+		if errors.As(err, &busy) && told == nil {
+			return bus.Result{Next: busy.Wait}, nil
+		}
+		return bus.Result{}, errors.Join(err, told)
+	}
+	k.said.Forget(check.Key)
+	if err := publish.Changed(ctx, k.bus, Changed(check.Key, string(obj.UID), obj.Status.Artifact)); err != nil {
+		return bus.Result{}, err
+	}
+	if err := k.shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, keep); err != nil {
+		k.logger.Warn("cannot delete old artifacts", "kind", check.Key.Kind, "namespace", check.Key.Namespace, "name", check.Key.Name, "error", err)
+	}
+	return bus.Result{Next: verifyEvery}, nil
+}
+
+// Changed is the event that tells of an artifact in storage.
+func Changed(key events.Key, uid string, a *meta.Artifact) events.SourceChanged {
+	data := events.SourceChanged{
+		Source: key, UID: uid, Revision: a.Revision, OriginRevision: a.Metadata[source.OriginRevision],
+		Digest: a.Digest, Artifact: shelf.BlobName(key, a.Digest), Path: a.Path,
+	}
+	if a.Size != nil {
+		data.Size = *a.Size
+	}
+	return data
+}
+
+// errMaker says that who makes an artifact was asked to make it anew.
+var errMaker = errors.New("the artifact is made anew")
+
+// bring stores the artifact unless it is there. One that is served from this very storage can
+// be had nowhere else, so its generator is asked for it.
+func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.ExternalArtifact) error {
+	a := obj.Status.Artifact
+	if !strings.HasPrefix(a.Digest, "sha256:") {
+		return fmt.Errorf("status.artifact.digest %q is not of the form sha256:<hex>: whoever writes the object must give one", a.Digest)
+	}
+	standing, err := k.shelf.Look(ctx, check.Key, a, check.Note.Reason == source.NoteCorrupt)
+	if err != nil || standing == shelf.Whole {
+		return err
+	}
+	if maker := obj.Spec.SourceRef; maker != nil && strings.HasPrefix(a.URL, k.own) {
+		key := events.NewKey(maker.Kind, obj.Namespace, maker.Name)
+		if err := k.bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: source.NoteCorrupt}}); err != nil {
+			return fmt.Errorf("ask %s for the artifact: %w", key, err)
+		}
+		return errMaker
+	}
+	return k.download(ctx, check.Key, a)
+}
+
+func (k *Kind) download(ctx context.Context, key events.Key, a *meta.Artifact) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, downloadTime, fmt.Errorf("timed out after %s", downloadTime))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
+	if err != nil {
+		return fmt.Errorf("status.artifact.url is no URL: %w", err)
+	}
+	response, err := k.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("download artifact: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }() // it was only read
+	if response.StatusCode != http.StatusOK {
+		err := fmt.Errorf("download artifact: %s answered %s", request.URL.Host, response.Status)
+		return errors.Join(err, transport.Busy(response))
+	}
+	if _, err := k.shelf.Copy(ctx, key, response.Body, a.Digest); err != nil {
+		return fmt.Errorf("download artifact: %w", source.Cause(ctx, err))
+	}
+	return nil
+}
+
+// failed tells why the artifact is not in storage, once for each reason.
+func (k *Kind) failed(ctx context.Context, key events.Key, obj *sourcev1.ExternalArtifact, why error) error {
+	text := serve.Redact(why.Error())
+	if !k.said.News(key, text) {
+		return nil
+	}
+	k.tell.AnnotatedEventf(obj, nil, corev1.EventTypeWarning, sourcev1.FetchFailedCondition, "%s", text)
+	return publish.Failed(ctx, k.bus, events.SourceFailed{
+		Source: key, UID: string(obj.UID), Reason: sourcev1.FetchFailedCondition, Message: text,
+	})
+}
+
+func (k *Kind) remove(ctx context.Context, key events.Key) error {
+	k.said.Forget(key)
+	if err := k.shelf.Remove(ctx, key); err != nil {
+		return err
+	}
+	if err := k.bus.Forget(ctx, events.StageFetch, key); err != nil {
+		return fmt.Errorf("forget %s: %w", key, err)
+	}
+	return nil
+}
