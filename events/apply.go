@@ -39,6 +39,16 @@ type ApplyProgressing struct {
 	Applied
 	// Message is the message of the object's Reconciling condition.
 	Message string `json:"message"`
+	// Wanted asks the builder for a render of a Helm release; nil when none is needed.
+	Wanted *RenderWanted `json:"wanted,omitempty"`
+}
+
+// RenderWanted says what a Helm release has to be rendered for. Its templates may read both.
+type RenderWanted struct {
+	// Action is install or upgrade.
+	Action string `json:"action"`
+	// Revision is the one that the release gets in Helm's storage.
+	Revision int `json:"revision"`
 }
 
 // ApplySucceeded says that the cluster equals the render, health included when

@@ -44,6 +44,15 @@ func CheckSubject(stage Stage, key Key) string {
 	return fmt.Sprintf("sluice.check.%s.%s.%s", stage, laneToken(key.Lane()), key.tokens())
 }
 
+// AskSubject is where a builder asks the applier of a cluster about what an object's templates
+// look up there. It is a request with a reply and in no stream.
+func AskSubject(cluster string, object Key) string {
+	return "sluice.ask." + escape(cluster) + "." + object.tokens()
+}
+
+// AskFilter matches the questions to the applier of a cluster.
+func AskFilter(cluster string) string { return "sluice.ask." + escape(cluster) + ".>" }
+
 // WaitingFilter matches the copies of a stage's checks that NATS sends once they
 // are stored: sluice.waiting.<stage>.<lane>.<kind>.<namespace>.<name>.
 func WaitingFilter(stage Stage) string { return "sluice.waiting." + string(stage) + ".>" }

@@ -224,6 +224,7 @@ func TestUsersStayInTheirPlace(t *testing.T) {
 		"sluice.timer.build.0.kustomization.a.b": "builder", "sluice.lease.build.kustomization.a.b": "builder",
 		"sluice.apply.hub.kustomization.a.b": "applier", "sluice.check.apply.0.kustomization.a.b": "applier",
 		"sluice.timer.apply.0.kustomization.a.b": "applier", "sluice.lease.apply.kustomization.a.b": "applier",
+		"sluice.ask.hub.helmrelease.a.b": "builder", "_INBOX_builder.a": "builder",
 		"sluice.hook.a.b":                 "webhook",
 		"$JS.API.STREAM.MSG.DELETE.FETCH": "fetcher", "$JS.API.STREAM.MSG.DELETE.BUILD": "builder", "$JS.API.STREAM.MSG.DELETE.APPLY": "applier",
 		"sluice.waiting.fetch.0.gitrepository.a.b": "", "sluice.waiting.apply.0.kustomization.a.b": "", // NATS itself sends these

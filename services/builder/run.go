@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"golang.org/x/sync/errgroup"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -22,6 +23,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
 	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
+	"github.com/sluice-gitops/sluice/services/builder/internal/served"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
@@ -60,7 +62,12 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	}
 	defer pool.Close()
 
-	if err := kube.AwaitKinds(ctx, cfg.REST, state.set, kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)); err != nil {
+	if err := kube.AwaitKinds(ctx, cfg.REST, state.set,
+		kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind), helmv2.GroupVersion.WithKind(helmv2.HelmReleaseKind)); err != nil {
+		return err
+	}
+	target, err := served.New(cfg.REST, cfg.Bus)
+	if err != nil {
 		return err
 	}
 	planner := plan.New(cfg.Bus, cfg.ClusterName, cfg.Logger)
@@ -75,7 +82,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	}
 	handler := handle.New(handle.Parts{
 		Objects: objects.Reader{Cache: m.GetCache(), Live: m.GetAPIReader(), Watched: planner.Watched, AgeSecret: cfg.ageSecret()},
-		Log:     cfg.Bus, Bucket: cfg.Blob, Trees: trees, Builder: build.New(pool), Keys: ring,
+		Log:     cfg.Bus, Bucket: cfg.Blob, Trees: trees, Builder: build.New(pool), Keys: ring, Target: target,
 	}, handle.Config{
 		Cluster: cfg.ClusterName, Live: !cfg.Single, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs, ExternalArtifacts: cfg.ExternalArtifacts,
 		MaxBuild: cfg.Timeout, JitterPercent: cfg.IntervalJitter, Logger: cfg.Logger, Metrics: metrics,

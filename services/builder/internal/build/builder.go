@@ -9,6 +9,7 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 	"github.com/sluice-gitops/sluice/services/builder/internal/sandbox"
@@ -31,6 +32,8 @@ type Output struct {
 	Plain []byte
 	// Objects is how many objects it holds.
 	Objects int
+	// Lookups are what a chart looks up: it has to be rendered again with the answers.
+	Lookups []render.Lookup
 	// Reads is what the build looked at in the artifact.
 	Reads []kustomize.Read
 }

@@ -8,9 +8,12 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
+	"helm.sh/helm/v3/pkg/chart"
+
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
+	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
 )
@@ -19,8 +22,10 @@ import (
 type request struct {
 	// Dir holds the artifact's root.
 	Dir    string                         `json:"dir"`
-	Spec   *kustomizev1.KustomizationSpec `json:"spec"`
-	Inputs Inputs                         `json:"inputs"`
+	Spec   *kustomizev1.KustomizationSpec `json:"spec,omitempty"`
+	Inputs Inputs                         `json:"inputs,omitzero"`
+	// Release is set when a chart is rendered, and Spec is not.
+	Release *helm.Request `json:"release,omitempty"`
 }
 
 // Inputs are what a build takes beside artifact and spec. They may be secret.
@@ -34,9 +39,11 @@ type Inputs struct {
 // reply is what a child answers, in front of the render.
 type reply struct {
 	// Broken says that the child, not the input, is to blame.
-	Broken  string           `json:"broken,omitempty"`
-	Failure *InputError      `json:"failure,omitempty"`
-	Objects int              `json:"objects"`
+	Broken  string      `json:"broken,omitempty"`
+	Failure *InputError `json:"failure,omitempty"`
+	Objects int         `json:"objects"`
+	// Lookups are what a chart's templates look up and the request did not have.
+	Lookups []render.Lookup  `json:"lookups,omitempty"`
 	Reads   []kustomize.Read `json:"reads"`
 }
 
@@ -51,8 +58,11 @@ func NewWork() func(body []byte) (answer []byte, spent bool) {
 	return func(body []byte) ([]byte, bool) { return work(open, body) }
 }
 
-// opened is the artifact that a child has open.
-type opened struct{ tree *artifact.Tree }
+// opened is the artifact that a child has open, and the chart in it once that was asked for.
+type opened struct {
+	tree  *artifact.Tree
+	chart *chart.Chart
+}
 
 // get opens the artifact in a folder, unless it is open.
 func (o *opened) get(dir string) (*artifact.Tree, error) {
@@ -66,7 +76,7 @@ func (o *opened) get(dir string) (*artifact.Tree, error) {
 	if o.tree != nil {
 		err = o.tree.Close()
 	}
-	o.tree = tree
+	o.tree, o.chart = tree, nil
 	return tree, err
 }
 
@@ -74,6 +84,9 @@ func work(open *opened, body []byte) (answer []byte, spent bool) {
 	var q request
 	if err := json.Unmarshal(body, &q); err != nil {
 		return encode(reply{Failure: failed(fmt.Errorf("read build request: %w", err))}, nil), true
+	}
+	if q.Release != nil {
+		return encode(release(open, q)), false
 	}
 	a, objects, spent := run(open, q)
 	if a.Failure != nil || a.Broken != "" {

@@ -7,15 +7,18 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
+	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
@@ -27,6 +30,9 @@ type (
 		Source(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (objects.Source, error)
 		Variables(ctx context.Context, ks *kustomizev1.Kustomization) ([]map[string]string, error)
 		DecryptionKeys(ctx context.Context, ks *kustomizev1.Kustomization) (decrypt.Keys, error)
+		HelmRelease(ctx context.Context, key events.Key, live bool) (*helmv2.HelmRelease, error)
+		Chart(ctx context.Context, hr *helmv2.HelmRelease, live bool) (objects.Source, error)
+		Values(ctx context.Context, hr *helmv2.HelmRelease) (map[string]any, error)
 	}
 	eventLog interface {
 		Open(ctx context.Context, subject string) (*bus.Log, error)
@@ -47,6 +53,11 @@ type (
 	}
 	builder interface {
 		Build(ctx context.Context, tenant string, tree *artifact.Tree, spec *kustomizev1.KustomizationSpec, in build.Inputs, timeout time.Duration) (build.Output, error)
+		Release(ctx context.Context, tenant string, tree *artifact.Tree, q helm.Request, timeout time.Duration) (build.Output, error)
+	}
+	target interface {
+		Cluster(ctx context.Context) (helm.Cluster, error)
+		Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error)
 	}
 	keyring interface {
 		Keyring(ctx context.Context) (*seal.Keyring, error)
@@ -61,6 +72,7 @@ type Parts struct {
 	Trees   trees
 	Builder builder
 	Keys    keyring
+	Target  target
 }
 
 // Config configures a Handler.
@@ -102,7 +114,7 @@ func New(p Parts, c Config) *Handler {
 	return &Handler{Parts: p, config: c, memory: newMemory()}
 }
 
-// Handle works on one check of a Kustomization.
+// Handle works on one check of a Kustomization or a HelmRelease.
 func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
 	log, err := h.Log.Open(ctx, events.BuildSubject(h.config.Cluster, check.Key))
 	if err != nil {
@@ -113,19 +125,18 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 		return bus.Result{}, err
 	}
 	j := &job{Handler: h, key: check.Key, log: log, ring: ring, started: time.Now()}
-	if err := j.read(ctx, check.Note); err != nil {
-		return bus.Result{}, err
+	if check.Key.Kind == releaseKind {
+		j.kind = helmv2.HelmReleaseKind
+		return h.release(ctx, j, check.Note)
 	}
-	if j.ks == nil {
-		return bus.Result{Next: bus.Never}, h.forget(ctx, check.Key)
-	}
-	if j.ks.Spec.Suspend || !j.ks.DeletionTimestamp.IsZero() {
-		return bus.Result{Next: bus.Never}, nil
-	}
-	return j.run(ctx)
+	j.kind = kustomizev1.KustomizationKind
+	return h.kustomization(ctx, j, check.Note)
 }
 
-// forget removes what belongs to a Kustomization that is gone. Its events stay.
+// releaseKind is HelmRelease as keys spell it.
+var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
+
+// forget removes what belongs to an object that is gone. Its events stay.
 func (h *Handler) forget(ctx context.Context, key events.Key) error {
 	h.memory.drop(key)
 	renders, err := h.Bucket.List(ctx, rendersOf(h.config.Cluster, key))

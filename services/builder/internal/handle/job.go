@@ -2,12 +2,10 @@ package handle
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxacl "github.com/fluxcd/pkg/apis/acl"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -15,12 +13,8 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/seal"
-	"github.com/sluice-gitops/sluice/services/builder/internal/build"
-	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
-	"github.com/sluice-gitops/sluice/services/builder/internal/substitute"
 	"github.com/sluice-gitops/sluice/services/builder/internal/workspace"
 )
 
@@ -34,7 +28,7 @@ const storageWait = 5 * time.Second
 // the artifact was made from (OCI image spec).
 const originRevision = "org.opencontainers.image.revision"
 
-// job is the work on one check.
+// job is the work on one check, whatever kind its object is of.
 type job struct {
 	*Handler
 	key     events.Key
@@ -42,10 +36,16 @@ type job struct {
 	ring    *seal.Keyring
 	started time.Time
 
-	ks      *kustomizev1.Kustomization
+	// The object: its kind, its uid, which is empty when it does not exist, and what it
+	// says about trying again.
+	kind, uid       string
+	generation      int64
+	interval, retry time.Duration
+	// untold says that it has inputs whose changes nothing may tell of.
+	untold bool
+
 	source  objects.Source
 	input   events.BuildInput
-	inputs  build.Inputs
 	details map[string]string
 	// newest is the newest successful build of this very object, if there is one.
 	newest *past
@@ -53,101 +53,20 @@ type job struct {
 	skipped bool
 }
 
-// run brings the log of an existing, active Kustomization up to date.
-func (j *job) run(ctx context.Context) (bus.Result, error) {
-	if err := j.describe(); err != nil {
-		return bus.Result{}, err
-	}
-	if f := j.refusal(); f != nil {
-		return j.fail(ctx, *f)
-	}
-	if j.source.Artifact == nil { // it is on its way, or the source says why not
-		return bus.Result{Next: sourceWait}, nil
-	}
-	if err := j.readInputs(ctx); err != nil {
-		return j.failOr(ctx, err)
-	}
-	newest, err := j.lastSuccess(ctx)
-	if err != nil {
-		return bus.Result{}, err
-	}
-	j.newest = newest
-	current, err := j.current(ctx)
-	if err != nil || current {
-		return bus.Result{Next: j.next()}, err
-	}
-	return j.render(ctx)
-}
-
-// render builds what is not in the log, or finds out that nothing has to be built.
-func (j *job) render(ctx context.Context) (bus.Result, error) {
-	tree, err := j.Trees.Open(ctx, j.artifactName(), j.source.Artifact.Digest)
-	if err != nil {
-		return j.noArtifact(ctx, err)
-	}
-	defer tree.Release()
-	if id, n, ok := j.memory.unchanged(j, tree.Tree); ok && j.newest.is(id) && j.stored(ctx, id) == nil {
-		return j.succeed(ctx, id, n, "skipped")
-	}
-	if failed := j.memory.failsAgain(j, tree.Tree); failed != nil {
-		j.skipped = true
-		return j.failOr(ctx, failed)
-	}
-	out, err := j.Builder.Build(ctx, j.ks.Namespace, tree.Tree, &j.ks.Spec, j.inputs, j.timeout())
-	if err != nil {
-		j.memory.drop(j.key)
-		var failed *build.InputError
-		if errors.As(err, &failed) {
-			j.memory.rememberFailure(j, failed, out.Reads)
-		}
-		return j.failOr(ctx, err)
-	}
-	id := j.ring.ContentID(out.Plain)
-	if err := j.store(ctx, id, out.Plain); err != nil {
-		return bus.Result{}, err
-	}
-	result, err := j.succeed(ctx, id, out.Objects, "built")
-	if err == nil {
-		j.memory.remember(j, id, out)
-	}
-	return result, err
-}
-
 // describe fills in what events and heads say about this build's input.
-func (j *job) describe() error {
-	spec, err := kube.SpecDigest(j.ks.Spec)
-	if err != nil {
-		return err
-	}
-	j.input = events.BuildInput{
-		Cluster: j.config.Cluster, Object: j.key, UID: string(j.ks.UID), SpecDigest: spec,
-	}
+func (j *job) describe(spec string) {
+	j.input = events.BuildInput{Cluster: j.config.Cluster, Object: j.key, UID: j.uid, SpecDigest: spec}
 	if a := j.source.Artifact; a != nil {
 		j.input.Revision, j.input.SourceDigest = a.Revision, a.Digest
 		j.input.OriginRevision = a.Metadata[originRevision]
 	}
-	return nil
-}
-
-// refusal checks what must hold before anything is read for the build.
-func (j *job) refusal() *failure {
-	if f := j.undecipherable(); f != nil {
-		return f
-	}
-	if f := j.denied(); f != nil {
-		return f
-	}
-	if j.source.Absent {
-		return &failure{reason: fluxmeta.ArtifactFailedReason, message: fmt.Sprintf("Source '%s' not found", j.ks.Spec.SourceRef.String()), retry: j.retryInterval()}
-	}
-	return nil
 }
 
 // denied refuses a source that may not be used here.
 func (j *job) denied() *failure {
 	var why string
 	switch {
-	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.ks.Namespace:
+	case j.config.NoCrossNamespaceRefs && j.source.Key.Namespace != j.key.Namespace:
 		why = "cross-namespace references have been blocked"
 	case !j.config.ExternalArtifacts && j.source.Kind == sourcev1.ExternalArtifactKind:
 		why = "ExternalArtifact feature gate is disabled"
@@ -156,44 +75,6 @@ func (j *job) denied() *failure {
 	}
 	return &failure{reason: fluxacl.AccessDeniedReason, stalled: true, message: fmt.Sprintf(
 		"can't access '%s/%s/%s', %s", j.source.Kind, j.source.Key.Namespace, j.source.Key.Name, why)}
-}
-
-// undecipherable refuses a way of decrypting that is not served.
-func (j *job) undecipherable() *failure {
-	d := j.ks.Spec.Decryption
-	switch {
-	case d == nil:
-		return nil
-	case d.ServiceAccountName != "":
-		return &failure{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, message: "spec.decryption.serviceAccountName needs the feature gate " +
-			"ObjectLevelWorkloadIdentity, which this version of Sluice does not have: give the keys in spec.decryption.secretRef"}
-	case d.Provider != decrypt.Provider:
-		return &failure{reason: fluxmeta.BuildFailedReason, stalled: true, message: fmt.Sprintf(
-			"spec.decryption: provider %q is not known, use %s", d.Provider, decrypt.Provider)}
-	}
-	return nil
-}
-
-// readInputs reads variables and keys, and digests what the output depends on
-// beside artifact and spec. The digest is keyed: they may be secret.
-func (j *job) readInputs(ctx context.Context) error {
-	sources, err := j.Objects.Variables(ctx, j.ks)
-	if err == nil {
-		j.inputs.Variables = substitute.Merge(sources...)
-		j.inputs.Keys, err = j.Objects.DecryptionKeys(ctx, j.ks)
-	}
-	if errors.Is(err, objects.ErrVariables) || errors.Is(err, objects.ErrDecryption) {
-		return &build.InputError{Reason: build.ReasonBuild, Message: err.Error()}
-	}
-	if err != nil {
-		return err
-	}
-	body, err := json.Marshal(j.inputs)
-	if err != nil {
-		return fmt.Errorf("digest inputs: %w", err)
-	}
-	j.details = map[string]string{detailRecipe: recipe, detailInputs: j.ring.ContentID(body)}
-	return nil
 }
 
 // artifactName is where the fetcher stored the source's artifact.
@@ -215,7 +96,7 @@ func (j *job) noArtifact(ctx context.Context, err error) (bus.Result, error) {
 			return bus.Result{}, fmt.Errorf("ask for the artifact: %w", asked)
 		}
 	}
-	return j.failOr(ctx, artifactFailure(err, j.retryInterval()))
+	return j.failOr(ctx, artifactFailure(err, j.retry))
 }
 
 // artifactFailure tells what the user sees of an artifact that cannot be opened.
@@ -233,8 +114,3 @@ func artifactFailure(err error, retry time.Duration) error {
 	}
 	return f
 }
-
-// timeout of the build: the spec's, 30 s at least, and the operator's bound.
-func (j *job) timeout() time.Duration { return min(j.ks.GetTimeout(), j.config.MaxBuild) }
-
-func (j *job) retryInterval() time.Duration { return j.ks.GetRetryInterval() }

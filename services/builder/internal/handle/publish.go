@@ -35,7 +35,7 @@ func (j *job) failOr(ctx context.Context, err error) (bus.Result, error) {
 	}
 	var b *build.InputError
 	if errors.As(err, &b) {
-		return j.fail(ctx, failure{reason: b.Reason, message: b.Message, stalled: b.Stalled, retry: j.retryInterval()})
+		return j.fail(ctx, failure{reason: b.Reason, message: b.Message, stalled: b.Stalled, retry: j.retry})
 	}
 	return bus.Result{}, err
 }
@@ -75,7 +75,7 @@ func (j *job) endsWith(data events.BuildFailed) bool {
 func (j *job) succeed(ctx context.Context, id string, objects int, how string) (bus.Result, error) {
 	j.details[detailSource] = j.source.Version
 	head, err := j.ring.SignHead(seal.Head{
-		Identity: j.identity(), Generation: j.ks.Generation,
+		Identity: j.identity(), Generation: j.generation,
 		Revision: j.input.Revision, OriginRevision: j.input.OriginRevision,
 		SourceDigest: j.input.SourceDigest, SpecDigest: j.input.SpecDigest,
 		RenderID: id, RenderName: j.renderName(id), Objects: objects,
@@ -112,19 +112,18 @@ func (j *job) append(ctx context.Context, data events.Data) error {
 }
 
 // next is when a build that succeeded is looked at again: only for inputs that
-// nothing may tell of, the objects that variables and keys come from.
+// nothing may tell of.
 func (j *job) next() time.Duration {
-	post := j.ks.Spec.PostBuild
-	if (post == nil || len(post.SubstituteFrom) == 0) && j.ks.Spec.Decryption == nil {
+	if !j.untold {
 		return bus.Never
 	}
-	return jitter(j.ks.Spec.Interval.Duration, j.config.JitterPercent, string(j.ks.UID))
+	return jitter(j.interval, j.config.JitterPercent, j.uid)
 }
 
 // attrs are the log attributes of the job, with more.
 func (j *job) attrs(more ...any) []any {
 	return append([]any{
-		"kind", "Kustomization", "namespace", j.key.Namespace, "name", j.key.Name,
+		"kind", j.kind, "namespace", j.key.Namespace, "name", j.key.Name,
 		"revision", j.input.Revision, "cluster", j.config.Cluster,
 	}, more...)
 }

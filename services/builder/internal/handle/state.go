@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -37,32 +35,22 @@ type past struct {
 // is says whether the build gave this render.
 func (p *past) is(id string) bool { return p != nil && p.head.RenderID == id }
 
-// read gets the Kustomization and its source, from the API server when the
-// watches may be behind what somebody already knew.
-func (j *job) read(ctx context.Context, note bus.Note) error {
-	if err := j.readObjects(ctx, j.config.Live); err != nil {
+// read gets an object and its source, from the API server when the watches may be
+// behind what somebody already knew.
+func (j *job) read(ctx context.Context, note bus.Note, objects func(ctx context.Context, live bool) error) error {
+	if err := objects(ctx, j.config.Live); err != nil {
 		return err
 	}
 	if j.config.Live || !j.behind(note) {
 		return nil
 	}
-	return j.readObjects(ctx, true)
-}
-
-func (j *job) readObjects(ctx context.Context, live bool) error {
-	ks, err := j.Objects.Kustomization(ctx, j.key, live)
-	j.ks = ks
-	if err != nil || ks == nil {
-		return err
-	}
-	j.source, err = j.Objects.Source(ctx, ks, live)
-	return err
+	return objects(ctx, true)
 }
 
 // behind says that the watches may not have what the note's sender or the newest
 // build's worker saw.
 func (j *job) behind(note bus.Note) bool {
-	if j.ks == nil {
+	if j.uid == "" {
 		return true // the end of an object is worth a request
 	}
 	artifact := j.source.Artifact
@@ -74,7 +62,7 @@ func (j *job) behind(note bus.Note) bool {
 		return false
 	}
 	head, ok := headOf(j.ring, e, j.identity())
-	return ok && (head.Generation > j.ks.Generation || older(j.source.Version, head.Details[detailSource]))
+	return ok && (head.Generation > j.generation || older(j.source.Version, head.Details[detailSource]))
 }
 
 // older compares resource versions, which grow (KEP-5504); what is no number is
@@ -90,8 +78,8 @@ func older(have, seen string) bool {
 
 func (j *job) identity() seal.Identity {
 	return seal.Identity{
-		Cluster: j.config.Cluster, Kind: kustomizev1.KustomizationKind,
-		Namespace: j.key.Namespace, Name: j.key.Name, UID: string(j.ks.UID),
+		Cluster: j.config.Cluster, Kind: j.kind,
+		Namespace: j.key.Namespace, Name: j.key.Name, UID: j.uid,
 	}
 }
 

@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
@@ -42,7 +43,7 @@ func (r Reader) Kustomization(ctx context.Context, key events.Key, live bool) (*
 	return ks, nil
 }
 
-// Source is what a Kustomization is built from.
+// Source is what a Kustomization or a HelmRelease is built from.
 type Source struct {
 	// Key of the source; Kind is as the API spells it.
 	Key  events.Key
@@ -72,7 +73,7 @@ type withArtifact interface {
 }
 
 // NewSource returns an empty object of a kind of source, or nil when the kind is
-// none that a Kustomization can name.
+// none that is built from.
 func NewSource(kind string) client.Object {
 	switch kind {
 	case sourcev1.GitRepositoryKind:
@@ -83,6 +84,8 @@ func NewSource(kind string) client.Object {
 		return &sourcev1.Bucket{}
 	case sourcev1.ExternalArtifactKind:
 		return &sourcev1.ExternalArtifact{}
+	case sourcev1.HelmChartKind:
+		return &sourcev1.HelmChart{}
 	}
 	return nil
 }
@@ -94,7 +97,15 @@ func SourceKinds() []string {
 
 // Source reads the source of a Kustomization.
 func (r Reader) Source(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
-	source := Source{Key: SourceKey(ks), Kind: ks.Spec.SourceRef.Kind}
+	kind := ks.Spec.SourceRef.Kind
+	if !slices.Contains(SourceKinds(), kind) {
+		return Source{Key: SourceKey(ks), Kind: kind, Absent: true}, nil
+	}
+	return r.source(ctx, Source{Key: SourceKey(ks), Kind: kind}, live)
+}
+
+// source fills in what the cluster has of a source.
+func (r Reader) source(ctx context.Context, source Source, live bool) (Source, error) {
 	object, ok := NewSource(source.Kind).(withArtifact)
 	if !ok {
 		source.Absent = true

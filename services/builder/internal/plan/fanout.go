@@ -2,8 +2,10 @@ package plan
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -27,7 +29,12 @@ func (p *Planner) Events(ctx context.Context, e event.Event, _ string) ([]bus.Ta
 		if err != nil {
 			return nil, err
 		}
-		return p.ordered(ctx, data, items), nil
+		releases, err := p.releases(ctx, bySource, data.Source.String())
+		if err != nil {
+			return nil, err
+		}
+		note := bus.Note{Reason: "source", Revision: data.Revision}
+		return append(p.ordered(ctx, data, items), releaseTargets(releases, note)...), nil
 	case events.TypeHookReceived:
 		data, err := events.Decode[events.HookReceived](e)
 		if err != nil {
@@ -39,10 +46,10 @@ func (p *Planner) Events(ctx context.Context, e event.Event, _ string) ([]bus.Ta
 }
 
 func hooked(data events.HookReceived) []bus.Target {
-	kind := events.NewKey(kustomizev1.KustomizationKind, "", "").Kind
+	built := []string{events.NewKey(kustomizev1.KustomizationKind, "", "").Kind, events.NewKey(helmv2.HelmReleaseKind, "", "").Kind}
 	var out []bus.Target
 	for _, key := range data.Resources {
-		if key.Kind == kind {
+		if slices.Contains(built, key.Kind) {
 			out = append(out, bus.Target{Stage: events.StageBuild, Key: key, Note: bus.Note{Reason: "hook"}})
 		}
 	}

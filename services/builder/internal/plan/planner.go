@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -15,12 +16,12 @@ import (
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 )
 
-// Fields that Kustomizations are indexed by.
+// Fields that Kustomizations and HelmReleases are indexed by.
 const (
 	// bySource holds kind/namespace/name of the source.
 	bySource = "sluice.source"
 	// byConfig holds kind/namespace/name of each ConfigMap and Secret that
-	// variables and decryption keys come from.
+	// variables, values and decryption keys come from.
 	byConfig = "sluice.config"
 )
 
@@ -63,16 +64,21 @@ func (p *Planner) watches(kind string) {
 	p.watched[kind] = true
 }
 
-// All checks every Kustomization.
+// All checks every Kustomization and HelmRelease.
 func (p *Planner) All(ctx context.Context, reason string) error {
 	var list kustomizev1.KustomizationList
 	if err := p.client.List(ctx, &list); err != nil {
 		return fmt.Errorf("list Kustomizations: %w", err)
 	}
-	return p.bus.Check(ctx, targets(list.Items, bus.Note{Reason: reason})...)
+	var releases helmv2.HelmReleaseList
+	if err := p.client.List(ctx, &releases); err != nil {
+		return fmt.Errorf("list HelmReleases: %w", err)
+	}
+	note := bus.Note{Reason: reason}
+	return p.bus.Check(ctx, append(targets(list.Items, note), releaseTargets(releases.Items, note)...)...)
 }
 
-// Resync checks every Kustomization each time the bus says that it lost streams.
+// Resync checks everything each time the bus says that it lost streams.
 func (p *Planner) Resync(ctx context.Context, recovered <-chan struct{}) error {
 	retry := time.NewTimer(0)
 	retry.Stop()
@@ -108,11 +114,32 @@ func targets(items []kustomizev1.Kustomization, note bus.Note) []bus.Target {
 	return out
 }
 
+// releases lists the HelmReleases that an index field points to value.
+func (p *Planner) releases(ctx context.Context, field, value string) ([]helmv2.HelmRelease, error) {
+	var list helmv2.HelmReleaseList
+	if err := p.client.List(ctx, &list, client.MatchingFields{field: value}); err != nil {
+		return nil, fmt.Errorf("list HelmReleases of %s: %w", value, err)
+	}
+	return list.Items, nil
+}
+
+func releaseTargets(items []helmv2.HelmRelease, note bus.Note) []bus.Target {
+	out := make([]bus.Target, len(items))
+	for i := range items {
+		out[i] = bus.Target{Stage: events.StageBuild, Key: releaseKey(&items[i]), Note: note}
+	}
+	return out
+}
+
+func releaseKey(o client.Object) events.Key {
+	return events.NewKey(helmv2.HelmReleaseKind, o.GetNamespace(), o.GetName())
+}
+
 func keyOf(o client.Object) events.Key {
 	return events.NewKey(kustomizev1.KustomizationKind, o.GetNamespace(), o.GetName())
 }
 
-// index tells the cache what Kustomizations are looked up by.
+// index tells the cache what Kustomizations and HelmReleases are looked up by.
 func (p *Planner) index(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &kustomizev1.Kustomization{}, bySource, func(o client.Object) []string {
 		ks, ok := o.(*kustomizev1.Kustomization)
@@ -127,7 +154,30 @@ func (p *Planner) index(ctx context.Context, indexer client.FieldIndexer) error 
 	if err != nil {
 		return fmt.Errorf("index Kustomizations: %w", err)
 	}
+	for field, values := range map[string]func(*helmv2.HelmRelease) []string{
+		bySource: func(hr *helmv2.HelmRelease) []string { return []string{objects.ChartKey(hr).String()} },
+		byConfig: valuesOf,
+	} {
+		err := indexer.IndexField(ctx, &helmv2.HelmRelease{}, field, func(o client.Object) []string {
+			hr, ok := o.(*helmv2.HelmRelease)
+			if !ok {
+				return nil
+			}
+			return values(hr)
+		})
+		if err != nil {
+			return fmt.Errorf("index HelmReleases: %w", err)
+		}
+	}
 	return nil
+}
+
+func valuesOf(hr *helmv2.HelmRelease) []string {
+	var out []string
+	for _, ref := range hr.Spec.ValuesFrom {
+		out = append(out, events.NewKey(ref.Kind, hr.Namespace, ref.Name).String())
+	}
+	return out
 }
 
 func (p *Planner) configsOf(o client.Object) []string {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,7 +34,7 @@ func (s *sourceWatch) Start(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		missing := 0
-		for _, kind := range objects.SourceKinds() {
+		for _, kind := range kinds() {
 			if s.Watched(kind) {
 				continue
 			}
@@ -51,6 +52,13 @@ func (s *sourceWatch) Start(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// kinds lists the kinds that something is built from.
+func kinds() []string {
+	all := append(objects.SourceKinds(), objects.ChartKinds()...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func (s *sourceWatch) watch(ctx context.Context, kind string) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -57,7 +58,30 @@ func (s *Sweeper) Start(ctx context.Context) error {
 
 // Once sweeps once.
 func (s *Sweeper) Once(ctx context.Context) error {
-	prefix := "renders/" + s.Planner.cluster + "/" + strings.ToLower(kustomizev1.KustomizationKind) + "/"
+	var list kustomizev1.KustomizationList
+	if err := s.Planner.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Kustomizations: %w", err)
+	}
+	var releases helmv2.HelmReleaseList
+	if err := s.Planner.client.List(ctx, &releases, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list HelmReleases: %w", err)
+	}
+	return errors.Join(
+		s.kind(ctx, kustomizev1.KustomizationKind, keysOf(targets(list.Items, bus.Note{}))),
+		s.kind(ctx, helmv2.HelmReleaseKind, keysOf(releaseTargets(releases.Items, bus.Note{}))))
+}
+
+func keysOf(targets []bus.Target) []events.Key {
+	out := make([]events.Key, len(targets))
+	for i := range targets {
+		out[i] = targets[i].Key
+	}
+	return out
+}
+
+// kind sweeps the renders of one kind, of which the keys exist.
+func (s *Sweeper) kind(ctx context.Context, kind string, keys []events.Key) error {
+	prefix := "renders/" + s.Planner.cluster + "/" + strings.ToLower(kind) + "/"
 	have, err := s.Bucket.List(ctx, prefix)
 	if err != nil {
 		return err
@@ -69,7 +93,7 @@ func (s *Sweeper) Once(ctx context.Context) error {
 		object, _, _ := cutLast(strings.TrimPrefix(r.Name, prefix))
 		byObject[object] = append(byObject[object], r)
 	}
-	keep, lost, err := s.judge(ctx, byObject)
+	keep, lost, err := s.judge(ctx, keys, byObject)
 	if err != nil {
 		return err
 	}
@@ -82,14 +106,9 @@ func (s *Sweeper) Once(ctx context.Context) error {
 }
 
 // judge names the renders that stay, and the objects whose render is lost.
-func (s *Sweeper) judge(ctx context.Context, byObject map[string][]blob.Object) (keep map[string]bool, lost []bus.Target, err error) {
-	var list kustomizev1.KustomizationList
-	if err := s.Planner.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
-		return nil, nil, fmt.Errorf("list Kustomizations: %w", err)
-	}
+func (s *Sweeper) judge(ctx context.Context, keys []events.Key, byObject map[string][]blob.Object) (keep map[string]bool, lost []bus.Target, err error) {
 	keep = map[string]bool{}
-	for i := range list.Items {
-		key := keyOf(&list.Items[i])
+	for _, key := range keys {
 		log, err := s.Planner.bus.Open(ctx, events.BuildSubject(s.Planner.cluster, key))
 		if err != nil {
 			return nil, nil, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,6 +55,11 @@ func (p *Planner) Setup(ctx context.Context, m manager.Manager, configs bool) er
 		enqueue(kustomizev1.KustomizationKind, 0), predicate.TypedFuncs[client.Object]{UpdateFunc: asked})
 	if err := c.Watch(watch); err != nil {
 		return fmt.Errorf("watch Kustomizations: %w", err)
+	}
+	releases := source.TypedKind(m.GetCache(), client.Object(&helmv2.HelmRelease{}),
+		enqueue(helmv2.HelmReleaseKind, 0), predicate.TypedFuncs[client.Object]{UpdateFunc: asked})
+	if err := c.Watch(releases); err != nil {
+		return fmt.Errorf("watch HelmReleases: %w", err)
 	}
 	if configs {
 		for _, kind := range []string{"ConfigMap", "Secret"} {
@@ -108,19 +114,24 @@ type withArtifact interface{ GetArtifact() *fluxmeta.Artifact }
 func (p *Planner) plan(ctx context.Context, r request) (reconcile.Result, error) {
 	key := events.NewKey(r.kind, r.Namespace, r.Name)
 	switch r.kind {
-	case kustomizev1.KustomizationKind:
+	case kustomizev1.KustomizationKind, helmv2.HelmReleaseKind:
 		return reconcile.Result{}, p.bus.Check(ctx, bus.Target{Stage: events.StageBuild, Key: key, Note: bus.Note{Reason: "spec"}})
 	case "ConfigMap", "Secret":
 		items, err := p.dependents(ctx, byConfig, key.String())
 		if err != nil {
 			return reconcile.Result{}, err
 		}
-		return reconcile.Result{}, p.bus.Check(ctx, targets(items, bus.Note{Reason: "inputs"})...)
+		releases, err := p.releases(ctx, byConfig, key.String())
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		note := bus.Note{Reason: "inputs"}
+		return reconcile.Result{}, p.bus.Check(ctx, append(targets(items, note), releaseTargets(releases, note)...)...)
 	}
 	return reconcile.Result{}, p.stale(ctx, r.kind, key)
 }
 
-// stale checks the Kustomizations of a source whose newest build is of another
+// stale checks what is built from a source and whose newest build is of another
 // artifact than the source has.
 func (p *Planner) stale(ctx context.Context, kind string, key events.Key) error {
 	items, err := p.dependents(ctx, bySource, key.String())
@@ -128,7 +139,10 @@ func (p *Planner) stale(ctx context.Context, kind string, key events.Key) error 
 		return err
 	}
 	reader := objects.Reader{Cache: p.client, Live: p.client, Watched: p.Watched}
-	var due []bus.Target
+	due, err := p.staleReleases(ctx, reader, kind, key)
+	if err != nil {
+		return err
+	}
 	for i := range items {
 		if items[i].Spec.SourceRef.Kind != kind {
 			continue
@@ -146,6 +160,31 @@ func (p *Planner) stale(ctx context.Context, kind string, key events.Key) error 
 		}
 	}
 	return p.bus.Check(ctx, due...)
+}
+
+func (p *Planner) staleReleases(ctx context.Context, reader objects.Reader, kind string, key events.Key) ([]bus.Target, error) {
+	items, err := p.releases(ctx, bySource, key.String())
+	if err != nil {
+		return nil, err
+	}
+	var due []bus.Target
+	for i := range items {
+		if chart, _ := kube.ChartSource(&items[i]); chart != kind {
+			continue
+		}
+		source, err := reader.Chart(ctx, &items[i], false)
+		if err != nil {
+			return nil, err
+		}
+		current, err := p.builtFrom(ctx, releaseKey(&items[i]), source)
+		if err != nil {
+			return nil, err
+		}
+		if !current {
+			due = append(due, bus.Target{Stage: events.StageBuild, Key: releaseKey(&items[i]), Note: bus.Note{Reason: "source"}})
+		}
+	}
+	return due, nil
 }
 
 // builtFrom says whether an object's newest event is of the source's artifact.

@@ -1,0 +1,61 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
+)
+
+// answerTime bounds one answer, and answersAtOnce how many are worked on in a process.
+const (
+	answerTime    = 30 * time.Second
+	answersAtOnce = 16
+)
+
+// ErrNobody says that nobody is there to answer.
+var ErrNobody = errors.New("nobody answers")
+
+// Ask sends a question and returns its answer. It returns ErrNobody when no process answers
+// questions on the subject.
+func (b *Bus) Ask(ctx context.Context, subject string, question []byte) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	answer, err := b.nc.RequestWithContext(ctx, subject, question)
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = ErrNobody
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask on %s: %w", subject, err)
+	}
+	return answer.Data, nil
+}
+
+// Answer answers questions until ctx ends. Of all processes with the same name one gets each.
+// An answer that is nil is not sent, and its asker is left to ask again.
+func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx context.Context, question []byte) []byte) error {
+	var work errgroup.Group
+	work.SetLimit(answersAtOnce)
+	sub, err := b.nc.QueueSubscribe(filter, name, func(m *nats.Msg) {
+		work.Go(func() error {
+			ctx, cancel := context.WithTimeout(ctx, answerTime)
+			defer cancel()
+			reply := answer(ctx, m.Data)
+			if reply == nil {
+				return nil
+			}
+			if err := m.Respond(reply); err != nil {
+				b.log.Warn("answer could not be sent", "subject", m.Subject, "err", err)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("answer on %s: %w", filter, err)
+	}
+	<-ctx.Done()
+	return errors.Join(sub.Unsubscribe(), work.Wait())
+}

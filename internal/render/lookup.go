@@ -1,0 +1,35 @@
+package render
+
+import (
+	"encoding/json"
+
+	"github.com/sluice-gitops/sluice/events"
+)
+
+// Lookup is what a template looks up in the cluster: one object, or all of a kind when it has no
+// name.
+type Lookup struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Namespace  string `json:"namespace,omitempty"`
+	Name       string `json:"name,omitempty"`
+}
+
+// Found is what a lookup found.
+type Found struct {
+	Lookup
+	// Object is an object or a list; there is none when nothing was found.
+	Object json.RawMessage `json:"object,omitempty"`
+	// Error says why it could not be looked up.
+	Error string `json:"error,omitempty"`
+}
+
+// LookupQuestion is what a builder asks an applier. Who answers takes the rights from the object
+// in the API server, and seals the answer for the object and for the question's content id.
+type LookupQuestion struct {
+	// Nonce makes each question another one.
+	Nonce   string     `json:"nonce"`
+	Object  events.Key `json:"object"`
+	UID     string     `json:"uid"`
+	Lookups []Lookup   `json:"lookups"`
+}

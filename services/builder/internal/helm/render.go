@@ -1,0 +1,104 @@
+package helm
+
+import (
+	"fmt"
+	"path"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+	"helm.sh/helm/v3/pkg/release"
+	"helm.sh/helm/v3/pkg/releaseutil"
+
+	"github.com/sluice-gitops/sluice/internal/render"
+)
+
+const notesFile = "NOTES.txt"
+
+// Render renders a chart, which it leaves as it is. A *LookupError asks for what templates look
+// up and the request has not; any other error is the chart's or the values' author's to fix.
+func Render(loaded *chart.Chart, q Request) (render.Release, error) {
+	c := clone(loaded)
+	if err := stamp(c, q.Tag, q.Digest); err != nil {
+		return render.Release{}, err
+	}
+	values := cloneMap(q.Values)
+	if values == nil {
+		values = map[string]any{}
+	}
+	if err := chartutil.ProcessDependenciesWithMerge(c, values); err != nil {
+		return render.Release{}, err
+	}
+	crds := c.CRDObjects()
+	served := q.Cluster.capabilities()
+	if !q.SkipCRDs {
+		served.APIVersions = append(served.APIVersions, kindsOf(crds)...)
+	}
+	if r := c.Metadata.KubeVersion; r != "" && !chartutil.IsCompatibleRange(r, served.KubeVersion.String()) {
+		return render.Release{}, fmt.Errorf("chart requires kubeVersion: %s which is incompatible with Kubernetes %s", r, served.KubeVersion.Version)
+	}
+	top, err := chartutil.ToRenderValuesWithSchemaValidation(c, values, chartutil.ReleaseOptions{
+		Name: q.Name, Namespace: q.Namespace, Revision: q.Revision,
+		IsInstall: q.Action == render.Install, IsUpgrade: q.Action == render.Upgrade,
+	}, served, q.SkipSchema)
+	if err != nil {
+		return render.Release{}, err
+	}
+	cluster := newLookups(q.Found)
+	files, err := engine.RenderWithClientProvider(c, top, cluster)
+	if len(cluster.missing) > 0 { // what came out, be it an error, may be other with their answers
+		return render.Release{}, &LookupError{Lookups: cluster.missing}
+	}
+	if err != nil {
+		return render.Release{}, err
+	}
+	notes := takeNotes(files, c.Name())
+	if files, err = postRender(files, q); err != nil {
+		return render.Release{}, fmt.Errorf("error while running post render on files: %w", err)
+	}
+	hooks, manifests, err := releaseutil.SortManifests(files, nil, releaseutil.InstallOrder)
+	if err != nil {
+		return render.Release{}, err
+	}
+	return render.Release{
+		Action: q.Action,
+		Release: &release.Release{
+			Name: q.Name, Namespace: q.Namespace, Version: q.Revision, Chart: c, Config: values,
+			Manifest: printed(manifests), Hooks: hooks, Info: &release.Info{Notes: notes},
+		},
+		CRDs: filesOf(crds),
+	}, nil
+}
+
+// takeNotes removes all notes from the rendered files and returns the chart's own.
+func takeNotes(files map[string]string, chartName string) string {
+	notes := files[path.Join(chartName, "templates", notesFile)]
+	for name := range files {
+		if strings.HasSuffix(name, notesFile) {
+			delete(files, name)
+		}
+	}
+	return notes
+}
+
+// printed writes manifests as Helm stores them.
+func printed(manifests []releaseutil.Manifest) string {
+	var out strings.Builder
+	for _, m := range manifests {
+		fmt.Fprintf(&out, "---\n# Source: %s\n%s\n", m.Name, m.Content)
+	}
+	return out.String()
+}
+
+// filesOf are the files of CRDs, named with the folder of their chart.
+func filesOf(crds []chart.CRD) []*chart.File {
+	out := make([]*chart.File, len(crds))
+	for i, crd := range crds {
+		out[i] = &chart.File{Name: crd.Filename, Data: crd.File.Data}
+	}
+	return out
+}
+
+// Objects is how many documents a release has, hooks and CRDs left out.
+func Objects(r render.Release) int { return len(releaseutil.SplitManifests(r.Manifest)) }
