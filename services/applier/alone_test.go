@@ -300,6 +300,7 @@ func unwatched(t *testing.T, w *world) {
 			rule("", "configmaps", "get", "create", "patch", "delete"),
 			rule("", "events", "*"),
 			rule("kustomize.toolkit.fluxcd.io", "*", "*"),
+			rule("helm.toolkit.fluxcd.io", "*", "*"),
 			rule("source.toolkit.fluxcd.io", "*", "get", "list", "watch"),
 		},
 	}

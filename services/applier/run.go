@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
@@ -36,6 +37,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/finalize"
 	"github.com/sluice-gitops/sluice/services/applier/internal/fleet"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmrelease"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
@@ -55,7 +57,8 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	cfg = cfg.withDefaults()
 	tellWait := cfg.Ready.Waiting("applier", cfg.Logger)
-	if err := kube.AwaitKinds(ctx, cfg.REST, tellWait, kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind)); err != nil {
+	if err := kube.AwaitKinds(ctx, cfg.REST, tellWait,
+		kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind), helmv2.GroupVersion.WithKind(helmv2.HelmReleaseKind)); err != nil {
 		return err
 	}
 	m, err := newManager(cfg)
@@ -84,6 +87,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	worker := newWorker(cfg, m, ring, clusters, planner, compiler, tell)
+	releases, err := newReleaseWorker(cfg, m, ring, compiler, worker.Renders)
+	if err != nil {
+		return err
+	}
 	cfg.Ready.Add("applier", func(ctx context.Context) error {
 		if !m.GetCache().WaitForCacheSync(ctx) {
 			return errors.New("the caches are not filled yet")
@@ -110,7 +117,15 @@ func Run(ctx context.Context, cfg Config) error {
 		work.Go(func() error {
 			return cfg.Bus.Work(workCtx, bus.WorkConfig{
 				Stage: events.StageApply, Workers: cfg.Concurrency, Deadline: cfg.Deadline, Alone: cfg.Single,
-			}, worker.Handle)
+			}, func(ctx context.Context, check bus.Check) (bus.Result, error) {
+				if check.Key.Kind == releaseKind {
+					return releases.Handle(ctx, check)
+				}
+				return worker.Handle(ctx, check)
+			})
+		})
+		work.Go(func() error {
+			return cfg.Bus.Answer(workCtx, events.AskFilter(cfg.ClusterName), fanOutName, releases.Answer)
 		})
 		return work.Wait()
 	})
@@ -124,8 +139,10 @@ func Run(ctx context.Context, cfg Config) error {
 
 // watch fills the caches that workers read, before they take a check.
 func watch(ctx context.Context, c cache.Cache, planner *plan.Planner) bool {
-	if _, err := c.GetInformer(ctx, &kustomizev1.Kustomization{}); err != nil {
-		return false // the context ended, or the manager reports the same error
+	for _, object := range []client.Object{&kustomizev1.Kustomization{}, &helmv2.HelmRelease{}} {
+		if _, err := c.GetInformer(ctx, object); err != nil {
+			return false // the context ended, or the manager reports the same error
+		}
 	}
 	select {
 	case <-planner.Looked():
@@ -312,6 +329,33 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 			Jitter: float64(cfg.IntervalJitter) / 100,
 		},
 	}
+}
+
+// releaseKind is HelmRelease as keys spell it.
+var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
+
+// newReleaseWorker returns the worker for HelmReleases. Their Events come from the component
+// that Flux's users know.
+func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
+	home, err := cluster.New(cfg.REST, cluster.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("connect to cluster: %w", err)
+	}
+	r, err := recorder.New(m.GetConfig(), m.GetScheme(), helmrelease.Component, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Add(r); err != nil {
+		return nil, fmt.Errorf("add recorder: %w", err)
+	}
+	return &helmrelease.Worker{
+		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Home: home, Keys: ring, Renders: renders,
+		CEL: compiler, Recorder: r, Log: cfg.Logger,
+		Options: helmrelease.Options{
+			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
+			ExternalArtifacts: cfg.ExternalArtifacts, Jitter: float64(cfg.IntervalJitter) / 100,
+		},
+	}, nil
 }
 
 // groupKinds reads kinds written as group/Kind; core kinds have an empty group.

@@ -180,6 +180,8 @@ func excess(groups, resources []string, verb string) string {
 		return ""
 	case slices.Equal(resources, []string{"externalartifacts"}) && (verb == "create" || verb == "delete"): // an ArtifactGenerator's
 		return ""
+	case slices.Equal(resources, []string{"helmcharts"}) && (verb == "create" || verb == "delete"): // a HelmRelease's
+		return ""
 	case slices.Equal(resources, []string{"events"}) && (verb == "create" || verb == "patch"):
 		return ""
 	case slices.Equal(resources, []string{"serviceaccounts"}) && verb == "impersonate":

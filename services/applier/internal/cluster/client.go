@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
@@ -21,6 +22,7 @@ import (
 type Client struct {
 	cluster  *Cluster
 	rest     rest.Interface
+	core     typedcorev1.CoreV1Interface
 	metadata metadata.Interface
 	watches  metadata.Interface
 }
@@ -31,6 +33,11 @@ func (c *Client) Cluster() *Cluster { return c.cluster }
 // Apply server-side applies an object as Manager and takes conflicting fields over.
 // created is true when the object was not there before. A dry run changes nothing.
 func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured, dryRun bool) (live *unstructured.Unstructured, created bool, err error) {
+	return c.ApplyAs(ctx, Manager, o, dryRun)
+}
+
+// ApplyAs is Apply with another field manager.
+func (c *Client) ApplyAs(ctx context.Context, manager string, o *unstructured.Unstructured, dryRun bool) (live *unstructured.Unstructured, created bool, err error) {
 	body, err := o.MarshalJSON()
 	if err != nil {
 		return nil, false, fmt.Errorf("encode %s: %w", RefOf(o), err)
@@ -40,7 +47,7 @@ func (c *Client) Apply(ctx context.Context, o *unstructured.Unstructured, dryRun
 		return nil, false, err
 	}
 	req.SetHeader("Content-Type", string(types.ApplyPatchType)).
-		Param("fieldManager", Manager).Param("force", "true")
+		Param("fieldManager", manager).Param("force", "true")
 	if dryRun {
 		req.Param("dryRun", metav1.DryRunAll)
 	}
@@ -55,6 +62,34 @@ func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, er
 	}
 	o, _, err := c.object(ctx, req)
 	return o, err
+}
+
+// List returns the objects of the reference's kind, in its namespace or, when it has none, in all.
+func (c *Client) List(ctx context.Context, r Ref) (*unstructured.UnstructuredList, error) {
+	m, err := c.cluster.Mapping(r.GVK())
+	if err != nil {
+		return nil, err
+	}
+	path := []string{"/apis", m.Resource.Group, m.Resource.Version}
+	if m.Resource.Group == "" {
+		path = []string{"/api", m.Resource.Version}
+	}
+	if r.Namespace != "" && m.Scope.Name() == meta.RESTScopeNameNamespace {
+		path = append(path, "namespaces", r.Namespace)
+	}
+	if err := c.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer c.release()
+	body, err := c.rest.Get().AbsPath(append(path, m.Resource.Resource)...).Do(ctx).Raw()
+	if err != nil {
+		return nil, err
+	}
+	list := &unstructured.UnstructuredList{}
+	if err := list.UnmarshalJSON(body); err != nil {
+		return nil, fmt.Errorf("decode answer: %w", err)
+	}
+	return list, nil
 }
 
 // GetMetadata returns the metadata of an object.
@@ -113,6 +148,16 @@ func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
 	return c.delete(ctx, r, uid, metav1.DeleteOptions{})
 }
 
+// DeletePropagating deletes an object with a uid: what it owns follows as policy says.
+func (c *Client) DeletePropagating(ctx context.Context, r Ref, uid types.UID, policy metav1.DeletionPropagation) error {
+	return c.delete(ctx, r, uid, metav1.DeleteOptions{PropagationPolicy: &policy})
+}
+
+// Secrets returns the Secrets of a namespace.
+func (c *Client) Secrets(namespace string) typedcorev1.SecretInterface {
+	return c.core.Secrets(namespace)
+}
+
 // MayDelete returns nil when Delete would succeed now, and its error otherwise.
 func (c *Client) MayDelete(ctx context.Context, r Ref, uid types.UID) error {
 	return c.delete(ctx, r, uid, metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}})
@@ -127,8 +172,10 @@ func (c *Client) delete(ctx context.Context, r Ref, uid types.UID, opts metav1.D
 		return err
 	}
 	defer c.release()
-	background := metav1.DeletePropagationBackground
-	opts.PropagationPolicy = &background
+	if opts.PropagationPolicy == nil {
+		background := metav1.DeletePropagationBackground
+		opts.PropagationPolicy = &background
+	}
 	if uid != "" {
 		opts.Preconditions = &metav1.Preconditions{UID: &uid}
 	}

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/validation"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 )
@@ -141,13 +142,19 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	plain := rest.CopyConfig(config)
+	plain.NegotiatedSerializer = nil
+	core, err := typedcorev1.NewForConfigAndClient(plain, httpClient)
+	if err != nil {
+		return nil, err
+	}
 	endless := *httpClient // a watch has no end; that its answer begins is bounded by the transport
 	endless.Timeout = 0
 	watches, err := metadata.NewForConfigAndClient(config, &endless)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cluster: c, rest: client, metadata: meta, watches: watches}, nil
+	return &Client{cluster: c, rest: client, core: core, metadata: meta, watches: watches}, nil
 }
 
 // httpClient wraps the shared connections with a configuration's credentials.

@@ -60,31 +60,36 @@ func Judge(ctx context.Context, keys verifier, cluster string, ks *kustomizev1.K
 	if err != nil {
 		return Build{}, err
 	}
+	return JudgeOf(ctx, keys, Identity(cluster, ks), spec, source, e)
+}
+
+// JudgeOf is Judge for an object of any kind, whose spec has the digest spec.
+func JudgeOf(ctx context.Context, keys verifier, id seal.Identity, spec string, source Source, e event.Event) (Build, error) {
 	switch e.Type() {
 	case events.TypeBuildFailed:
-		return judgeFailure(e, ks, source, spec)
+		return judgeFailure(e, id, source, spec)
 	case events.TypeBuildRendered:
 		data, err := events.Decode[events.BuildRendered](e)
 		if err != nil {
 			return refused(err), nil
 		}
-		return judgeHead(ctx, keys, Identity(cluster, ks), source, spec, data)
+		return judgeHead(ctx, keys, id, source, spec, data)
 	case events.TypeBuildUnchanged:
 		data, err := events.Decode[events.BuildUnchanged](e)
 		if err != nil {
 			return refused(err), nil
 		}
-		return judgeHead(ctx, keys, Identity(cluster, ks), source, spec, data.BuildRendered)
+		return judgeHead(ctx, keys, id, source, spec, data.BuildRendered)
 	}
 	return refused(fmt.Errorf("event type %s does not belong on a build subject", e.Type())), nil
 }
 
-func judgeFailure(e event.Event, ks *kustomizev1.Kustomization, source Source, spec string) (Build, error) {
+func judgeFailure(e event.Event, id seal.Identity, source Source, spec string) (Build, error) {
 	f, err := events.Decode[events.BuildFailed](e)
 	if err != nil {
 		return refused(err), nil
 	}
-	if f.UID != string(ks.UID) || f.SpecDigest != spec || f.SourceDigest != source.Digest || f.Revision != source.Revision {
+	if f.UID != id.UID || f.SpecDigest != spec || f.SourceDigest != source.Digest || f.Revision != source.Revision {
 		return Build{State: Pending, Why: "the failed build is of an older spec or revision"}, nil
 	}
 	return Build{State: Failed, Failure: f}, nil

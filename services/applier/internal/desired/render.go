@@ -61,21 +61,32 @@ func Name(id seal.Identity, kind, renderID string) string {
 // Open returns the objects of a render. An error that wraps ErrBroken cannot be
 // helped by trying again.
 func (r *Renders) Open(ctx context.Context, id seal.Identity, name, renderID string) ([]render.Object, error) {
+	return open(ctx, r, id, name, renderID, render.Decode)
+}
+
+// OpenRelease returns the Helm release of a render. An error that wraps ErrBroken cannot be
+// helped by trying again.
+func (r *Renders) OpenRelease(ctx context.Context, id seal.Identity, name, renderID string) (render.Release, error) {
+	return open(ctx, r, id, name, renderID, render.DecodeRelease)
+}
+
+func open[T any](ctx context.Context, r *Renders, id seal.Identity, name, renderID string, decode func([]byte) (T, error)) (T, error) {
+	var none T
 	plain, ok := r.lookup(id, renderID)
 	if !ok {
 		var err error
 		if plain, err = r.load(ctx, id, name, renderID); err != nil {
-			return nil, err
+			return none, err
 		}
 	}
-	objects, err := render.Decode(plain)
+	decoded, err := decode(plain)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
+		return none, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
 	if !ok {
 		r.keep(&cached{object: id, renderID: renderID, plain: plain})
 	}
-	return objects, nil
+	return decoded, nil
 }
 
 // load reads a render from the bucket and opens its seal.

@@ -61,6 +61,8 @@ func NewSource(kind string) client.Object {
 		return &sourcev1.Bucket{}
 	case sourcev1.ExternalArtifactKind:
 		return &sourcev1.ExternalArtifact{}
+	case sourcev1.HelmChartKind:
+		return &sourcev1.HelmChart{}
 	}
 	return nil
 }

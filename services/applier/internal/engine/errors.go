@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -158,4 +159,11 @@ func leaves(tree any) (values []string) {
 		}
 	}
 	return values
+}
+
+// Refusal says why the API server did not take an object, with the values of a Secret masked,
+// and what can be done about it. The error that it returns wraps err.
+func Refusal(o *unstructured.Unstructured, err error) error {
+	i := &item{ref: cluster.RefOf(o), desired: o}
+	return objectError(i, "%s: %s", classify(i, err))
 }

@@ -57,7 +57,7 @@ func (c *call) find(ctx context.Context, i *item) (err error) {
 // fit returns what is applied to the live object that was found. The rules do not
 // reach what makes it ours.
 func (c *call) fit(i *item) (*unstructured.Unstructured, error) {
-	fitted, err := ignore.Leave(i.desired, i.found, i.ignored, c.req.Client.Cluster().OverrideManagers())
+	fitted, err := ignore.Leave(i.desired, i.found, i.ignored, cluster.Manager, c.req.Client.Cluster().OverrideManagers()...)
 	if err != nil {
 		return nil, err
 	}

@@ -25,9 +25,9 @@ type owners struct {
 
 // Leave returns the object to apply so that the live object keeps its values at the
 // pointers: what another manager applies is left out, and of the rest the live
-// value is taken. The overrides are managers whose fields are taken over.
-func Leave(desired, live *unstructured.Unstructured, pointers []Pointer, overrides []string) (*unstructured.Unstructured, error) {
-	who, err := ownersOf(live.GetManagedFields(), overrides)
+// value is taken. The overrides are managers whose fields manager takes over.
+func Leave(desired, live *unstructured.Unstructured, pointers []Pointer, manager string, overrides ...string) (*unstructured.Unstructured, error) {
+	who, err := ownersOf(live.GetManagedFields(), manager, overrides)
 	if err != nil {
 		return nil, fmt.Errorf("read who manages %s: %w", cluster.RefOf(live), err)
 	}
@@ -46,10 +46,10 @@ func Leave(desired, live *unstructured.Unstructured, pointers []Pointer, overrid
 	return left, nil
 }
 
-func ownersOf(entries []metav1.ManagedFieldsEntry, overrides []string) (who owners, err error) {
+func ownersOf(entries []metav1.ManagedFieldsEntry, manager string, overrides []string) (who owners, err error) {
 	for _, e := range entries {
 		applies := e.Operation == metav1.ManagedFieldsOperationApply
-		ours := applies && e.Manager == cluster.Manager && e.Subresource == "" || livestate.Absorbs(e, overrides)
+		ours := applies && e.Manager == manager && e.Subresource == "" || livestate.Absorbs(e, overrides)
 		if !ours && !applies {
 			continue
 		}

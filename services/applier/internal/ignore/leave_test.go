@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 )
 
@@ -49,7 +50,7 @@ metadata:
 				t.Errorf("%s is written as %s", c.pointer, p)
 			}
 			desired := object(t, c.desired)
-			got, err := ignore.Leave(desired, object(t, c.live), []ignore.Pointer{p}, nil)
+			got, err := ignore.Leave(desired, object(t, c.live), []ignore.Pointer{p}, cluster.Manager)
 			if err != nil {
 				t.Fatal(err)
 			}

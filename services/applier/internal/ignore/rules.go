@@ -29,9 +29,14 @@ type pattern struct {
 // namespace and name are regular expressions for the whole; empty ones match all.
 // The error names the field and what to write.
 func Compile(ks *kustomizev1.Kustomization) (Rules, error) {
+	return CompileField("spec.ignore", ks.Spec.Ignore)
+}
+
+// CompileField is Compile for rules that are in a field of another kind.
+func CompileField(field string, written []kustomizev1.IgnoreRule) (Rules, error) {
 	var rules Rules
-	for n, written := range ks.Spec.Ignore {
-		at := fmt.Sprintf("spec.ignore[%d]", n)
+	for n, written := range written {
+		at := fmt.Sprintf("%s[%d]", field, n)
 		r := rule{labels: labels.Everything(), notes: labels.Everything()}
 		for m, path := range written.Paths {
 			p, err := ParsePointer(path)

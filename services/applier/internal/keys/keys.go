@@ -104,6 +104,12 @@ func (r *Ring) Seal(id seal.Identity, contentID string, plain []byte) ([]byte, e
 	return r.keyring().Seal(id, contentID, plain)
 }
 
+// SealAnswer seals an answer for an object and for the question that it answers.
+func (r *Ring) SealAnswer(id seal.Identity, question, plain []byte) ([]byte, error) {
+	ring := r.keyring()
+	return ring.Seal(id, ring.ContentID(question), plain)
+}
+
 // Subkey is seal's Subkey.
 func (r *Ring) Subkey(purpose string) ([]byte, error) { return r.keyring().Subkey(purpose) }
 

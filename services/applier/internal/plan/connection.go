@@ -50,7 +50,7 @@ func (p *Planner) watchConnections(mgr manager.Manager, c controller.TypedContro
 func (p *Planner) connections(kind string) handler.TypedEventHandler[*metav1.PartialObjectMetadata, request] {
 	concerned := func(ctx context.Context, o *metav1.PartialObjectMetadata, q queue) {
 		p.each(ctx, indexConnection, kind+"/"+client.ObjectKeyFromObject(o).String(), func(ks *kustomizev1.Kustomization) {
-			q.Add(request{client.ObjectKeyFromObject(ks), ReasonCluster})
+			q.Add(request{client.ObjectKeyFromObject(ks), ReasonCluster, kustomizev1.KustomizationKind})
 		})
 	}
 	return handler.TypedFuncs[*metav1.PartialObjectMetadata, request]{

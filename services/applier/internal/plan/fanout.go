@@ -2,9 +2,11 @@ package plan
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	cloudevent "github.com/cloudevents/sdk-go/v2/event"
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -15,32 +17,32 @@ import (
 func Subjects() []string { return []string{"sluice.build.>", "sluice.hook.>"} }
 
 // FanOut returns the handler that turns build and hook events into checks of the
-// Kustomizations of one cluster.
+// Kustomizations and HelmReleases of one cluster.
 func FanOut(cluster string) bus.FanOutHandler {
-	kind := strings.ToLower(kustomizev1.KustomizationKind)
+	kinds := []string{strings.ToLower(kustomizev1.KustomizationKind), strings.ToLower(helmv2.HelmReleaseKind)}
 	return func(_ context.Context, e cloudevent.Event, subject string) ([]bus.Target, error) {
 		if e.Type() == events.TypeHookReceived {
-			return hooked(e, kind)
+			return hooked(e, kinds)
 		}
 		key, err := events.ParseSubject(subject)
 		if err != nil {
 			return nil, bus.Permanent(err)
 		}
-		if key.Kind != kind || events.BuildSubject(cluster, key) != subject {
+		if !slices.Contains(kinds, key.Kind) || events.BuildSubject(cluster, key) != subject {
 			return nil, nil
 		}
 		return []bus.Target{{Stage: events.StageApply, Key: key, Note: bus.Note{Reason: ReasonBuild, Revision: revision(e)}}}, nil
 	}
 }
 
-func hooked(e cloudevent.Event, kind string) ([]bus.Target, error) {
+func hooked(e cloudevent.Event, kinds []string) ([]bus.Target, error) {
 	hook, err := events.Decode[events.HookReceived](e)
 	if err != nil {
 		return nil, bus.Permanent(err)
 	}
 	var targets []bus.Target
 	for _, key := range hook.Resources {
-		if key.Kind == kind {
+		if slices.Contains(kinds, key.Kind) {
 			targets = append(targets, bus.Target{Stage: events.StageApply, Key: key, Note: bus.Note{Reason: ReasonHook}})
 		}
 	}

@@ -50,6 +50,7 @@ func TestUpdates(t *testing.T) {
 }
 
 func TestFanOut(t *testing.T) {
+	release := events.NewKey("HelmRelease", "ns", "app")
 	key := events.NewKey("Kustomization", "ns", "app")
 	target := func(note bus.Note) []bus.Target {
 		return []bus.Target{{Stage: events.StageApply, Key: key, Note: note}}
@@ -63,7 +64,8 @@ func TestFanOut(t *testing.T) {
 	}{
 		{"a build of ours", events.BuildSubject("here", key), built, target(bus.Note{Reason: ReasonBuild, Revision: "r"})},
 		{"a build for another cluster", events.BuildSubject("there", key), built, nil},
-		{"a build of another kind", events.BuildSubject("here", events.NewKey("HelmRelease", "ns", "app")), built, nil},
+		{"a build of another kind", events.BuildSubject("here", events.NewKey("Other", "ns", "app")), built, nil},
+		{"a release that was rendered", events.BuildSubject("here", release), built, []bus.Target{{Stage: events.StageApply, Key: release, Note: bus.Note{Reason: ReasonBuild, Revision: "r"}}}},
 		{"a hook checks the Kustomizations it names", events.HookSubject("ns", "hook"), hook, target(bus.Note{Reason: ReasonHook})},
 	} {
 		e, err := events.New("builder", key, c.data, time.Unix(1, 0))

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -69,6 +70,9 @@ func New(ctx context.Context, mgr manager.Manager, b checker, connections bool) 
 	if err := c.Watch(source.TypedKind(mgr.GetCache(), &kustomizev1.Kustomization{}, p.kustomizations())); err != nil {
 		return nil, fmt.Errorf("watch Kustomizations: %w", err)
 	}
+	if err := p.watchReleases(ctx, mgr, c); err != nil {
+		return nil, err
+	}
 	if connections {
 		if err := p.watchConnections(mgr, c); err != nil {
 			return nil, err
@@ -87,8 +91,10 @@ func (p *Planner) Watched(kind string) bool { return p.sourced.has(kind) }
 // Looked is closed once the kinds of sources that the cluster has are watched.
 func (p *Planner) Looked() <-chan struct{} { return p.sourced.looked }
 
-// Resync checks every Kustomization, for streams that were wiped.
-func (p *Planner) Resync(ctx context.Context) error { return p.check(ctx, ReasonResync) }
+// Resync checks every Kustomization and HelmRelease, for streams that were wiped.
+func (p *Planner) Resync(ctx context.Context) error {
+	return errors.Join(p.check(ctx, ReasonResync), p.checkReleases(ctx, ReasonResync))
+}
 
 // check checks the Kustomizations that options select.
 func (p *Planner) check(ctx context.Context, reason string, options ...client.ListOption) error {
@@ -116,10 +122,13 @@ func Target(name types.NamespacedName, note bus.Note) bus.Target {
 type request struct {
 	name   types.NamespacedName
 	reason string
+	kind   string
 }
 
 func (p *Planner) send(ctx context.Context, r request) (reconcile.Result, error) {
-	return reconcile.Result{}, p.bus.Check(ctx, Target(r.name, bus.Note{Reason: r.reason}))
+	return reconcile.Result{}, p.bus.Check(ctx, bus.Target{
+		Stage: events.StageApply, Key: events.NewKey(r.kind, r.name.Namespace, r.name.Name), Note: bus.Note{Reason: r.reason},
+	})
 }
 
 func dependencies(o client.Object) []string {

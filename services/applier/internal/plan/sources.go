@@ -141,7 +141,7 @@ func (p *Planner) sources(kind string) handler.TypedEventHandler[client.Object, 
 		p.each(ctx, indexSource, value, func(ks *kustomizev1.Kustomization) {
 			ready := meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReady)
 			if all || (ready != nil && ready.Reason == status.ReasonArtifactFailed) {
-				q.Add(request{client.ObjectKeyFromObject(ks), ReasonSource})
+				q.Add(request{client.ObjectKeyFromObject(ks), ReasonSource, kustomizev1.KustomizationKind})
 			}
 		})
 	}

@@ -28,21 +28,21 @@ type queue = workqueue.TypedRateLimitingInterface[request]
 func (p *Planner) kustomizations() handler.TypedEventHandler[*kustomizev1.Kustomization, request] {
 	return handler.TypedFuncs[*kustomizev1.Kustomization, request]{
 		CreateFunc: func(ctx context.Context, e event.TypedCreateEvent[*kustomizev1.Kustomization], q queue) {
-			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
+			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec, kustomizev1.KustomizationKind})
 			if !e.IsInInitialList {
 				p.dependents(ctx, e.Object, q, true)
 			}
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[*kustomizev1.Kustomization], q queue) {
 			if wanted(e.ObjectOld, e.ObjectNew) {
-				q.Add(request{client.ObjectKeyFromObject(e.ObjectNew), ReasonSpec})
+				q.Add(request{client.ObjectKeyFromObject(e.ObjectNew), ReasonSpec, kustomizev1.KustomizationKind})
 			}
 			if e.ObjectOld.ResourceVersion != e.ObjectNew.ResourceVersion {
 				p.dependents(ctx, e.ObjectNew, q, unblocks(e.ObjectOld, e.ObjectNew))
 			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.TypedDeleteEvent[*kustomizev1.Kustomization], q queue) {
-			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec})
+			q.Add(request{client.ObjectKeyFromObject(e.Object), ReasonSpec, kustomizev1.KustomizationKind})
 			p.dependents(ctx, e.Object, q, true) // a cycle may be gone with it
 		},
 	}
@@ -83,7 +83,7 @@ func (p *Planner) dependents(ctx context.Context, ks *kustomizev1.Kustomization,
 	name := client.ObjectKeyFromObject(ks)
 	p.each(ctx, indexDependsOn, name.String(), func(dependent *kustomizev1.Kustomization) {
 		if all || depend.Expressive(dependent, name) {
-			q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency})
+			q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency, kustomizev1.KustomizationKind})
 		}
 	})
 }

@@ -39,8 +39,12 @@ type Entry struct {
 
 // Open reads the journal of an object.
 func Open(ctx context.Context, b opener, cluster string, ks *kustomizev1.Kustomization) (*Journal, error) {
-	key := events.NewKey(kustomizev1.KustomizationKind, ks.Namespace, ks.Name)
-	j := &Journal{bus: b, cluster: cluster, subject: events.ApplySubject(cluster, key), key: key, uid: string(ks.UID)}
+	return OpenKey(ctx, b, cluster, events.NewKey(kustomizev1.KustomizationKind, ks.Namespace, ks.Name), string(ks.UID))
+}
+
+// OpenKey reads the journal of an object of any kind.
+func OpenKey(ctx context.Context, b opener, cluster string, key events.Key, uid string) (*Journal, error) {
+	j := &Journal{bus: b, cluster: cluster, subject: events.ApplySubject(cluster, key), key: key, uid: uid}
 	return j, j.read(ctx)
 }
 

@@ -1,0 +1,90 @@
+package helmrelease
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+)
+
+// maxAnswer is how many bytes an answer may have before it is sealed: NATS carries one MiB.
+const maxAnswer = 900 << 10
+
+// Answer looks up what the templates of a HelmRelease ask for, with the rights that the release
+// is made with, and seals it for the object and the question. A question that makes no sense, or is
+// about an object that is not there, gets no answer.
+func (w *Worker) Answer(ctx context.Context, question []byte) []byte {
+	answer, err := w.answer(ctx, question)
+	if err != nil {
+		w.Log.Warn("a lookup was not answered", "error", err.Error())
+		return nil
+	}
+	return answer
+}
+
+func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
+	var q render.LookupQuestion
+	if err := json.Unmarshal(question, &q); err != nil {
+		return nil, fmt.Errorf("read question: %w", err)
+	}
+	hr := &helmv2.HelmRelease{}
+	if err := w.Live.Get(ctx, client.ObjectKey{Namespace: q.Object.Namespace, Name: q.Object.Name}, hr); err != nil {
+		return nil, fmt.Errorf("read HelmRelease %s/%s: %w", q.Object.Namespace, q.Object.Name, err)
+	}
+	if string(hr.UID) != q.UID {
+		return nil, fmt.Errorf("the question is about an earlier HelmRelease %s/%s", hr.Namespace, hr.Name)
+	}
+	p := &pass{Worker: w, hr: hr}
+	if err := p.connect(hr.GetStorageNamespace()); err != nil {
+		return nil, err
+	}
+	found, size := make([]render.Found, len(q.Lookups)), 0
+	for i, l := range q.Lookups {
+		found[i] = p.look(ctx, l)
+		size += len(found[i].Object)
+		if size > maxAnswer {
+			found[i] = render.Found{Lookup: l, Error: fmt.Sprintf("what lookup finds has more than %d bytes", maxAnswer)}
+		}
+	}
+	plain, err := json.Marshal(found)
+	if err != nil {
+		return nil, err
+	}
+	return w.Keys.SealAnswer(p.identity(), question, plain)
+}
+
+// look looks one thing up. Why it cannot be is the chart's author's to read.
+func (p *pass) look(ctx context.Context, l render.Lookup) render.Found {
+	out := render.Found{Lookup: l}
+	gvk := schema.FromAPIVersionAndKind(l.APIVersion, l.Kind)
+	ref := cluster.NewRef(gvk, l.Namespace, l.Name)
+	var body json.Marshaler
+	var err error
+	if l.Name == "" {
+		body, err = p.client.List(ctx, ref)
+	} else {
+		body, err = p.client.Get(ctx, ref)
+	}
+	switch {
+	case meta.IsNoMatchError(err):
+		out.Error = fmt.Sprintf("unable to get apiresource from unstructured: %s", gvk)
+	case cluster.IsGone(err):
+	case errors.Is(err, context.DeadlineExceeded):
+		out.Error = "the API server takes too long to answer"
+	case err != nil:
+		out.Error = err.Error()
+	default:
+		if out.Object, err = body.MarshalJSON(); err != nil {
+			out.Error = err.Error()
+		}
+	}
+	return out
+}

@@ -1,0 +1,110 @@
+package helmrelease
+
+import (
+	"context"
+	"fmt"
+
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/release"
+)
+
+// remove carries out the end of an object: its release, its HelmChart, its finalizer. A
+// suspended one leaves both where they are.
+func (p *pass) remove(ctx context.Context) (bus.Result, error) {
+	if !controllerutil.ContainsFinalizer(p.hr, kube.Finalizer) {
+		return bus.Result{Next: bus.Never}, nil
+	}
+	if p.hr.Spec.Suspend {
+		return bus.Result{Next: bus.Never}, p.finalizer(ctx, controllerutil.RemoveFinalizer)
+	}
+	if p.hr.Status.StorageNamespace != "" { // it was never installed otherwise
+		result, done, err := p.uninstall(ctx)
+		if err != nil || !done {
+			return result, err
+		}
+	}
+	if p.hr.Status.HelmChart != "" {
+		if err := p.deleteChart(ctx); err != nil {
+			return bus.Result{}, err
+		}
+	}
+	return bus.Result{Next: bus.Never}, p.finalizer(ctx, controllerutil.RemoveFinalizer)
+}
+
+// uninstall takes the next step of the uninstall of what the status names.
+func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err error) {
+	if err := p.connect(p.hr.Status.StorageNamespace); err != nil {
+		return bus.Result{}, false, err
+	}
+	if gone, err := p.powerless(ctx); err != nil || gone {
+		return bus.Result{}, gone, err
+	}
+	name := kube.ReleaseName(p.hr)
+	if latest := p.hr.Status.History.Latest(); latest != nil {
+		name = latest.Name
+	}
+	all, err := p.store.List(ctx, name)
+	if err != nil {
+		return bus.Result{}, false, err
+	}
+	if len(all) == 0 || all[len(all)-1].Info.Status.String() == "uninstalled" {
+		return bus.Result{}, true, nil
+	}
+	runner, err := p.runner(release.Uninstall)
+	if err != nil {
+		return bus.Result{}, false, err
+	}
+	last := all[len(all)-1]
+	if last.Run == nil || last.Run.Action != release.Uninstall {
+		run := helmstore.Run{Action: release.Uninstall, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID)}
+		if err := runner.Begin(ctx, last, run); err != nil {
+			return bus.Result{}, false, err
+		}
+	}
+	progress, err := runner.Step(ctx, last, all)
+	if failure := asFailure(err); failure != nil {
+		return p.notUninstalled(ctx, last, failure)
+	}
+	if err != nil || !progress.Done {
+		return bus.Result{Next: again}, false, err
+	}
+	p.tell(note{reason: helmv2.UninstallSucceededReason, message: textUninstalled(last), of: last})
+	return bus.Result{}, true, nil
+}
+
+// notUninstalled says why a release is still there. It is tried again.
+func (p *pass) notUninstalled(ctx context.Context, last *record, why error) (bus.Result, bool, error) {
+	message := fmt.Sprintf("Helm uninstall failed for release %s with chart %s: %s", fullName(last), chartName(last), why)
+	c := p.conditions()
+	c.Set(helmv2.ReleasedCondition, metav1.ConditionFalse, helmv2.UninstallFailedReason, message)
+	c.Set(kube.ConditionReady, metav1.ConditionFalse, helmv2.UninstallFailedReason, message)
+	p.tell(note{reason: helmv2.UninstallFailedReason, message: message, warning: true, of: last})
+	return bus.Result{Next: retryWait}, false, p.write(ctx)
+}
+
+// powerless says whether the account that the release was made with is gone, as when its
+// namespace is deleted: nothing can be uninstalled with its rights then.
+func (p *pass) powerless(ctx context.Context) (bool, error) {
+	if p.account == "" {
+		return false, nil
+	}
+	own, err := p.Home.Client()
+	if err != nil {
+		return false, err
+	}
+	_, err = own.GetMetadata(ctx, cluster.Ref{Version: "v1", Kind: "ServiceAccount", Namespace: p.hr.Namespace, Name: p.account})
+	if apierrors.IsNotFound(err) {
+		p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: fmt.Sprintf(
+			"the release is left behind: service account %s/%s is gone", p.hr.Namespace, p.account)})
+		return true, nil
+	}
+	return false, err
+}

@@ -1,0 +1,306 @@
+package helmrelease
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	helmchart "helm.sh/helm/v3/pkg/chart"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/release"
+	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
+)
+
+type record = helmstore.Record
+
+func nextRevision(all []*record) int { return verdict.Revision(all) }
+
+// goal is what the newest render asks for.
+type goal struct {
+	head   seal.Head
+	render render.Release
+	wanted verdict.Wanted
+	// digest is the OCI digest of the chart, when it comes from an OCIRepository.
+	digest string
+	forced bool
+}
+
+// settle finds the least that makes the release be at its newest render, and does it.
+func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, rendered render.Release) (bus.Result, error) {
+	g, err := p.goal(head, rendered)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	p.resetCounters(g)
+	state, why, err := verdict.Of(p.hr, all, g.wanted)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	next, err := verdict.For(p.hr, state, why, all, g.forced, time.Now())
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if p.reinstalls(state, next, all, g) {
+		next = verdict.Next{Kind: verdict.Uninstall, Message: why}
+	}
+	p.log.Debug("release judged", "state", string(state), "why", why, "next", string(next.Kind))
+	return p.act(ctx, all, g, next)
+}
+
+func (p *pass) goal(head seal.Head, rendered render.Release) (goal, error) {
+	g := goal{head: head, render: rendered}
+	config, err := verdict.ConfigDigest(rendered.Config)
+	if err != nil {
+		return g, err
+	}
+	post, metadata, err := specDigests(p.hr)
+	if err != nil {
+		return g, err
+	}
+	g.wanted = verdict.Wanted{
+		ChartName: rendered.Chart.Metadata.Name, ChartVersion: rendered.Chart.Metadata.Version,
+		ConfigDigest: config, PostRenderers: post, CommonMetadata: metadata,
+	}
+	if kind, _ := kube.ChartSource(p.hr); kind == sourcev1.OCIRepositoryKind {
+		if _, digest, ok := strings.Cut(head.Revision, "@"); ok {
+			g.digest = digest
+		}
+	}
+	g.forced = helmv2.ShouldHandleForceRequest(p.hr)
+	return g, nil
+}
+
+// specDigests are the digests of the parts of a spec that a release is made with beside chart
+// and values; empty for what it does not have.
+func specDigests(hr *helmv2.HelmRelease) (post, metadata string, err error) {
+	post, err = verdict.SpecDigest(hr.Spec.PostRenderers, len(hr.Spec.PostRenderers) == 0)
+	if err == nil {
+		metadata, err = verdict.SpecDigest(hr.Spec.CommonMetadata, hr.Spec.CommonMetadata == nil)
+	}
+	return post, metadata, err
+}
+
+// resetCounters forgets failures that were of other inputs, or that somebody asked to forget.
+func (p *pass) resetCounters(g goal) {
+	s := &p.hr.Status
+	reset := helmv2.ShouldHandleResetRequest(p.hr)
+	if reset || s.LastAttemptedGeneration != p.hr.Generation || s.LastAttemptedRevision != g.wanted.ChartVersion ||
+		s.LastAttemptedRevisionDigest != g.digest || s.LastAttemptedConfigDigest != g.wanted.ConfigDigest {
+		s.ClearFailures()
+	}
+}
+
+// reinstalls says whether another chart takes the place of the release instead of upgrading it.
+func (p *pass) reinstalls(state verdict.State, next verdict.Next, all []*record, g goal) bool {
+	return state == verdict.OutOfSync && next.Kind == verdict.Upgrade &&
+		all[len(all)-1].Chart.Metadata.Name != g.wanted.ChartName &&
+		p.hr.GetUpgrade().GetChartNameChangeStrategy() != helmv2.ChartNameChangeStrategyInPlaceUpdate
+}
+
+// act does what was decided.
+func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next) (bus.Result, error) {
+	switch next.Kind {
+	case verdict.Nothing:
+		return p.inSync(ctx, g, all[len(all)-1])
+	case verdict.Install, verdict.Upgrade:
+		if next.Forget {
+			p.hr.Status.ClearHistory()
+		}
+		return p.release(ctx, all, g, string(next.Kind))
+	case verdict.Rollback:
+		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), release.Rollback, "")
+	case verdict.Uninstall:
+		return p.begin(ctx, all, all[len(all)-1], release.Uninstall, "")
+	case verdict.Test:
+		return p.begin(ctx, all, all[len(all)-1], release.Test, "")
+	case verdict.Unlock:
+		return p.unlock(ctx, all[len(all)-1])
+	case verdict.Wait:
+		p.summarize()
+		return bus.Result{Next: next.After}, p.write(ctx)
+	case verdict.Stop:
+		return p.stop(ctx, next)
+	}
+	return bus.Result{}, fmt.Errorf("release %s/%s: %q is nothing to do", p.hr.Namespace, p.hr.Name, next.Kind)
+}
+
+// release begins an install or an upgrade, once it is rendered for just that.
+func (p *pass) release(ctx context.Context, all []*record, g goal, action string) (bus.Result, error) {
+	wanted := events.RenderWanted{Action: action, Revision: verdict.Revision(all)}
+	if have := g.head.Details; have[seal.DetailAction] != wanted.Action || have[seal.DetailRevision] != strconv.Itoa(wanted.Revision) {
+		p.progressing(fmt.Sprintf("Rendering for %s of revision %d", wanted.Action, wanted.Revision))
+		if err := p.write(ctx); err != nil {
+			return bus.Result{}, err
+		}
+		return p.ask(ctx, wanted)
+	}
+	s := &p.hr.Status
+	s.LastAttemptedGeneration, s.LastAttemptedReleaseAction = p.hr.Generation, helmv2.ReleaseAction(action)
+	s.LastAttemptedRevision, s.LastAttemptedRevisionDigest = g.wanted.ChartVersion, g.digest
+	s.LastAttemptedConfigDigest, s.StorageNamespace = g.wanted.ConfigDigest, p.hr.GetStorageNamespace()
+	made := &record{Release: g.render.Release}
+	made.Labels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
+	if len(all) == 0 { // what the status remembers went with the revisions
+		s.ClearHistory()
+	} else {
+		made.Info.FirstDeployed = all[0].Info.FirstDeployed
+	}
+	return p.begin(ctx, all, made, action, inputOf(g.head), g.render.CRDs...)
+}
+
+// inputOf identifies what a head was rendered from, whatever for.
+func inputOf(h seal.Head) string {
+	return strings.Join([]string{h.SourceDigest, h.SpecDigest, h.Details["inputs"]}, " ")
+}
+
+// rolledBack is the revision that goes back to an earlier one.
+func rolledBack(to *record, revision int) *record {
+	again := *to.Release
+	info := *to.Info
+	info.Description = fmt.Sprintf("Rollback to %d", to.Version)
+	info.Status = helmrelease.StatusPendingRollback
+	again.Info, again.Version = &info, revision
+	again.Hooks = make([]*helmrelease.Hook, len(to.Hooks))
+	for i, h := range to.Hooks {
+		hook := *h
+		hook.LastRun = helmrelease.HookExecution{}
+		again.Hooks[i] = &hook
+	}
+	return &record{Release: &again}
+}
+
+// begin claims the object by its status, stores the revision as pending and takes the first step.
+func (p *pass) begin(ctx context.Context, all []*record, made *record, action, input string, crds ...*helmchart.File) (bus.Result, error) {
+	runner, err := p.runner(action)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	p.progressing(fmt.Sprintf("Running '%s' action with timeout of %s", action, runner.Options.Timeout))
+	if err := p.write(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	runner.Options.CRDs = crds
+	if action == release.Install && p.hr.GetInstall().CreateNamespace {
+		if err := runner.CreateNamespace(ctx, made.Namespace); err != nil {
+			return p.failed(ctx, all, made, action, err)
+		}
+	}
+	run := helmstore.Run{Action: action, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Input: input}
+	if err := runner.Begin(ctx, made, run); err != nil {
+		return bus.Result{}, err
+	}
+	if action != release.Uninstall && action != release.Test {
+		all = append(all, made)
+	}
+	journal, err := p.journal(ctx)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if err := journal.Write(ctx, events.ApplyProgressing{
+		Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Message: fmt.Sprintf("Running '%s' action with timeout of %s", action, runner.Options.Timeout),
+	}); err != nil {
+		return bus.Result{}, err
+	}
+	return p.step(ctx, runner, made, all)
+}
+
+// underWay returns the revision that an action of this object is working on.
+func (p *pass) underWay(all []*record) *record {
+	if len(all) == 0 {
+		return nil
+	}
+	last := all[len(all)-1]
+	if last.Run == nil || last.Run.UID != string(p.hr.UID) {
+		return nil
+	}
+	return last
+}
+
+// goOn takes the next step of an action, unless it only waits and something newer is wanted.
+func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Result, error) {
+	runner, err := p.runner(made.Run.Action)
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if release.MakesDefinitions(made) {
+		crds, ok, err := p.crdsOf(ctx, made)
+		if err != nil {
+			return bus.Result{}, err
+		}
+		if !ok { // what it began with is gone: begin anew with what there is
+			return p.unlock(ctx, made)
+		}
+		runner.Options.CRDs = crds
+	}
+	if newer, err := p.superseded(ctx, made); err != nil || newer {
+		if err != nil {
+			return bus.Result{}, err
+		}
+		done, err := runner.Supersede(ctx, made)
+		if err != nil {
+			return bus.Result{}, err
+		}
+		if done {
+			p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded while it was waited for", fullName(made))})
+			return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
+		}
+	}
+	return p.step(ctx, runner, made, all)
+}
+
+// superseded says whether there is a render of other inputs than those of the action.
+func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
+	if made.Run.Input == "" {
+		return false, nil
+	}
+	build, refused, err := p.build(ctx)
+	if err != nil || refused != nil || build.Head.RenderID == "" {
+		return false, err
+	}
+	return inputOf(build.Head) != made.Run.Input, nil
+}
+
+// step takes one step of an action and says what came of it.
+func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
+	action := made.Run.Action
+	began := made.Run.Since
+	progress, err := runner.Step(ctx, made, all)
+	if failure := asFailure(err); failure != nil {
+		p.took(began)
+		return p.failed(ctx, all, made, action, failure)
+	}
+	if err != nil {
+		return bus.Result{}, err
+	}
+	if progress.Done {
+		p.took(began)
+		return p.succeeded(ctx, all, made, action)
+	}
+	waited := time.Since(began)
+	return bus.Result{Next: min(max(waited/4, 500*time.Millisecond), 5*time.Second, max(progress.Left, 500*time.Millisecond))}, nil
+}
+
+// crdsOf reads the definitions of the render that an action began with. They are no part of
+// what Helm stores. ok is false when there is another render by now.
+func (p *pass) crdsOf(ctx context.Context, made *record) (crds []*helmchart.File, ok bool, err error) {
+	build, refused, err := p.build(ctx)
+	if err != nil || refused != nil || build.Head.RenderID == "" || inputOf(build.Head) != made.Run.Input {
+		return nil, false, err
+	}
+	rendered, err := p.Renders.OpenRelease(ctx, p.identity(), build.Head.RenderName, build.Head.RenderID)
+	if err != nil {
+		return nil, false, err
+	}
+	return rendered.CRDs, true, nil
+}

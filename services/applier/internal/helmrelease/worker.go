@@ -1,0 +1,176 @@
+package helmrelease
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	eventrecord "k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
+)
+
+// FieldOwner is the manager of what is written to HelmReleases and HelmCharts, Flux's.
+const FieldOwner = client.FieldOwner("helm-controller")
+
+// Bus is what the worker uses of the bus.
+type Bus interface {
+	Open(ctx context.Context, subject string) (*bus.Log, error)
+	Check(ctx context.Context, targets ...bus.Target) error
+	Forget(ctx context.Context, stage events.Stage, key events.Key) error
+}
+
+// Worker does the work of checks. All fields are required but Options.
+type Worker struct {
+	Bus Bus
+	// Client writes; Live reads from the API server.
+	Client client.Client
+	Live   client.Reader
+	// Home is the cluster that releases are made in.
+	Home     *cluster.Cluster
+	Keys     *keys.Ring
+	Renders  *desired.Renders
+	CEL      *cel.Compiler
+	Recorder eventrecord.EventRecorder
+	Log      *slog.Logger
+	Options  Options
+}
+
+// Options change how a worker decides.
+type Options struct {
+	// Cluster names the target cluster on the bus and in seals.
+	Cluster string
+	// DefaultServiceAccount is who HelmReleases act as that name no service account; empty
+	// means the applier's own rights.
+	DefaultServiceAccount string
+	// NoCrossNamespaceRefs refuses charts of other namespaces, ExternalArtifacts allows
+	// charts of that kind.
+	NoCrossNamespaceRefs, ExternalArtifacts bool
+	// Jitter is the share of an interval by which timers are spread.
+	Jitter float64
+}
+
+// errLost says that the object changed since it was read.
+var errLost = errors.New("the object changed since it was read")
+
+// Handle does the work of one check. What another wrote in between is read again once; a
+// second loss is left to a later check.
+func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
+	result, err := w.once(ctx, check)
+	if (errors.Is(err, errLost) || errors.Is(err, helmstore.ErrLost)) && ctx.Err() == nil {
+		result, err = w.once(ctx, check)
+	}
+	return result, err
+}
+
+func (w *Worker) once(ctx context.Context, check bus.Check) (bus.Result, error) {
+	hr := &helmv2.HelmRelease{}
+	err := w.Live.Get(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, hr)
+	if apierrors.IsNotFound(err) {
+		return bus.Result{Next: bus.Never}, w.Bus.Forget(ctx, events.StageApply, check.Key)
+	}
+	if err != nil {
+		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", check.Key.Namespace, check.Key.Name, err)
+	}
+	p := &pass{
+		Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(),
+		log: w.Log.With("kind", "helmrelease", "namespace", hr.Namespace, "name", hr.Name, "cluster", w.Options.Cluster),
+	}
+	switch {
+	case !hr.DeletionTimestamp.IsZero():
+		return p.remove(ctx)
+	case hr.Spec.Suspend:
+		return bus.Result{Next: bus.Never}, nil
+	}
+	if err := p.finalizer(ctx, controllerutil.AddFinalizer); err != nil {
+		return bus.Result{}, err
+	}
+	return p.run(ctx)
+}
+
+// pass is one pass over one object.
+type pass struct {
+	*Worker
+	key events.Key
+	// read is the object as the API server has it, hr as it will be.
+	read, hr *helmv2.HelmRelease
+	log      *slog.Logger
+	started  time.Time
+
+	account string
+	client  *cluster.Client
+	store   *helmstore.Store
+}
+
+// connect makes the clients of the object's own rights.
+func (p *pass) connect(storageNamespace string) (err error) {
+	p.account = p.hr.Spec.ServiceAccountName
+	if p.account == "" {
+		p.account = p.Options.DefaultServiceAccount
+	}
+	if p.account == "" {
+		p.client, err = p.Home.Client()
+	} else {
+		p.client, err = p.Home.As(p.hr.Namespace, p.account)
+	}
+	if err == nil {
+		p.store = helmstore.New(p.client.Secrets(storageNamespace))
+	}
+	return err
+}
+
+// finalizer adds or removes the finalizer.
+func (p *pass) finalizer(ctx context.Context, edit func(client.Object, string) bool) error {
+	next := p.read.DeepCopy()
+	if !edit(next, kube.Finalizer) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(p.read, client.MergeFromWithOptimisticLock{})
+	if err := p.Client.Patch(ctx, next, patch, FieldOwner); err != nil {
+		return p.lost("write finalizer of", err)
+	}
+	status := p.hr.Status
+	p.read, p.hr = next, next.DeepCopy()
+	p.hr.Status = status
+	return nil
+}
+
+// write writes the status, if it changed, on the version that was read.
+func (p *pass) write(ctx context.Context) error {
+	if equality.Semantic.DeepEqual(p.read.Status, p.hr.Status) {
+		return nil
+	}
+	written := p.read.DeepCopy()
+	written.Status = *p.hr.Status.DeepCopy()
+	patch := client.MergeFromWithOptions(p.read, client.MergeFromWithOptimisticLock{})
+	if err := p.Client.Status().Patch(ctx, written, patch, FieldOwner); err != nil {
+		return p.lost("write status of", err)
+	}
+	p.read, p.hr = written, written.DeepCopy()
+	return nil
+}
+
+func (p *pass) lost(verb string, err error) error {
+	if apierrors.IsConflict(err) {
+		err = errLost
+	}
+	return fmt.Errorf("%s HelmRelease %s/%s: %w", verb, p.hr.Namespace, p.hr.Name, err)
+}
+
+func (p *pass) conditions() kube.Conditions {
+	return kube.Conditions{List: &p.hr.Status.Conditions, Generation: p.hr.Generation}
+}

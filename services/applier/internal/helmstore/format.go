@@ -1,0 +1,73 @@
+package helmstore
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"helm.sh/helm/v3/pkg/release"
+)
+
+// maxRelease bounds a release once it is unpacked, in bytes.
+const maxRelease = 64 << 20
+
+var gzipMagic = []byte{0x1f, 0x8b, 0x08}
+
+// stored is a release as it is written. What Helm 3 does not know it leaves out.
+type stored struct {
+	*release.Release
+	ApplyMethod string `json:"apply_method,omitempty"`
+}
+
+// pack writes a release as Helm does: JSON, gzip, base64.
+func pack(r *Record) ([]byte, error) {
+	body, err := json.Marshal(stored{Release: r.Release, ApplyMethod: r.ApplyMethod})
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	text := base64.NewEncoder(base64.StdEncoding, &out)
+	small, err := gzip.NewWriterLevel(text, gzip.BestCompression)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := small.Write(body); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(small.Close(), text.Close()); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// unpack reads what pack or Helm wrote; the oldest releases are not compressed.
+func unpack(data []byte) (*Record, error) {
+	body, err := base64.StdEncoding.DecodeString(string(data))
+	if err != nil {
+		return nil, fmt.Errorf("it holds no release: %w", err)
+	}
+	if bytes.HasPrefix(body, gzipMagic) {
+		large, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			return nil, fmt.Errorf("it holds no release: %w", err)
+		}
+		if body, err = io.ReadAll(io.LimitReader(large, maxRelease+1)); err != nil {
+			return nil, fmt.Errorf("it holds no release: %w", err)
+		}
+		if len(body) > maxRelease {
+			return nil, fmt.Errorf("its release is larger than %d bytes", maxRelease)
+		}
+	}
+	s := stored{Release: &release.Release{}}
+	if err := json.Unmarshal(body, &s); err != nil {
+		return nil, fmt.Errorf("it holds no release: %w", err)
+	}
+	if s.Info == nil || s.Name == "" || s.Version == 0 {
+		return nil, errors.New("it holds no release: name, version or info is missing")
+	}
+	return &Record{Release: s.Release, ApplyMethod: s.ApplyMethod}, nil
+}

@@ -1,0 +1,218 @@
+// Package helmstore keeps Helm releases where Helm does, in Secrets, in its format: the
+// helm command lists, shows and rolls back what is stored here, and the other way round.
+//
+// The one thing of our own is an annotation on the Secret of a release that an action is
+// working on: how far it got. It goes with the release in one write, so that an applier that
+// is killed leaves what the next one needs to go on.
+package helmstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+)
+
+// ErrLost says that somebody else wrote the release since it was read.
+var ErrLost = errors.New("the release changed since it was read")
+
+// The labels of Helm's Secrets, and the one owner that counts.
+const (
+	labelName     = "name"
+	labelOwner    = "owner"
+	labelStatus   = "status"
+	labelVersion  = "version"
+	labelCreated  = "createdAt"
+	labelModified = "modifiedAt"
+	helm          = "helm"
+	secretType    = "helm.sh/release.v1" //nolint:gosec // the type of a Secret
+	dataKey       = "release"
+)
+
+// runAnnotation holds the Run of a release.
+const runAnnotation = "sluice.dev/run"
+
+// Run is how far an action on a release got.
+type Run struct {
+	// Action is install, upgrade, rollback, uninstall or test.
+	Action string `json:"action"`
+	// Owner is namespace/name of the HelmRelease, UID its uid.
+	Owner string `json:"owner"`
+	UID   string `json:"uid"`
+	// Phase is the phase it is in, Hook the hook of that phase. Cleared says that what was there of that
+	// hook is gone, so that what is there now is of this action; Made that the hook was made.
+	Phase   string `json:"phase"`
+	Hook    int    `json:"hook,omitempty"`
+	Cleared bool   `json:"cleared,omitempty"`
+	Made    bool   `json:"made,omitempty"`
+	// Input identifies what an install or an upgrade was rendered from.
+	Input string `json:"input,omitempty"`
+	// Since is when the action began.
+	Since time.Time `json:"since"`
+}
+
+// Record is a stored release.
+type Record struct {
+	*release.Release
+	// ApplyMethod is ssa for server-side apply; empty for what Helm 3 stored.
+	ApplyMethod string
+	// Run is the action that is under way; nil when none is.
+	Run *Run
+
+	secret *corev1.Secret
+}
+
+// Store has the releases of one namespace.
+type Store struct {
+	secrets typedcorev1.SecretInterface
+}
+
+// New returns a Store of the releases that a client's Secrets hold.
+func New(secrets typedcorev1.SecretInterface) *Store { return &Store{secrets: secrets} }
+
+// List returns the revisions of a release, oldest first. A Secret that cannot be read is an error:
+// what to do next depends on all of them.
+func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
+	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String()})
+	if err != nil {
+		return nil, fmt.Errorf("list revisions of release %s: %w", name, err)
+	}
+	var out []*Record
+	for i := range list.Items {
+		r, err := decode(&list.Items[i])
+		if err != nil {
+			return nil, fmt.Errorf("read Secret %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
+		}
+		out = append(out, r)
+	}
+	slices.SortFunc(out, func(a, b *Record) int { return a.Version - b.Version })
+	return out, nil
+}
+
+// Create stores a new revision. It returns ErrLost when there is one of this number.
+func (s *Store) Create(ctx context.Context, r *Record) error {
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secretName(r)}, Type: secretType}
+	stamp(secret, labelCreated)
+	if err := encode(secret, r); err != nil {
+		return err
+	}
+	made, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("store %s: %w", describe(r), ErrLost)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", describe(r), err)
+	}
+	r.secret = made
+	return nil
+}
+
+// Update writes a revision over the one that was read. It returns ErrLost when that is not
+// the newest any more.
+func (s *Store) Update(ctx context.Context, r *Record) error {
+	secret := r.secret.DeepCopy()
+	stamp(secret, labelModified)
+	if err := encode(secret, r); err != nil {
+		return err
+	}
+	written, err := s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
+	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return fmt.Errorf("store %s: %w", describe(r), ErrLost)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", describe(r), err)
+	}
+	r.secret = written
+	return nil
+}
+
+// Delete removes a revision. One that is gone already is no error.
+func (s *Store) Delete(ctx context.Context, r *Record) error {
+	uid := r.secret.UID
+	err := s.secrets.Delete(ctx, r.secret.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete %s: %w", describe(r), err)
+	}
+	return nil
+}
+
+// UID is the uid of the Secret that a stored record is in.
+func (r *Record) UID() types.UID {
+	if r.secret == nil {
+		return ""
+	}
+	return r.secret.UID
+}
+
+func secretName(r *Record) string {
+	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", r.Name, r.Version)
+}
+
+func describe(r *Record) string {
+	return fmt.Sprintf("revision %d of release %s/%s", r.Version, r.Namespace, r.Name)
+}
+
+func stamp(secret *corev1.Secret, label string) {
+	if secret.Labels == nil {
+		secret.Labels = map[string]string{}
+	}
+	secret.Labels[label] = strconv.FormatInt(time.Now().Unix(), 10)
+}
+
+// encode puts a record into its Secret.
+func encode(secret *corev1.Secret, r *Record) error {
+	body, err := pack(r)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", describe(r), err)
+	}
+	secret.Data = map[string][]byte{dataKey: body}
+	maps.Copy(secret.Labels, r.Labels)
+	maps.Copy(secret.Labels, map[string]string{
+		labelName: r.Name, labelOwner: helm, labelStatus: r.Info.Status.String(), labelVersion: strconv.Itoa(r.Version),
+	})
+	if r.Run == nil {
+		delete(secret.Annotations, runAnnotation)
+		return nil
+	}
+	run, err := json.Marshal(r.Run)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", describe(r), err)
+	}
+	if secret.Annotations == nil {
+		secret.Annotations = map[string]string{}
+	}
+	secret.Annotations[runAnnotation] = string(run)
+	return nil
+}
+
+// decode reads a record from its Secret.
+func decode(secret *corev1.Secret) (*Record, error) {
+	r, err := unpack(secret.Data[dataKey])
+	if err != nil {
+		return nil, err
+	}
+	r.secret = secret
+	r.Labels = maps.Clone(secret.Labels)
+	for _, own := range []string{labelName, labelOwner, labelStatus, labelVersion, labelCreated, labelModified} {
+		delete(r.Labels, own)
+	}
+	if text, ok := secret.Annotations[runAnnotation]; ok {
+		r.Run = &Run{}
+		if err := json.Unmarshal([]byte(text), r.Run); err != nil {
+			return nil, fmt.Errorf("annotation %s: %w", runAnnotation, err)
+		}
+	}
+	return r, nil
+}

@@ -1,0 +1,288 @@
+package release_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v3/pkg/chart"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/release"
+	"github.com/sluice-gitops/sluice/test/controlplane"
+)
+
+// server is the control plane that all tests of the package share.
+var server *rest.Config
+
+func TestMain(m *testing.M) {
+	ctx, stop := context.WithCancel(context.Background())
+	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	server = plane.RESTConfig()
+	code := m.Run()
+	stop()
+	if err := plane.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// errKilled is what every request of a killed applier gets.
+var errKilled = errors.New("killed")
+
+// killer lets a number of requests through, and then none.
+type killer struct {
+	rest http.RoundTripper
+	left atomic.Int64
+}
+
+func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if k.left.Add(-1) < 0 {
+		return nil, errKilled
+	}
+	return k.rest.RoundTrip(r)
+}
+
+// applier is a process: connections and caches of its own.
+type applier struct {
+	client *cluster.Client
+	store  *helmstore.Store
+	killer *killer
+}
+
+func newApplier(t *testing.T, namespace string, requests int64) applier {
+	t.Helper()
+	k := &killer{}
+	k.left.Store(requests)
+	config := rest.CopyConfig(server)
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper {
+		k.rest = rt
+		return k
+	})
+	c, err := cluster.New(config, cluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return applier{client: client, store: helmstore.New(client.Secrets(namespace)), killer: k}
+}
+
+const release1 = "app"
+
+// revision is what is run: objects, and hooks before and after.
+func revision(namespace string, version int, names ...string) *helmstore.Record {
+	var manifest strings.Builder
+	for _, name := range names {
+		fmt.Fprintf(&manifest, "---\n# Source: a\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {version: %q}\n", name, fmt.Sprint(version))
+	}
+	var hooks []*helmrelease.Hook
+	for i, event := range []helmrelease.HookEvent{
+		helmrelease.HookPreInstall, helmrelease.HookPostInstall, helmrelease.HookPreUpgrade, helmrelease.HookPostUpgrade,
+		helmrelease.HookPreRollback, helmrelease.HookPostRollback, helmrelease.HookPreDelete, helmrelease.HookPostDelete,
+	} {
+		hook := &helmrelease.Hook{
+			Name: "hook-" + string(event), Kind: "ConfigMap", Path: "hook", Events: []helmrelease.HookEvent{event},
+			Manifest: "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: hook-" + string(event) + "}\n",
+		}
+		if i%2 == 1 {
+			hook.DeletePolicies = []helmrelease.HookDeletePolicy{helmrelease.HookSucceeded}
+		}
+		hooks = append(hooks, hook)
+	}
+	return &helmstore.Record{Release: &helmrelease.Release{
+		Name: release1, Namespace: namespace, Version: version, Manifest: manifest.String(), Hooks: hooks,
+		Chart: &chart.Chart{Metadata: &chart.Metadata{Name: "a", Version: "1.0.0"}}, Info: &helmrelease.Info{},
+	}}
+}
+
+// act begins an action, or goes on with it, as a worker does at each check; done when it is over.
+func (a applier) act(ctx context.Context, namespace, action string) (done bool, err error) {
+	all, err := a.store.List(ctx, release1)
+	if err != nil {
+		return false, err
+	}
+	runner := release.Runner{Client: a.client, Store: a.store, Options: release.Options{Timeout: time.Minute}}
+	var at *helmstore.Record
+	if len(all) > 0 {
+		at = all[len(all)-1]
+	}
+	if at == nil && action == release.Uninstall {
+		return true, nil
+	}
+	if at == nil || at.Run == nil {
+		run := helmstore.Run{Action: action, Owner: namespace + "/" + release1, UID: "uid"}
+		if action != release.Uninstall {
+			if at = next(namespace, action, all); at == nil {
+				return true, nil
+			}
+			all = append(all, at)
+		}
+		if err := runner.Begin(ctx, at, run); err != nil {
+			return false, err
+		}
+	}
+	progress, err := runner.Step(ctx, at, all)
+	return progress.Done, err
+}
+
+// next is the revision that an action makes; nil when it was made.
+func next(namespace, action string, all []*helmstore.Record) *helmstore.Record {
+	switch version := len(all) + 1; {
+	case action == release.Install && version == 1:
+		return revision(namespace, 1, "one", "two")
+	case action == release.Upgrade && version == 2:
+		return revision(namespace, 2, "two", "three")
+	case action == release.Rollback && version == 3:
+		back := revision(namespace, 3, "one", "two")
+		back.Info.Description = "Rollback to 1"
+		return back
+	}
+	return nil
+}
+
+// TestKilled kills an applier after each request of each action. The next one goes on, and the
+// end is as if nobody had died.
+func TestKilled(t *testing.T) {
+	steps := []struct {
+		action  string
+		objects []string
+		history []string
+	}{
+		{release.Install, []string{"hook-pre-install", "one=1", "two=1"}, []string{"deployed: Install complete"}},
+		{
+			release.Upgrade, []string{"hook-pre-install", "hook-pre-upgrade", "three=2", "two=2"},
+			[]string{"superseded: Install complete", "deployed: Upgrade complete"},
+		},
+		{
+			release.Rollback, []string{"hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade", "one=3", "two=3"},
+			[]string{"superseded: Install complete", "superseded: Upgrade complete", "deployed: Rollback to 1"},
+		},
+		{release.Uninstall, []string{"hook-pre-delete", "hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade"}, nil},
+	}
+	kills := map[string]int{}
+	for victim := range steps {
+		for requests := int64(0); ; requests++ {
+			namespace := fmt.Sprintf("killed-%d-%d", victim, requests)
+			makeNamespace(t, namespace)
+			whole := newApplier(t, namespace, 1<<40)
+			for _, s := range steps[:victim] {
+				finish(t, whole, namespace, s.action)
+			}
+			s := steps[victim]
+			dying := newApplier(t, namespace, requests)
+			done, err := dying.act(t.Context(), namespace, s.action)
+			if err == nil && !done {
+				done, err = dying.act(t.Context(), namespace, s.action)
+			}
+			survived := err == nil && done
+			if !survived && !errors.Is(err, errKilled) {
+				t.Fatalf("%s after %d requests: %v", s.action, requests, err)
+			}
+			finish(t, newApplier(t, namespace, 1<<40), namespace, s.action)
+			if diff := cmp.Diff(s.objects, objectsIn(t, whole, namespace)); diff != "" {
+				t.Errorf("%s killed after %d requests: objects (-want +got):\n%s", s.action, requests, diff)
+			}
+			if diff := cmp.Diff(s.history, historyIn(t, whole)); diff != "" {
+				t.Errorf("%s killed after %d requests: history (-want +got):\n%s", s.action, requests, diff)
+			}
+			if survived {
+				break
+			}
+			kills[s.action]++
+		}
+	}
+	t.Logf("killed after each request: %v", kills)
+	for _, s := range steps {
+		if kills[s.action] < 8 {
+			t.Errorf("%s was killed at %d points only", s.action, kills[s.action])
+		}
+	}
+}
+
+// finish goes on with an action until it is over.
+func finish(t *testing.T, a applier, namespace, action string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		done, err := a.act(ctx, namespace, action)
+		if err != nil {
+			t.Fatalf("%s: %v", action, err)
+		}
+		if done {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s does not end", action)
+		}
+	}
+}
+
+func makeNamespace(t *testing.T, name string) {
+	t.Helper()
+	a := newApplier(t, name, 1<<40)
+	runner := release.Runner{Client: a.client}
+	if err := runner.CreateNamespace(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// objectsIn are the ConfigMaps of a namespace with the version they have.
+func objectsIn(t *testing.T, a applier, namespace string) []string {
+	t.Helper()
+	var out []string
+	for _, name := range []string{
+		"one", "two", "three", "hook-pre-install", "hook-post-install", "hook-pre-upgrade", "hook-post-upgrade",
+		"hook-pre-rollback", "hook-post-rollback", "hook-pre-delete", "hook-post-delete",
+	} {
+		u, err := a.client.Get(t.Context(), cluster.Ref{Version: "v1", Kind: "ConfigMap", Namespace: namespace, Name: name})
+		if cluster.IsGone(err) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if data, ok := u.Object["data"].(map[string]any); ok {
+			name += fmt.Sprintf("=%v", data["version"])
+		}
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func historyIn(t *testing.T, a applier) []string {
+	t.Helper()
+	all, err := a.store.List(t.Context(), release1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, r := range all {
+		out = append(out, r.Info.Status.String()+": "+r.Info.Description)
+	}
+	return out
+}

@@ -1,0 +1,129 @@
+package release
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+
+	"helm.sh/helm/v3/pkg/releaseutil"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+)
+
+// The metadata that says whose an object is, as Helm writes it.
+const (
+	managedByLabel      = "app.kubernetes.io/managed-by"
+	managedBy           = "Helm"
+	nameAnnotation      = "meta.helm.sh/release-name"
+	namespaceAnnotation = "meta.helm.sh/release-namespace"
+	policyAnnotation    = "helm.sh/resource-policy"
+	policyKeep          = "keep"
+)
+
+// objects reads a manifest: its objects in their order, lists taken apart, each in the
+// release's namespace unless it names another or its kind has none.
+func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructured, error) {
+	parts := releaseutil.SplitManifests(manifest)
+	names := slices.Collect(maps.Keys(parts))
+	sort.Sort(releaseutil.BySplitManifestsOrder(names))
+	var out []*unstructured.Unstructured
+	for _, name := range names {
+		body, err := yaml.YAMLToJSON([]byte(parts[name]))
+		if err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+		if string(body) == "null" {
+			continue
+		}
+		o := &unstructured.Unstructured{}
+		if err := o.UnmarshalJSON(body); err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+		if !o.IsList() {
+			out = append(out, o)
+			continue
+		}
+		if err := o.EachListItem(func(item runtime.Object) error {
+			out = append(out, item.(*unstructured.Unstructured))
+			return nil
+		}); err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+	}
+	for _, o := range out {
+		if err := r.place(o, namespace); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// place gives an object the namespace it is in. A kind that is not served is taken for one
+// with a namespace: its apply says what is missing.
+func (r *Runner) place(o *unstructured.Unstructured, namespace string) error {
+	namespaced, err := r.Client.Cluster().Namespaced(o.GroupVersionKind())
+	switch {
+	case err != nil && !cluster.IsGone(err):
+		return fmt.Errorf("look up kind of %s: %w", cluster.RefOf(o), err)
+	case err == nil && !namespaced:
+		o.SetNamespace("")
+	case o.GetNamespace() == "":
+		o.SetNamespace(namespace)
+	}
+	return nil
+}
+
+// own marks an object as the release's.
+func own(o *unstructured.Unstructured, name, namespace string) {
+	labels, annotations := o.GetLabels(), o.GetAnnotations()
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	labels[managedByLabel] = managedBy
+	annotations[nameAnnotation], annotations[namespaceAnnotation] = name, namespace
+	o.SetLabels(labels)
+	o.SetAnnotations(annotations)
+}
+
+// owned says whether metadata marks an object as the release's.
+func owned(labels, annotations map[string]string, name, namespace string) bool {
+	return labels[managedByLabel] == managedBy && annotations[nameAnnotation] == name && annotations[namespaceAnnotation] == namespace
+}
+
+func kept(o *unstructured.Unstructured) bool {
+	return o.GetAnnotations()[policyAnnotation] == policyKeep
+}
+
+// groups cuts objects into runs of one kind.
+func groups(objects []*unstructured.Unstructured) [][]*unstructured.Unstructured {
+	var out [][]*unstructured.Unstructured
+	for _, o := range objects {
+		if n := len(out); n > 0 && out[n-1][0].GroupVersionKind() == o.GroupVersionKind() {
+			out[n-1] = append(out[n-1], o)
+			continue
+		}
+		out = append(out, []*unstructured.Unstructured{o})
+	}
+	return out
+}
+
+func refs(objects []*unstructured.Unstructured) []cluster.Ref {
+	out := make([]cluster.Ref, len(objects))
+	for i, o := range objects {
+		out[i] = cluster.RefOf(o)
+	}
+	return out
+}
+
+// Objects are the objects of a revision's manifest, as they are in the cluster.
+func (r *Runner) Objects(record *helmstore.Record) ([]*unstructured.Unstructured, error) {
+	return r.objects(record.Manifest, record.Namespace)
+}

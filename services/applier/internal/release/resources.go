@@ -1,0 +1,220 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
+)
+
+// parallel is how many objects of one kind are written at once; of Services fewer, whose
+// addresses the API server allocates one at a time.
+const (
+	parallel         = 16
+	parallelServices = 3
+)
+
+// apply makes the record's objects exist, kind by kind in Helm's order, and deletes what
+// earlier revisions made and this one has not.
+func (a *acting) apply(ctx context.Context) error {
+	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
+	if err != nil {
+		return permanent("%w", err)
+	}
+	if err := a.mayAdopt(ctx, objects); err != nil {
+		return err
+	}
+	for _, o := range objects {
+		own(o, a.record.Name, a.record.Namespace)
+	}
+	for _, group := range groups(objects) {
+		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
+			return a.put(ctx, o)
+		}); err != nil {
+			return err
+		}
+	}
+	if a.run.Action == Install {
+		return nil
+	}
+	return a.removeLeft(ctx, refs(objects))
+}
+
+// put applies an object. What the API server says of one that it refuses is worded for people,
+// and shows no value of a Secret.
+func (r *Runner) put(ctx context.Context, o *unstructured.Unstructured) error {
+	if _, _, err := r.Client.ApplyAs(ctx, Manager, o, false); err != nil {
+		return engine.Refusal(o, err)
+	}
+	return nil
+}
+
+func (a *acting) each(ctx context.Context, objects []*unstructured.Unstructured, work func(context.Context, *unstructured.Unstructured) error) error {
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	if objects[0].GetKind() == "Service" {
+		group.SetLimit(parallelServices)
+	}
+	errs := make([]error, len(objects))
+	for i, o := range objects {
+		group.Go(func() error {
+			errs[i] = work(ctx, o)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil { // never: the errors are in errs
+		return err
+	}
+	return errors.Join(errs...)
+}
+
+// mayAdopt refuses objects that are there and not the release's, when they are to be left alone.
+func (a *acting) mayAdopt(ctx context.Context, objects []*unstructured.Unstructured) error {
+	if !a.Options.KeepOthers {
+		return nil
+	}
+	for _, o := range objects {
+		live, err := a.Client.GetMetadata(ctx, cluster.RefOf(o))
+		if cluster.IsGone(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !owned(live.Labels, live.Annotations, a.record.Name, a.record.Namespace) {
+			return permanent("Unable to continue with %s: %s exists and cannot be imported into the current release: "+
+				"it is not of release %s in namespace %s; set disableTakeOwnership to false to adopt it", a.run.Action, cluster.RefOf(o), a.record.Name, a.record.Namespace)
+		}
+	}
+	return nil
+}
+
+// removeLeft deletes the release's objects that earlier revisions have and wanted has not.
+func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
+	for _, old := range a.since() {
+		objects, err := a.objects(old, a.record.Namespace)
+		if err != nil {
+			return permanent("%w", err)
+		}
+		for _, o := range objects {
+			r := cluster.RefOf(o)
+			if kept(o) || slices.ContainsFunc(wanted, r.Same) {
+				continue
+			}
+			if err := a.delete(ctx, r, metav1.DeletePropagationBackground); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// since are the manifests of the newest good revision before the record and of those after it.
+func (a *acting) since() []string {
+	var out []string
+	for _, r := range slices.Backward(a.all) {
+		if r.Version == a.record.Version {
+			continue
+		}
+		out = append(out, r.Manifest)
+		if r.Info.Status == helmrelease.StatusDeployed || r.Info.Status == helmrelease.StatusSuperseded {
+			break
+		}
+	}
+	return out
+}
+
+// delete deletes an object if it is the release's and does not ask to be kept.
+func (a *acting) delete(ctx context.Context, r cluster.Ref, policy metav1.DeletionPropagation) error {
+	live, err := a.Client.GetMetadata(ctx, r)
+	if cluster.IsGone(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	if !live.DeletionTimestamp.IsZero() || live.Annotations[policyAnnotation] == policyKeep ||
+		!owned(live.Labels, live.Annotations, a.record.Name, a.record.Namespace) {
+		return nil
+	}
+	err = a.Client.DeletePropagating(ctx, r, live.UID, policy)
+	if err != nil && !cluster.IsGone(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("%s: %w", r, err)
+	}
+	return nil
+}
+
+// cleanUp deletes what a failed upgrade made that no earlier revision has.
+func (a *acting) cleanUp(ctx context.Context) error {
+	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
+	if err != nil {
+		return err
+	}
+	var before []cluster.Ref
+	for _, old := range a.since() {
+		have, err := a.objects(old, a.record.Namespace)
+		if err != nil {
+			return err
+		}
+		before = append(before, refs(have)...)
+	}
+	for _, r := range slices.Backward(refs(objects)) {
+		if slices.ContainsFunc(before, r.Same) {
+			continue
+		}
+		if err := a.delete(ctx, r, metav1.DeletePropagationBackground); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ready looks at the health of the record's objects.
+func (a *acting) ready(ctx context.Context) (Progress, error) {
+	if a.Options.DisableWait {
+		return Progress{}, nil
+	}
+	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
+	if err != nil {
+		return Progress{}, permanent("%w", err)
+	}
+	var awaited []cluster.Ref
+	for _, r := range refs(objects) {
+		if job := r.Group == "batch" && r.Kind == "Job"; job && a.Options.DisableWaitForJobs {
+			continue
+		}
+		awaited = append(awaited, r)
+	}
+	report, err := health.Check(ctx, a.Client, awaited, a.Options.Rules)
+	switch {
+	case err != nil:
+		return Progress{}, err
+	case len(report.Failed) > 0:
+		return Progress{}, permanent("resources are not ready: %s%s", health.List(report.Failed), health.Reasons(report.Failed))
+	case len(report.InProgress) > 0:
+		return waitFor(report.Waiting(), health.List(report.InProgress)+health.Reasons(report.InProgress)), nil
+	}
+	return Progress{}, nil
+}
+
+// CreateNamespace makes a namespace unless it is there.
+func (r *Runner) CreateNamespace(ctx context.Context, name string) error {
+	o := cluster.Ref{Version: "v1", Kind: "Namespace", Name: name}
+	_, err := r.Client.GetMetadata(ctx, o)
+	if !cluster.IsGone(err) {
+		return err
+	}
+	namespace := o.Object()
+	namespace.SetLabels(map[string]string{"name": name})
+	return r.put(ctx, namespace)
+}

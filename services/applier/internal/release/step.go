@@ -1,0 +1,253 @@
+package release
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	helmtime "helm.sh/helm/v3/pkg/time"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+)
+
+// Begin stores the revision that an action makes, or marks the one that it works on, as
+// pending. From then on the action is under way until Step says that it is over.
+func (r *Runner) Begin(ctx context.Context, record *helmstore.Record, run helmstore.Run) error {
+	run.Since = r.now().UTC()
+	run.Phase, run.Hook, run.Cleared, run.Made = phasesOf[run.Action][0], 0, false, false
+	record.Run = &run
+	switch run.Action {
+	case Test:
+		return r.Store.Update(ctx, record)
+	case Uninstall:
+		record.SetStatus(helmrelease.StatusUninstalling, "Deletion in progress (or silently failed)")
+		record.Info.Deleted = helmtime.Time{Time: run.Since}
+		return r.Store.Update(ctx, record)
+	}
+	record.Info.LastDeployed = helmtime.Time{Time: run.Since}
+	record.ApplyMethod = "ssa"
+	switch run.Action {
+	case Install:
+		record.Info.FirstDeployed = record.Info.LastDeployed
+		record.SetStatus(helmrelease.StatusPendingInstall, "Initial install underway")
+	case Upgrade:
+		record.SetStatus(helmrelease.StatusPendingUpgrade, "Preparing upgrade")
+	case Rollback:
+		record.SetStatus(helmrelease.StatusPendingRollback, record.Info.Description)
+	}
+	return r.Store.Create(ctx, record)
+}
+
+// phasesOf are the phases of each action.
+var phasesOf = map[string][]string{
+	Install:   {phaseCRDs, phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Upgrade:   {phaseCRDs, phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Rollback:  {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Uninstall: {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Test:      {phaseBefore, phaseEnd},
+}
+
+// Step goes on with the action that a record is in. all are the revisions of the release,
+// oldest first, record among them. A *FailedError ends the action: it is stored as failed. Any
+// other error is worth another step.
+func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helmstore.Record) (Progress, error) {
+	a := &acting{Runner: r, record: record, run: record.Run, all: all}
+	for {
+		if a.run.Phase == phaseEnd {
+			return Progress{Done: true}, a.end(ctx)
+		}
+		p, err := a.phase(ctx)
+		if err == nil && len(p.Waiting) == 0 {
+			if err := a.next(); err != nil {
+				return Progress{}, err
+			}
+			continue
+		}
+		left := r.Options.Timeout - r.now().Sub(a.run.Since)
+		switch {
+		case err == nil && left > 0:
+			p.Left = left
+			return p, r.Store.Update(ctx, record)
+		case err == nil:
+			err = fmt.Errorf("timeout waiting for: %s", p.Message)
+		case ctx.Err() != nil, errors.Is(err, helmstore.ErrLost):
+			return Progress{}, err
+		case transient(err) && left > 0:
+			return Progress{}, errors.Join(err, r.Store.Update(ctx, record))
+		}
+		return Progress{}, a.fail(ctx, err)
+	}
+}
+
+// transient says that an error may go away by itself.
+func transient(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		var permanent *permanentError
+		return !errors.As(err, &permanent) && !meta.IsNoMatchError(err)
+	}
+	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsServiceUnavailable(err)
+}
+
+// permanentError is one that only another release can help.
+type permanentError struct{ error }
+
+func permanent(format string, args ...any) error { return &permanentError{fmt.Errorf(format, args...)} }
+
+// acting is an action under way.
+type acting struct {
+	*Runner
+	record *helmstore.Record
+	run    *helmstore.Run
+	all    []*helmstore.Record
+}
+
+// next moves the journal to the phase that follows.
+func (a *acting) next() error {
+	phases := phasesOf[a.run.Action]
+	i := slices.Index(phases, a.run.Phase)
+	if i < 0 || i+1 >= len(phases) {
+		return fmt.Errorf("release %s/%s: action %s has no phase after %q", a.record.Namespace, a.record.Name, a.run.Action, a.run.Phase)
+	}
+	a.run.Phase, a.run.Hook, a.run.Cleared, a.run.Made = phases[i+1], 0, false, false
+	return nil
+}
+
+func (a *acting) phase(ctx context.Context) (Progress, error) {
+	switch a.run.Phase {
+	case phaseCRDs:
+		return a.definitions(ctx)
+	case phaseBefore:
+		return a.hooks(ctx, hooksOf[a.run.Action][0])
+	case phaseAfter:
+		return a.hooks(ctx, hooksOf[a.run.Action][1])
+	case phaseResources:
+		if a.run.Action == Uninstall {
+			return Progress{}, a.remove(ctx)
+		}
+		return Progress{}, a.apply(ctx)
+	case phaseWait:
+		if a.run.Action == Uninstall {
+			return a.gone(ctx)
+		}
+		return a.ready(ctx)
+	}
+	return Progress{}, permanent("the release is in a phase %q that is not known", a.run.Phase)
+}
+
+// end stores an action that succeeded.
+func (a *acting) end(ctx context.Context) error {
+	a.record.Run = nil
+	switch a.run.Action {
+	case Test:
+		return a.Store.Update(ctx, a.record)
+	case Uninstall:
+		return a.forget(ctx)
+	}
+	for _, other := range a.all {
+		if other.Version != a.record.Version && other.Info.Status == helmrelease.StatusDeployed {
+			other.Info.Status = helmrelease.StatusSuperseded
+			if err := a.Store.Update(ctx, other); err != nil {
+				return err
+			}
+		}
+	}
+	description := map[string]string{Install: "Install complete", Upgrade: "Upgrade complete", Rollback: a.record.Info.Description}[a.run.Action]
+	a.record.SetStatus(helmrelease.StatusDeployed, description)
+	if err := a.Store.Update(ctx, a.record); err != nil {
+		return err
+	}
+	return a.trim(ctx)
+}
+
+// trim deletes the oldest revisions beyond the history's length, never the newest deployed one.
+func (a *acting) trim(ctx context.Context) error {
+	if a.Options.MaxHistory <= 0 {
+		return nil
+	}
+	over := len(a.all) - a.Options.MaxHistory
+	for _, old := range a.all {
+		if over <= 0 {
+			break
+		}
+		if old.Version == a.record.Version || old.Info.Status == helmrelease.StatusDeployed {
+			continue
+		}
+		if err := a.Store.Delete(ctx, old); err != nil {
+			return err
+		}
+		over--
+	}
+	return nil
+}
+
+// forget deletes all revisions of an uninstalled release, or keeps them as uninstalled.
+func (a *acting) forget(ctx context.Context) error {
+	a.record.Info.Deleted = helmtime.Time{Time: a.now().UTC()}
+	a.record.SetStatus(helmrelease.StatusUninstalled, "Uninstallation complete")
+	if a.Options.KeepHistory {
+		return a.Store.Update(ctx, a.record)
+	}
+	for _, r := range a.all { // the newest last, which says that the others go
+		if err := a.Store.Delete(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fail stores an action that ended without success.
+func (a *acting) fail(ctx context.Context, why error) error {
+	if a.run.Action == Upgrade && a.Options.CleanupOnFail {
+		if err := a.cleanUp(ctx); err != nil {
+			why = fmt.Errorf("%w; and what it made could not be deleted: %w", why, err)
+		}
+	}
+	a.record.Run = nil
+	switch a.run.Action {
+	case Install:
+		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release %q failed: %s", a.record.Name, why))
+	case Upgrade:
+		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Upgrade %q failed: %s", a.record.Name, why))
+	case Rollback:
+		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Rollback %q failed: %s", a.record.Name, why))
+	case Uninstall:
+		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Uninstall %q failed: %s", a.record.Name, why))
+	}
+	if err := a.Store.Update(ctx, a.record); err != nil {
+		return err
+	}
+	return &FailedError{Err: why}
+}
+
+// Supersede ends an action that only waits until its objects are ready, because something newer
+// is wanted. It returns false when it is at something else, which has to end first.
+func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool, error) {
+	if record.Run.Phase != phaseWait || record.Run.Action != Install && record.Run.Action != Upgrade {
+		return false, nil
+	}
+	record.SetStatus(helmrelease.StatusFailed, "Superseded while waiting for resources to be ready")
+	record.Run = nil
+	return true, r.Store.Update(ctx, record)
+}
+
+// Unlock stores a pending revision as failed that nobody works on.
+func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record) error {
+	status := record.Info.Status
+	record.Run = nil
+	record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release unlocked from stale '%s' state", status))
+	return r.Store.Update(ctx, record)
+}
+
+// left is how long an action still has, for what is waited for inside a step.
+func (a *acting) left() time.Duration { return a.Options.Timeout - a.now().Sub(a.run.Since) }
+
+func waitFor(waiting []cluster.Ref, message string) Progress {
+	return Progress{Waiting: waiting, Message: message}
+}

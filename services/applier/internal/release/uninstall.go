@@ -1,0 +1,80 @@
+package release
+
+import (
+	"context"
+
+	"helm.sh/helm/v3/pkg/releaseutil"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+)
+
+// doomed are the objects that an uninstall deletes, in Helm's order.
+func (a *acting) doomed() ([]*unstructured.Unstructured, error) {
+	_, sorted, err := releaseutil.SortManifests(releaseutil.SplitManifests(a.record.Manifest), nil, releaseutil.UninstallOrder)
+	if err != nil {
+		return nil, permanent("corrupted release record. You must manually delete the resources: %w", err)
+	}
+	var out []*unstructured.Unstructured
+	for _, m := range sorted {
+		objects, err := a.objects(m.Content, a.record.Namespace)
+		if err != nil {
+			return nil, permanent("%w", err)
+		}
+		for _, o := range objects {
+			if !kept(o) {
+				out = append(out, o)
+			}
+		}
+	}
+	return out, nil
+}
+
+// remove deletes the record's objects, kind by kind.
+func (a *acting) remove(ctx context.Context) error {
+	objects, err := a.doomed()
+	if err != nil {
+		return err
+	}
+	policy := a.Options.Propagation
+	if policy == "" {
+		policy = metav1.DeletePropagationBackground
+	}
+	for _, group := range groups(objects) {
+		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
+			return a.delete(ctx, cluster.RefOf(o), policy)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// gone looks for what is deleted and still there.
+func (a *acting) gone(ctx context.Context) (Progress, error) {
+	if a.Options.DisableWait {
+		return Progress{}, nil
+	}
+	objects, err := a.doomed()
+	if err != nil {
+		return Progress{}, err
+	}
+	var left []cluster.Ref
+	for _, r := range refs(objects) {
+		live, err := a.Client.GetMetadata(ctx, r)
+		if cluster.IsGone(err) {
+			continue
+		}
+		if err != nil {
+			return Progress{}, err
+		}
+		if !live.DeletionTimestamp.IsZero() {
+			left = append(left, r)
+		}
+	}
+	if len(left) == 0 {
+		return Progress{}, nil
+	}
+	return waitFor(left, "deletion of "+names(left)), nil
+}

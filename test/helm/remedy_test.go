@@ -1,0 +1,111 @@
+package helm
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+// TestRemedies is the reference's table of releases that fail: what the conditions, the
+// counters and helm's history say when nothing more is tried.
+func TestRemedies(t *testing.T) {
+	n := newTenant(t, "remedies", moodyChart())
+	const (
+		stuck    = "values: {stuck: true}\n"
+		failTest = "values: {failTest: true}\n"
+		tests    = "test: {enable: true}\n"
+	)
+	for _, tt := range []struct {
+		why, name string
+		// first is applied and Ready before spec is, unless it is empty.
+		first, spec string
+		conditions  map[string]string
+		failures    string
+		history     []string
+	}{
+		{
+			"a release that does not get ready fails, and that is all", "install-fail", "", stuck,
+			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 1 upgrade 0", []string{"failed"},
+		},
+		{
+			"the last failure is remedied when that is asked for", "install-fail-remediate", "",
+			stuck + "install: {remediation: {remediateLastFailure: true}}\nuninstall: {keepHistory: true}\n",
+			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 1 upgrade 0", []string{"uninstalled"},
+		},
+		{
+			"a retry is a fresh install", "install-fail-retry", "", stuck + "install: {remediation: {retries: 1}}\n",
+			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 2 upgrade 0", []string{"failed"},
+		},
+		{
+			"an upgrade that does not get ready", "upgrade-fail", "values: {}\n", stuck,
+			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 0 upgrade 1", []string{"deployed", "failed"},
+		},
+		{
+			"it is rolled back", "upgrade-fail-remediate", "values: {}\n", stuck + "upgrade: {remediation: {remediateLastFailure: true}}\n",
+			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 1",
+			[]string{"superseded", "failed", "deployed: Rollback to 1"},
+		},
+		{
+			"and tried again, and rolled back again", "upgrade-fail-retry", "values: {}\n", stuck + "upgrade: {remediation: {retries: 1}}\n",
+			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 2",
+			[]string{"superseded", "failed", "superseded: Rollback to 1", "failed", "deployed: Rollback to 3"},
+		},
+		{
+			"it is uninstalled, and the install that follows fails as well", "upgrade-fail-uninstall", "values: {}\n",
+			stuck + "upgrade: {remediation: {remediateLastFailure: true, strategy: uninstall}}\n",
+			map[string]string{"Released": "False", "Ready": "False"}, "install 1 upgrade 1", []string{"failed"},
+		},
+		{
+			"a test that fails", "install-test-fail", "", failTest + tests,
+			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "False"}, "install 1 upgrade 0", []string{"deployed"},
+		},
+		{
+			"a test that fails and does not matter", "install-test-fail-ignore", "", failTest + "test: {enable: true, ignoreFailures: true}\n",
+			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "True"}, "install 0 upgrade 0", []string{"deployed"},
+		},
+		{
+			"a test that fails after an upgrade", "upgrade-test-fail", "values: {}\n" + tests, failTest + tests,
+			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "False", "Stalled": "True"}, "install 0 upgrade 1",
+			[]string{"superseded", "deployed"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := tenant{n.Tenant, t}
+			if tt.first != "" {
+				n.release(tt.name, "moody", tt.first)
+				n.ready(tt.name)
+			}
+			n.release(tt.name, "moody", "timeout: 3s\n"+tt.spec)
+			n.await(releaseKind, tt.name, func(u *unstructured.Unstructured) bool {
+				return settled(u, tt.conditions, tt.failures) && current(u)
+			})
+			var have []string
+			for i, line := range history(t, n.Namespace, tt.name) {
+				status, _, _ := strings.Cut(line, ": ")
+				if i < len(tt.history) && strings.Contains(tt.history[i], ": ") {
+					status = line
+				}
+				have = append(have, status)
+			}
+			if diff := cmp.Diff(tt.history, have); diff != "" {
+				t.Errorf("%s: helm history (-want +got):\n%s", tt.why, diff)
+			}
+		})
+	}
+}
+
+func settled(u *unstructured.Unstructured, conditions map[string]string, failures string) bool {
+	for kind, want := range conditions {
+		if status, _, _ := harness.Condition(u, kind); status != want {
+			return false
+		}
+	}
+	install, _, _ := unstructured.NestedInt64(u.Object, "status", "installFailures")
+	upgrade, _, _ := unstructured.NestedInt64(u.Object, "status", "upgradeFailures")
+	return fmt.Sprintf("install %d upgrade %d", install, upgrade) == failures
+}
