@@ -57,5 +57,8 @@ func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx c
 		return fmt.Errorf("answer on %s: %w", filter, err)
 	}
 	<-ctx.Done()
-	return errors.Join(sub.Unsubscribe(), work.Wait())
+	if err := errors.Join(sub.Unsubscribe(), b.nc.FlushTimeout(time.Second)); err != nil {
+		b.log.Debug("NATS was not told that nobody answers here any more", "filter", filter, "err", err) // it notices
+	}
+	return work.Wait()
 }

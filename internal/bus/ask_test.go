@@ -1,0 +1,73 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/bus/bustest"
+)
+
+// TestAsk lets a builder ask an applier, each as the user that deploy/nats gives it: one of two
+// appliers answers, and nobody else hears of question or answer.
+func TestAsk(t *testing.T) {
+	server := withUsers(t)
+	connect := func(user string) *bus.Bus {
+		return bustest.Connect(t, server, bus.Config{URL: server.URL(), Name: user, User: user, Password: password})
+	}
+	builder := connect("builder")
+	key := events.NewKey("HelmRelease", "apps", "podinfo")
+	subject := events.AskSubject("hub", key)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if _, err := builder.Ask(ctx, subject, []byte("anybody?")); !errors.Is(err, bus.ErrNobody) {
+		t.Errorf("with nobody there the error is %v", err)
+	}
+	questions, answering := make(chan string, 10), make(chan error, 2)
+	serving, stop := context.WithCancel(ctx)
+	for range 2 {
+		applier := connect("applier")
+		go func() {
+			answering <- applier.Answer(serving, events.AskFilter("hub"), "applier", func(_ context.Context, question []byte) []byte {
+				questions <- string(question)
+				return []byte("answer to " + string(question))
+			})
+		}()
+	}
+	listener := client(t, server, "audit", func(*nats.Conn, *nats.Subscription, error) {}) // it is refused
+	overheard, err := listener.Conn().SubscribeSync("sluice.ask.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer []byte
+	for answer == nil {
+		answer, err = builder.Ask(ctx, subject, []byte("first"))
+		if err != nil && !errors.Is(err, bus.ErrNobody) { // which it is until they are subscribed
+			t.Fatal(err)
+		}
+	}
+	if string(answer) != "answer to first" {
+		t.Errorf("the answer is %q", answer)
+	}
+	if first := <-questions; first != "first" || len(questions) != 0 {
+		t.Errorf("heard %q, and %d more", first, len(questions))
+	}
+	if m, err := overheard.NextMsg(100 * time.Millisecond); err == nil {
+		t.Errorf("audit heard %q", m.Data)
+	}
+	stop()
+	for range 2 {
+		if err := <-answering; err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := builder.Ask(ctx, subject, []byte("late")); err == nil || !strings.Contains(err.Error(), subject) {
+		t.Errorf("when all have gone the error is %v", err)
+	}
+}
