@@ -90,6 +90,7 @@ func TestChaos(t *testing.T) {
 		}
 	}
 	wiped(ctx, t, g, admin, tenant, pushes+1)
+	releasedAgain(ctx, t, tenant)
 }
 
 func newWorld(t *testing.T) *harness.World {
@@ -140,7 +141,7 @@ func newTenant(t *testing.T, world *harness.World, base string) *harness.Tenant 
 	for i := range apps {
 		files[file(i)] = content(i, 0)
 	}
-	tenant, err := world.NewTenant(ctx, "chaos", files)
+	tenant, err := world.NewTenant(ctx, "chaos", withChart(files))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,6 +159,9 @@ func newTenant(t *testing.T, world *harness.World, base string) *harness.Tenant 
 		if err := tenant.Live(ctx, app(i)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := release(ctx, tenant, "installed", "nothing"); err != nil {
+		t.Fatal(err)
 	}
 	return tenant
 }
