@@ -21,7 +21,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
@@ -146,14 +145,6 @@ func (s *Store) Delete(ctx context.Context, r *Record) error {
 		return fmt.Errorf("delete %s: %w", describe(r), err)
 	}
 	return nil
-}
-
-// UID is the uid of the Secret that a stored record is in.
-func (r *Record) UID() types.UID {
-	if r.secret == nil {
-		return ""
-	}
-	return r.secret.UID
 }
 
 func secretName(r *Record) string {

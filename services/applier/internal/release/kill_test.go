@@ -86,7 +86,7 @@ func newApplier(t *testing.T, namespace string, requests int64) applier {
 	return applier{client: client, store: helmstore.New(client.Secrets(namespace)), killer: k}
 }
 
-const release1 = "app"
+const appName = "app"
 
 // revision is what is run: objects, and hooks before and after.
 func revision(namespace string, version int, names ...string) *helmstore.Record {
@@ -109,14 +109,14 @@ func revision(namespace string, version int, names ...string) *helmstore.Record 
 		hooks = append(hooks, hook)
 	}
 	return &helmstore.Record{Release: &helmrelease.Release{
-		Name: release1, Namespace: namespace, Version: version, Manifest: manifest.String(), Hooks: hooks,
+		Name: appName, Namespace: namespace, Version: version, Manifest: manifest.String(), Hooks: hooks,
 		Chart: &chart.Chart{Metadata: &chart.Metadata{Name: "a", Version: "1.0.0"}}, Info: &helmrelease.Info{},
 	}}
 }
 
 // act begins an action, or goes on with it, as a worker does at each check; done when it is over.
 func (a applier) act(ctx context.Context, namespace, action string) (done bool, err error) {
-	all, err := a.store.List(ctx, release1)
+	all, err := a.store.List(ctx, appName)
 	if err != nil {
 		return false, err
 	}
@@ -129,7 +129,7 @@ func (a applier) act(ctx context.Context, namespace, action string) (done bool, 
 		return true, nil
 	}
 	if at == nil || at.Run == nil {
-		run := helmstore.Run{Action: action, Owner: namespace + "/" + release1, UID: "uid"}
+		run := helmstore.Run{Action: action, Owner: namespace + "/" + appName, UID: "uid"}
 		if action != release.Uninstall {
 			if at = next(namespace, action, all); at == nil {
 				return true, nil
@@ -276,7 +276,7 @@ func objectsIn(t *testing.T, a applier, namespace string) []string {
 
 func historyIn(t *testing.T, a applier) []string {
 	t.Helper()
-	all, err := a.store.List(t.Context(), release1)
+	all, err := a.store.List(t.Context(), appName)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestRefused(t *testing.T) {
 		if !errors.As(err, &failed) || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: error %v, want one with %q", tt.why, err, tt.says)
 		}
-		all, err := a.store.List(ctx, release1)
+		all, err := a.store.List(ctx, appName)
 		if err != nil || len(all) != 1 || all[0].Info.Status != "failed" || strings.Contains(all[0].Info.Description, "hunter2") {
 			t.Errorf("%s: stored is %v, error %v", tt.why, all, err)
 		}

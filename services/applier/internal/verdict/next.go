@@ -5,7 +5,6 @@ import (
 	"time"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
-	helmrelease "helm.sh/helm/v3/pkg/release"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 )
@@ -137,9 +136,4 @@ func Revision(all []*helmstore.Record) int {
 		return 1
 	}
 	return all[len(all)-1].Version + 1
-}
-
-// Pending says whether a revision is being worked on, by whomever.
-func Pending(r *helmstore.Record) bool {
-	return r.Info.Status.IsPending() || r.Info.Status == helmrelease.StatusUninstalling
 }
