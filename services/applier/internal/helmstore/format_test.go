@@ -1,0 +1,66 @@
+package helmstore
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/release"
+)
+
+func packed(t *testing.T, body string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write([]byte(body)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return []byte(base64.StdEncoding.EncodeToString(out.Bytes()))
+}
+
+// TestFormat reads what was packed, by us or by others, and refuses what is no release. That the
+// helm command reads it is shown in test/helm.
+func TestFormat(t *testing.T) {
+	want := &Record{ApplyMethod: "ssa", Release: &release.Release{
+		Name: "app", Namespace: "ns", Version: 3, Info: &release.Info{Status: release.StatusDeployed, Notes: "n"},
+		Chart: &chart.Chart{Metadata: &chart.Metadata{Name: "a", Version: "1.0.0"}}, Config: map[string]any{"a": "b"}, Manifest: "m",
+		Hooks: []*release.Hook{{Name: "h", LastRun: release.HookExecution{Phase: release.HookPhaseSucceeded}}},
+	}}
+	body, err := pack(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := unpack(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.Release, got.Release, cmp.AllowUnexported(chart.Chart{})); diff != "" || got.ApplyMethod != "ssa" {
+		t.Errorf("apply method %q (-packed +unpacked):\n%s", got.ApplyMethod, diff)
+	}
+	const small = `{"name": "app", "version": 1, "info": {"status": "deployed"}}`
+	for _, tt := range []struct {
+		why  string
+		data []byte
+		err  string
+	}{
+		{"one of another Helm", packed(t, small), ""},
+		{"one of an old Helm, not compressed", []byte(base64.StdEncoding.EncodeToString([]byte(small))), ""},
+		{"no base64", []byte("{"), "it holds no release"},
+		{"no JSON", packed(t, "text"), "it holds no release"},
+		{"cut short", []byte(base64.StdEncoding.EncodeToString(gzipMagic)), "it holds no release"},
+		{"nothing in it", packed(t, "{}"), "name, version or info is missing"},
+		{"a bomb", packed(t, strings.Repeat(" ", maxRelease+1)), "is larger than"},
+	} {
+		_, err := unpack(tt.data)
+		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: error %v, want %q", tt.why, err, tt.err)
+		}
+	}
+}
