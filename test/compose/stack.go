@@ -136,16 +136,30 @@ func (s *stack) world(ctx context.Context) (*harness.World, error) {
 	if err != nil {
 		return nil, err
 	}
-	gateway, err := s.run(ctx, "docker", "network", "inspect", "bridge", "-f", "{{(index .IPAM.Config 0).Gateway}}")
+	gateway, err := s.gateway(ctx, ids[0])
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	w.HTTP, err = w.Store.ServeHTTP(ctx, gitserver.HTTPOptions{Address: strings.TrimSpace(gateway) + ":0"})
+	w.HTTP, err = w.Store.ServeHTTP(ctx, gitserver.HTTPOptions{Address: gateway + ":0"})
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
 	w.OnClose(w.HTTP.Close)
 	return w, nil
+}
+
+// gateway returns the address of this machine as a container reaches it. The default network of a
+// daemon may not say it until it is used, so the container's own is asked.
+func (s *stack) gateway(ctx context.Context, container string) (string, error) {
+	out, err := s.run(ctx, "docker", "inspect", container, "-f", "{{range .NetworkSettings.Networks}}{{.Gateway}} {{end}}")
+	if err != nil {
+		return "", err
+	}
+	fields := strings.Fields(out)
+	if len(fields) == 0 {
+		return "", fmt.Errorf("container %s has no gateway: its network says nothing of one", container)
+	}
+	return fields[0], nil
 }
 
 // asUser authenticates to NATS as a user of deploy/nats.
