@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/launch"
 	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/applier"
@@ -106,6 +107,7 @@ func run(ctx context.Context, s settings, all []launch.Service) error {
 		return errors.Join(err, telemetry.Shutdown(ctx))
 	}
 	env.Single = true
+	env.NewCache = (&kube.SharedCache{}).New
 	env.Settings.S3 = g.bucket(s.S3.Bucket)
 	env.Bus, err = bus.Connect(ctx, bus.Config{
 		InProcess: g.nats, User: "admin", Password: g.adminPassword,

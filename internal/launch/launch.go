@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -37,6 +38,8 @@ type Env struct {
 	Blob *blob.Store
 	// Single says that no other replica runs, so no leader is elected.
 	Single bool
+	// NewCache makes what builder and applier watch; one each when nil.
+	NewCache cache.NewCacheFunc
 
 	Log      *slog.Logger
 	Registry *prometheus.Registry

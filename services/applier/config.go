@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -87,6 +88,8 @@ type Config struct {
 	ClusterName string
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
+	// NewCache makes what the watches fill; controller-runtime's own when nil.
+	NewCache cache.NewCacheFunc
 	// Concurrency is how many Kustomizations of one namespace are worked on at a time; 8 when zero.
 	Concurrency int
 	// Deadline bounds the work of one check; 10 minutes when zero.

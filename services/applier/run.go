@@ -170,6 +170,7 @@ func newManager(cfg Config) (ctrl.Manager, error) {
 		LeaderElectionID:              "sluice-applier",
 		LeaderElectionNamespace:       cfg.RuntimeNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		NewCache:                      cfg.NewCache,
 		Cache: cache.Options{
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ReaderFailOnMissingInformer: true,

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
@@ -76,6 +77,8 @@ type Config struct {
 	ExternalArtifacts bool
 	// Single says that no other replica runs, so that no leader is elected.
 	Single bool
+	// NewCache makes what the watches fill; controller-runtime's own when nil.
+	NewCache cache.NewCacheFunc
 	// Concurrency is how many Kustomizations of one namespace are worked on at a time; 8 when zero.
 	Concurrency int
 	// IntervalJitter is the share of an interval by which it is spread, in percent.

@@ -57,8 +57,10 @@ func newManager(ctx context.Context, cfg Config, planner *plan.Planner) (ctrl.Ma
 		LeaderElectionID:              "sluice-builder",
 		LeaderElectionNamespace:       cfg.RuntimeNamespace,
 		LeaderElectionReleaseOnCancel: true,
+		NewCache:                      cfg.NewCache,
 		Cache: cache.Options{
-			DefaultTransform: cache.TransformStripManagedFields(),
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			ReaderFailOnMissingInformer: true,
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.ConfigMap{}: {Label: selector},
 				&corev1.Secret{}:    {Label: selector},

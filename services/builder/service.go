@@ -17,7 +17,7 @@ func Service() launch.Service {
 			return Run(ctx, Config{
 				Settings: settings, REST: env.REST, Bus: env.Bus, Blob: env.Blob,
 				RuntimeNamespace: env.RuntimeNamespace, ClusterName: env.ClusterName, DataDir: env.DataDir,
-				NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, ExternalArtifacts: env.ExternalArtifacts, Single: env.Single,
+				NoCrossNamespaceRefs: env.NoCrossNamespaceRefs, ExternalArtifacts: env.ExternalArtifacts, Single: env.Single, NewCache: env.NewCache,
 				Concurrency: env.Concurrency, IntervalJitter: env.IntervalJitter,
 				Logger: env.Log, Registerer: env.Registry, Ready: env.Ready,
 			})

@@ -33,10 +33,10 @@ const (
 
 // Indexes of the Kustomization cache.
 const (
-	indexDependsOn  = "sluice.dependsOn"
-	indexSource     = "sluice.source"
-	indexKind       = "sluice.sourceKind"
-	indexConnection = "sluice.kubeConfig"
+	indexDependsOn  = "applier.dependsOn"
+	indexSource     = "applier.source"
+	indexKind       = "applier.sourceKind"
+	indexConnection = "applier.kubeConfig"
 )
 
 // checker queues checks.

@@ -21,7 +21,7 @@ import (
 )
 
 // indexReleaseDependsOn is the index of the HelmRelease cache.
-const indexReleaseDependsOn = "sluice.dependsOn"
+const indexReleaseDependsOn = "applier.dependsOn"
 
 // watchReleases checks HelmReleases whose spec, requests or life changed, and the dependents of
 // those whose outcome did.

@@ -19,10 +19,10 @@ import (
 // Fields that Kustomizations and HelmReleases are indexed by.
 const (
 	// bySource holds kind/namespace/name of the source.
-	bySource = "sluice.source"
+	bySource = "builder.source"
 	// byConfig holds kind/namespace/name of each ConfigMap and Secret that
 	// variables, values and decryption keys come from.
-	byConfig = "sluice.config"
+	byConfig = "builder.config"
 )
 
 // Planner sends checks.
