@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"github.com/sluice-gitops/sluice/internal/share"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 )
@@ -28,8 +29,10 @@ type Bus struct {
 	guard *guard
 	// reconnected is given after every reconnect.
 	reconnected signal
-	stop        context.CancelFunc
-	done        sync.WaitGroup
+	// precedence is between the namespaces of all stages that are worked on over this connection.
+	precedence *share.Precedence
+	stop       context.CancelFunc
+	done       sync.WaitGroup
 }
 
 // Connect connects to NATS and creates or verifies the streams of the service. It
@@ -49,7 +52,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		provider = otel.GetTracerProvider()
 	}
 	b := &Bus{
-		cfg: cfg, log: cfg.Logger, metrics: m, owner: nuid.Next(),
+		cfg: cfg, log: cfg.Logger, metrics: m, owner: nuid.Next(), precedence: share.NewPrecedence(0),
 		tracer: provider.Tracer("github.com/sluice-gitops/sluice/internal/bus"),
 	}
 	if b.guard, err = newGuard(b); err != nil {

@@ -31,6 +31,8 @@ func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 	ctx, span := w.bus.tracer.Start(ctx, "check "+string(w.stage), trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(attribute.String("kind", key.Kind), attribute.String("namespace", key.Namespace), attribute.String("name", key.Name)))
 	defer span.End()
+	ctx, end := w.bus.precedence.Begin(ctx, key.Namespace)
+	defer end()
 
 	held, err := w.acquire(ctx, key)
 	if err != nil {

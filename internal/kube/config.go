@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 )
@@ -10,7 +11,7 @@ import (
 // Config loads the configuration of the hub cluster: from the kubeconfig file when
 // a path is given, else from KUBECONFIG or the home directory, else from the
 // service account of the pod. The client has no rate limit of its own; the API
-// server's priority and fairness decides.
+// server's priority and fairness decides; requests of a check are steps of it (package share).
 func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = kubeconfig
@@ -20,5 +21,6 @@ func Config(kubeconfig, userAgent string) (*rest.Config, error) {
 	}
 	cfg.QPS = -1
 	cfg.UserAgent = userAgent
+	cfg.Wrap(share.Transport)
 	return cfg, nil
 }

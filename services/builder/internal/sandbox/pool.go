@@ -131,6 +131,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 // is next. An error wraps ErrTimeout, ErrMemory or ErrCrash if the request is to
 // blame, and ctx's cause if ctx ended.
 func (p *Pool) Do(ctx context.Context, tenant string, timeout time.Duration, request []byte) ([]byte, error) {
+	defer share.Step(ctx)()
 	if err := p.wait(ctx, tenant); err != nil {
 		return nil, err
 	}

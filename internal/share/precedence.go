@@ -1,0 +1,232 @@
+package share
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const (
+	// quietShare is how many times as much the busiest tenant must have done lately for
+	// another one to go before it.
+	quietShare = 4
+	// memory is the half-life of what a tenant did.
+	memory = time.Second
+	// between is how long precedence outlasts a check, so that it holds until the next
+	// stage has the one that follows.
+	between = 50 * time.Millisecond
+	// fullCredit is for how long precedence may last at a stretch; it comes back as fast
+	// as it is used, so that busy tenants are held up for half of the time at most.
+	fullCredit = time.Second
+	// patience bounds one wait. A step that takes longer waits for something else than
+	// processors, and does not count any more.
+	patience = 250 * time.Millisecond
+)
+
+// Precedence lets the check of a tenant that did little lately go before the many of
+// one that does much. Places (see Line) give a tenant its worker; what they cannot give
+// is the processors, which the busy tenant's checks use meanwhile, and so does the API
+// server because of their requests. While a check of a quiet tenant is in work, those of
+// busy ones therefore pause at their next step, which is a check, a request or a build. A
+// few steps go on beside, and none waits for long. It is safe for concurrent use.
+type Precedence struct {
+	beside int
+
+	mu     sync.Mutex
+	did    map[string]recent
+	quiet  int       // checks of quiet tenants in work
+	until  time.Time // precedence lasts until then at least
+	looked time.Time // credit was right then
+	credit time.Duration
+	spent  bool
+	steps  int           // steps of others under way
+	moved  chan struct{} // closed when steps or quiet fell
+}
+
+// recent is how many checks and steps a tenant began, those of long ago counting less.
+type recent struct {
+	count float64
+	at    time.Time
+}
+
+func (r recent) now(at time.Time) float64 {
+	return r.count * math.Exp2(-float64(at.Sub(r.at))/float64(memory))
+}
+
+// NewPrecedence returns one that lets so many steps of busy tenants go on beside; half
+// the processors' number when zero.
+func NewPrecedence(beside int) *Precedence {
+	if beside <= 0 {
+		beside = max(1, runtime.GOMAXPROCS(0)/2)
+	}
+	return &Precedence{
+		beside: beside, did: map[string]recent{},
+		credit: fullCredit, looked: time.Now(), moved: make(chan struct{}),
+	}
+}
+
+// turn is a check in work, as its context knows it.
+type turn struct {
+	of     *Precedence
+	tenant string
+	quiet  bool
+}
+
+type turnKey struct{}
+
+// Begin begins a check of a tenant, of a busy one when it may. The context is for its
+// steps; end must be called once.
+func (p *Precedence) Begin(ctx context.Context, tenant string) (_ context.Context, end func()) {
+	p.mu.Lock()
+	now := time.Now()
+	quiet := p.isQuiet(tenant, now)
+	p.count(tenant, now)
+	if quiet {
+		p.settle(now)
+		p.quiet++
+	}
+	p.mu.Unlock()
+	t := &turn{of: p, tenant: tenant, quiet: quiet}
+	ctx = context.WithValue(ctx, turnKey{}, t)
+	if quiet {
+		return ctx, p.leave
+	}
+	Step(ctx)()
+	return ctx, func() {}
+}
+
+// Step begins a step of the check that ctx belongs to, when it may; done ends it. For
+// other contexts it does nothing.
+func Step(ctx context.Context) (done func()) {
+	t, ok := ctx.Value(turnKey{}).(*turn)
+	if !ok {
+		return func() {}
+	}
+	if t.quiet {
+		t.of.mu.Lock()
+		defer t.of.mu.Unlock()
+		t.of.count(t.tenant, time.Now())
+		return func() {}
+	}
+	return t.of.step(ctx, t.tenant)
+}
+
+func (p *Precedence) step(ctx context.Context, tenant string) (done func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.count(tenant, now)
+	for last := now.Add(patience); now.Before(last) && ctx.Err() == nil; now = time.Now() {
+		wait := p.lasts(now)
+		if wait <= 0 || p.steps < p.beside {
+			break
+		}
+		moved := p.moved
+		p.mu.Unlock()
+		t := time.NewTimer(min(wait, last.Sub(now)))
+		select {
+		case <-moved:
+		case <-t.C:
+		case <-ctx.Done():
+		}
+		t.Stop()
+		p.mu.Lock()
+	}
+	p.steps++
+	ended := sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.steps--
+		p.tell()
+	})
+	long := time.AfterFunc(patience, ended)
+	return func() {
+		long.Stop()
+		ended()
+	}
+}
+
+// leave ends a check of a quiet tenant.
+func (p *Precedence) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	p.settle(now)
+	if p.quiet--; p.quiet == 0 {
+		p.until = now.Add(between)
+		p.tell()
+	}
+}
+
+// tell wakes whoever waits to look again.
+func (p *Precedence) tell() {
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
+// lasts returns for how long quiet tenants have precedence if nothing changes; zero when
+// they have none.
+func (p *Precedence) lasts(now time.Time) time.Duration {
+	p.settle(now)
+	switch {
+	case p.spent:
+		return 0
+	case p.quiet > 0:
+		return p.credit
+	}
+	return max(0, min(p.credit, p.until.Sub(now)))
+}
+
+// settle brings the credit up to date. Once it is used up, all of it has to come back
+// before it is given again.
+func (p *Precedence) settle(now time.Time) {
+	passed := now.Sub(p.looked)
+	p.looked = now
+	used := passed
+	if p.quiet == 0 {
+		used = min(passed, max(0, p.until.Sub(now)+passed))
+	}
+	if p.spent {
+		used = 0
+	}
+	used = min(used, p.credit)
+	p.spent = p.spent || used == p.credit
+	p.credit = min(p.credit-used+(passed-used), fullCredit)
+	p.spent = p.spent && p.credit < fullCredit
+}
+
+func (p *Precedence) count(tenant string, now time.Time) {
+	p.did[tenant] = recent{count: p.did[tenant].now(now) + 1, at: now}
+}
+
+// isQuiet says whether a tenant did little beside another one, and forgets those that
+// did nothing lately.
+func (p *Precedence) isQuiet(tenant string, now time.Time) bool {
+	const forgotten = 0.01
+	most := 0.0
+	for other, r := range p.did {
+		switch did := r.now(now); {
+		case did < forgotten:
+			delete(p.did, other)
+		case other != tenant:
+			most = max(most, did)
+		}
+	}
+	return quietShare*(p.did[tenant].now(now)+1) <= most
+}
+
+// Transport makes every request a step of the check that its context belongs to.
+func Transport(next http.RoundTripper) http.RoundTripper { return transport{next} }
+
+type transport struct{ http.RoundTripper }
+
+func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	defer Step(r.Context())()
+	return t.RoundTripper.RoundTrip(r)
+}
+
+// WrappedRoundTripper lets Kubernetes' clients find what is below.
+func (t transport) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
