@@ -39,6 +39,9 @@ type ApplyProgressing struct {
 	Applied
 	// Message is the message of the object's Reconciling condition.
 	Message string `json:"message"`
+	// Objects are those that the attempt may make and that the object's status does not
+	// list yet: what is to be looked after if the applier dies.
+	Objects []ObjectRef `json:"objects,omitempty"`
 	// Wanted asks the builder for a render of a Helm release; nil when none is needed.
 	Wanted *RenderWanted `json:"wanted,omitempty"`
 }

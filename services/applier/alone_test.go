@@ -28,6 +28,7 @@ func aloneCases() []testCase {
 		{"restart", "a restart asks for nothing but what changed meanwhile", restart},
 		{"restart without labels", "an object that is opted out and in no list stays so over a restart", restartUnfollowed},
 		{"killed", "what a dead applier wrote is held while the newest build is broken", killed},
+		{"killed installing", "what a dead applier made is pruned, and goes with the Kustomization", killedInstalling},
 		{"nothing kept", "without what was kept everything is verified once", nothingKept},
 		{"dropped", "what was kept of a Kustomization goes with it", dropped},
 		{"replicas", "two appliers end at the newest revision", replicas},
@@ -91,28 +92,30 @@ func restartUnfollowed(t *testing.T, w *world) {
 func requests(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
 	two := func(one string) []string { return []string{configMap("one", one), configMap("two", "2")} }
-	first := a.sent(func() { a.build(two("1")...); a.ready() })
-	t.Logf("first render of two ConfigMaps: %v", first)
 	for _, c := range []struct {
 		what string
 		do   func()
 		want map[string]int
 	}{
+		{"the first render: finalizer, objects, status", func() {
+			a.build(two("1")...)
+			a.ready()
+		}, map[string]int{"patch kustomizations": 1, "patch configmaps": 2, "patch kustomizations/status": 1}},
 		{"a render that changes one object: object and final status", func() {
 			a.moveSource("main@sha1:2")
 			a.build(two("2")...)
 			a.ready()
 		}, map[string]int{"patch configmaps": 1, "patch kustomizations/status": 1}},
-		{"a render that adds an object: claim, dry run and object, final status", func() {
+		{"a render that adds an object: object and final status", func() {
 			a.moveSource("main@sha1:2b")
 			a.build(append(two("2"), configMap("three", "3"))...)
 			a.ready()
-		}, map[string]int{"patch configmaps": 2, "patch kustomizations/status": 2}},
-		{"a render that drops it: claim, deletion, final status", func() {
+		}, map[string]int{"patch configmaps": 1, "patch kustomizations/status": 1}},
+		{"a render that drops it: deletion, final status", func() {
 			a.moveSource("main@sha1:2c")
 			a.build(two("2")...)
 			a.ready()
-		}, map[string]int{"get configmaps": 1, "delete configmaps": 1, "patch kustomizations/status": 2}},
+		}, map[string]int{"get configmaps": 1, "delete configmaps": 1, "patch kustomizations/status": 1}},
 		{"a revision with the same render: one status", func() {
 			a.moveSource("main@sha1:3")
 			a.build(two("2")...)
@@ -385,6 +388,65 @@ func killed(t *testing.T, w *world) {
 		a.holds("one", "2")
 		w.stop()
 		w.stop = w.start(applier.Settings{})
+	}
+}
+
+// killedInstalling plays an applier that claimed in the journal, made an object and died.
+func killedInstalling(t *testing.T, w *world) {
+	for _, c := range []struct {
+		reason string
+		before func(a *app)
+		play   func(a *app)
+	}{
+		{"so does the render that was there before", func(a *app) {
+			a.build(configMap("another", "1"))
+			a.ready()
+		}, func(a *app) { a.holds("another", "1") }},
+		{"so does that render at another revision", func(a *app) {
+			a.build(configMap("another", "1"))
+			a.ready()
+		}, func(a *app) {
+			a.moveSource("main@sha1:2")
+			a.build(configMap("another", "1"))
+			a.ready()
+		}},
+		{"the next render prunes it", nil, func(a *app) {
+			a.build(configMap("another", "1"))
+			a.ready()
+		}},
+		{"it goes with the Kustomization", nil, (*app).delete},
+		{"a failure keeps it in the inventory", nil, func(a *app) {
+			a.publish(events.BuildFailed{BuildInput: a.input(a.get()), Reason: "BuildFailed", Message: "broken"})
+			ks := a.condition(kube.ConditionReady, "False", "BuildFailed", "broken")
+			if ks.Status.Inventory == nil || len(ks.Status.Inventory.Entries) != 1 {
+				t.Errorf("the inventory is %+v", ks.Status.Inventory)
+			}
+			a.delete()
+		}},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			a := w.newApp(t, nil)
+			if c.before != nil {
+				c.before(a)
+			}
+			a.settled()
+			w.stop()
+			owner := map[string]string{"kustomize.toolkit.fluxcd.io/name": a.name, "kustomize.toolkit.fluxcd.io/namespace": a.namespace}
+			one := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "one", Labels: owner}}
+			if err := a.Create(t.Context(), one); err != nil {
+				t.Fatal(err)
+			}
+			err := a.tryAppend(events.ApplySubject(clusterName, a.key()), events.ApplyProgressing{
+				Applied: events.Applied{Cluster: clusterName, Object: a.key(), UID: string(a.get().UID), Revision: a.revision, RenderID: "lost"},
+				Objects: []events.ObjectRef{{APIVersion: "v1", Kind: "ConfigMap", Namespace: a.namespace, Name: "one"}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.stop = w.start(applier.Settings{})
+			c.play(a)
+			a.absent("one")
+		})
 	}
 }
 

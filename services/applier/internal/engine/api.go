@@ -78,6 +78,9 @@ type Request struct {
 	Ignore ignore.Rules
 	// Verify looks at clean objects too, with a dry run each.
 	Verify bool
+	// Careful tries every changed object of a stage before any is written, also those
+	// that would do no harm: the attempt before failed.
+	Careful bool
 	// Compare writes nothing: it looks at what would be written, and the result says
 	// how that differs.
 	Compare bool

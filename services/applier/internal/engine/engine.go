@@ -99,7 +99,8 @@ func (c *call) result(items []*item) Result {
 }
 
 // stage brings the objects of one stage up to date: what is known to be unchanged
-// is left out, the rest is dry-run, then what differs is written.
+// is left out, the rest is dry-run, then what differs is written. Inert objects that
+// are new are made between the two, without a dry run.
 func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if len(items) == 0 {
 		return nil
@@ -114,12 +115,9 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if c.req.Compare {
 		return c.each(ctx, todo, c.compare)
 	}
-	if len(todo) == 1 && c.sure(todo[0]) {
-		todo[0].untried = true
-	} else {
-		if err := c.each(ctx, todo, c.dryRun); err != nil {
-			return err
-		}
+	todo, err := c.tried(ctx, todo)
+	if err != nil {
+		return err
 	}
 	c.manageFresh(todo)
 	var writes []*item
@@ -144,6 +142,50 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	gating := c.gating(items)
 	c.define(gating)
 	return c.await(ctx, gating)
+}
+
+// tried returns the items that the API server will take, as it said in a dry run, and
+// makes those that need none. When one is refused nothing of the stage is left.
+func (c *call) tried(ctx context.Context, todo []*item) ([]*item, error) {
+	if len(todo) == 1 && c.sure(todo[0]) {
+		todo[0].untried = true
+		return todo, nil
+	}
+	var inert, others []*item
+	for _, i := range todo {
+		if c.inert(i) {
+			inert = append(inert, i)
+		} else {
+			others = append(others, i)
+		}
+	}
+	if err := c.each(ctx, others, c.dryRun); err != nil {
+		return nil, err
+	}
+	var made []*item
+	for len(inert) > 0 {
+		n := min(batch, len(inert))
+		err := c.req.Guard(ctx)
+		if err == nil {
+			err = c.each(ctx, inert[:n], c.make)
+		}
+		var left []*item
+		for _, i := range inert[:n] {
+			if i.done {
+				made = append(made, i)
+			} else {
+				left = append(left, i)
+			}
+		}
+		if err == nil {
+			err = c.each(ctx, left, c.dryRun)
+		}
+		if err != nil {
+			return nil, c.takeBack(ctx, made, err)
+		}
+		inert, others = inert[n:], append(others, left...)
+	}
+	return others, nil
 }
 
 // manage starts the watches of a stage's kinds.

@@ -37,6 +37,8 @@ type item struct {
 	takeover, recreate bool
 	// refused is why the object was not made anew although that was asked for.
 	refused error
+	// absent is true when the item is written only if there is no such object.
+	absent bool
 	// untried is true when the item is written without a dry run before.
 	untried bool
 	// answer is what a dry run answered, and difference what came of it, when the call compares.
@@ -164,9 +166,15 @@ func digestOf(o *unstructured.Unstructured, ignored []ignore.Pointer) (string, e
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// body returns what is sent: the object, with the uid of the one that is there.
+// body returns what is sent: the object, with the uid of the one that is there, or with
+// what lets it be made only.
 func (i *item) body(desired *unstructured.Unstructured) *unstructured.Unstructured {
-	if !i.exists || i.before.UID == "" {
+	key, value := "uid", string(i.before.UID)
+	switch {
+	case i.absent:
+		// No object ever has this version, and one that is made has none before.
+		key, value = "resourceVersion", "1"
+	case !i.exists || i.before.UID == "":
 		return desired
 	}
 	o := &unstructured.Unstructured{Object: make(map[string]any, len(desired.Object))}
@@ -179,7 +187,7 @@ func (i *item) body(desired *unstructured.Unstructured) *unstructured.Unstructur
 			metadata[k] = v
 		}
 	}
-	metadata["uid"] = string(i.before.UID)
+	metadata[key] = value
 	o.Object["metadata"] = metadata
 	return o
 }

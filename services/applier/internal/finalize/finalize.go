@@ -61,7 +61,10 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 	if !controllerutil.ContainsFinalizer(ks, kube.Finalizer) {
 		return bus.Result{Next: bus.Never}, nil // deleted before it ever got ours, or done
 	}
-	list := owned(ks)
+	list, err := f.owned(ctx, ks)
+	if err != nil {
+		return bus.Result{}, err
+	}
 	if ks.Spec.Suspend || !deletes(ks) || len(list) == 0 {
 		return f.release(ctx, ks)
 	}
@@ -216,13 +219,16 @@ func (f *Finalizer) tell(ctx context.Context, ks *kustomizev1.Kustomization, del
 	return journal.Write(ctx, events.Pruned{Applied: journal.Applied(revision, id), Objects: refs})
 }
 
-func owned(ks *kustomizev1.Kustomization) []inventory.Entry {
-	if ks.Status.Inventory == nil {
-		return nil
+// owned returns what the object may have in the cluster: its inventory, and what an
+// attempt made whose applier died.
+func (f *Finalizer) owned(ctx context.Context, ks *kustomizev1.Kustomization) ([]inventory.Entry, error) {
+	journal, err := report.Open(ctx, f.Bus, f.Cluster, ks)
+	if err != nil || ks.Status.Inventory == nil {
+		return journal.Made(), err
 	}
 	list := make([]inventory.Entry, 0, len(ks.Status.Inventory.Entries))
 	for _, e := range ks.Status.Inventory.Entries {
 		list = append(list, inventory.Entry{ID: e.ID, Version: e.Version})
 	}
-	return list
+	return inventory.Merge(list, journal.Made()), nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -79,12 +78,12 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 // nothing is orphaned wherever the attempt ends.
 func (p *pass) claim(ctx context.Context, a status.Attempt, objects []render.Object) (*attempt, error) {
 	if p.quick(objects) {
-		return p.claimQuick(ctx, a)
+		return p.claimQuick(ctx, a, objects)
 	}
 	p.tellSuperseded(a)
 	next := p.ks.DeepCopy()
 	status.Claim(next, a)
-	setInventory(next, inventory.Merge(entries(p.ks), inventory.Of(plain(objects))))
+	setInventory(next, inventory.Merge(p.entries(), inventory.Of(plain(objects))))
 	status.Renew(p.ks, next, time.Now())
 	held, err := p.Writer.Take(ctx, p.ks, next)
 	if err != nil {
@@ -100,26 +99,35 @@ func (p *pass) claim(ctx context.Context, a status.Attempt, objects []render.Obj
 // alone: few enough that nobody misses its progress in the status.
 const quickObjects = 32
 
-// quick says whether an attempt may claim in the journal alone: the object is
-// Ready, nobody asked for this pass, and the attempt neither adds nor removes
-// objects, so that nothing can be orphaned (docs/adr/0005).
+// quick says whether an attempt may claim in the journal alone: the object is Ready
+// or was never tried, and nobody asked for this pass (docs/adr/0005).
 func (p *pass) quick(objects []render.Object) bool {
-	return len(objects) <= quickObjects && status.Ready(p.ks) && !status.Requested(p.ks) &&
-		slices.Equal(entries(p.ks), inventory.Of(plain(objects)))
+	return len(objects) <= quickObjects && (status.Ready(p.ks) || status.Untried(p.ks)) && !status.Requested(p.ks)
 }
 
 // claimQuick claims by the journal's expected sequence, which fences off as the
 // status does and costs the API server nothing. The attempt is lost all the same
-// when somebody else writes the status.
-func (p *pass) claimQuick(ctx context.Context, a status.Attempt) (*attempt, error) {
-	err := p.journal.Claim(ctx, events.ApplyProgressing{Applied: p.journal.Applied(a.Revision, a.RenderID), Message: status.Detecting(p.ks, a)})
+// when somebody else writes the status. What the attempt may make is in the journal, too.
+func (p *pass) claimQuick(ctx context.Context, a status.Attempt, objects []render.Object) (*attempt, error) {
+	all := inventory.Merge(p.entries(), inventory.Of(plain(objects)))
+	made, err := inventory.ParseAll(inventory.Stale(all, entries(p.ks)))
+	if err != nil {
+		return nil, err
+	}
+	begun := events.ApplyProgressing{Applied: p.journal.Applied(a.Revision, a.RenderID), Message: status.Detecting(p.ks, a)}
+	for _, ref := range made {
+		begun.Objects = append(begun.Objects, eventRef(ref))
+	}
+	err = p.journal.Claim(ctx, begun)
 	if errors.Is(err, bus.ErrConflict) {
 		return nil, errors.Join(claim.ErrLost, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}, nil
+	next := p.ks.DeepCopy()
+	setInventory(next, all)
+	return &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: next}, nil
 }
 
 // tellSuperseded says that a wait for health ends because of a newer revision, or
@@ -143,7 +151,7 @@ func (p *pass) tellSuperseded(a status.Attempt) {
 func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.Object) *status.Failure {
 	applied, err := p.Target.Apply(ctx, Work{
 		Object: try.claim.Object(), Render: try.RenderID, Objects: objects,
-		Verify: status.Requested(p.ks), Guard: try.claim.Hold,
+		Careful: status.Failed(p.ks), Verify: status.Requested(p.ks), Guard: try.claim.Hold,
 	})
 	try.changes, try.awaited = applied.Changes, applied.Awaited
 	if err == nil {
@@ -151,7 +159,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 		return nil
 	}
 	if !applied.Wrote {
-		setInventory(try.next, entries(p.ks))
+		setInventory(try.next, p.entries())
 	}
 	message := err.Error()
 	if len(applied.Changes) > 0 {
@@ -163,7 +171,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 // prune deletes what left the render. What could not be deleted stays in the
 // inventory, so that a later pass tries again.
 func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
-	stale := inventory.Stale(entries(p.ks), entries(try.next))
+	stale := inventory.Stale(p.entries(), entries(try.next))
 	if len(stale) == 0 {
 		return nil
 	}

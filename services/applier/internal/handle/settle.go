@@ -21,7 +21,9 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	dirty := p.Target.Dirty(p.ks)
 	putBack := len(dirty) > 0 && !p.reportOnly()
 	since, waiting := status.Waiting(p.ks, a.RenderID, a.Revision)
+	left := len(p.made) > 0 // by an attempt that never ended: only another one clears it away
 	switch {
+	case left:
 	case status.Done(p.ks, a.RenderID, a.Revision):
 		return p.done(ctx, a, dirty)
 	case waiting && !status.Requested(p.ks):
@@ -34,7 +36,7 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	if err != nil || !ready {
 		return result, err
 	}
-	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack {
+	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack && !left {
 		return p.move(ctx, a)
 	}
 	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && !putBack {

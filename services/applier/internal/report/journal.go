@@ -11,6 +11,9 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // opener opens logs on the bus.
@@ -116,6 +119,20 @@ func (j *Journal) Begun() (renderID, revision string) {
 		return "", ""
 	}
 	return j.last.RenderID, j.last.Revision
+}
+
+// Made returns the objects that the attempt of Begun may have made and that the status
+// does not list.
+func (j *Journal) Made() []inventory.Entry {
+	var begun events.ApplyProgressing
+	if j.last.Type != events.TypeApplyProgressing || json.Unmarshal(j.last.Data, &begun) != nil {
+		return nil // Begun says the same of what cannot be read: it has no render
+	}
+	refs := make([]cluster.Ref, 0, len(begun.Objects))
+	for _, o := range begun.Objects {
+		refs = append(refs, cluster.NewRef(schema.FromAPIVersionAndKind(o.APIVersion, o.Kind), o.Namespace, o.Name))
+	}
+	return inventory.OfRefs(refs)
 }
 
 func (j *Journal) append(ctx context.Context, data events.Data) error {

@@ -17,6 +17,11 @@ func Ready(ks *kustomizev1.Kustomization) bool {
 		meta.IsStatusConditionTrue(ks.Status.Conditions, kube.ConditionReady)
 }
 
+// Untried says whether no attempt was ever made of the object.
+func Untried(ks *kustomizev1.Kustomization) bool {
+	return ks.Status.LastAttemptedRevision == "" && len(ks.Status.History) == 0
+}
+
 // LastGood returns the newest render that was applied completely, healthy or
 // not, with the revision it came from: what the cluster is held at when the
 // newest build is broken. It is "" when there is none. An attempt that never ended

@@ -1,0 +1,86 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// inertKinds do nothing by themselves, so that one that exists for a moment and is
+// taken back did nothing. A Service is one while nothing outside the cluster is made for it.
+var inertKinds = []schema.GroupKind{{Kind: "ConfigMap"}, {Kind: "Secret"}, {Kind: "ServiceAccount"}, {Kind: "Service"}}
+
+// takeBackTime bounds the deletion of what a failed stage made.
+const takeBackTime = 30 * time.Second
+
+// inert reports whether the object may be made without a trial (ADR 14): nobody knows
+// of it, it does nothing by itself, and the attempt before did not fail.
+func (c *call) inert(i *item) bool {
+	if c.req.Careful || i.exists || i.optOut != 0 || len(i.ignored) > 0 || !slices.Contains(inertKinds, i.ref.GroupKind()) {
+		return false
+	}
+	if i.ref.Kind == "Service" {
+		kind, _, _ := unstructured.NestedString(i.desired.Object, "spec", "type")
+		return kind == "" || kind == "ClusterIP"
+	}
+	return true
+}
+
+// make makes an inert object, if there is none of its name. When the API server does
+// not take it, a trial shall say why.
+func (c *call) make(ctx context.Context, i *item) error {
+	i.absent = true
+	defer func() { i.absent = false }()
+	c.records.Begin(i.ref)
+	answer, _, err := c.send(ctx, i)
+	if err != nil {
+		if refused(err) {
+			c.writes.Add(-1)
+		}
+		c.records.Abort(i.ref)
+		return nil
+	}
+	meta := cluster.MetadataOf(answer)
+	c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
+	i.before, i.exists = c.records.Reduce(meta), true
+	i.settle(Created, "")
+	return nil
+}
+
+// refused reports whether the API server said that it wrote nothing.
+func refused(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) ||
+		apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
+}
+
+// takeBack deletes what make made of a stage that fails because of why, as if nothing
+// had been made. What stays is in the inventory of the attempt.
+func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
+	if len(made) == 0 || ctx.Err() != nil {
+		return why // stopped, not refused: the next attempt goes on
+	}
+	ctx, cancel := context.WithTimeout(ctx, takeBackTime)
+	defer cancel()
+	errs := []error{why}
+	for _, i := range made {
+		if err := c.req.Client.Delete(ctx, i.ref, i.before.UID); err != nil && !cluster.IsGone(err) {
+			errs = append(errs, fmt.Errorf("take back %s: %w", i.ref, err))
+			continue
+		}
+		c.records.Forget(i.ref)
+		c.writes.Add(-1)
+		i.exists, i.before, i.done, i.outcome = false, livestate.Slim{}, false, Outcome{Object: i.ref}
+	}
+	if len(errs) == 1 {
+		return why
+	}
+	return errors.Join(errs...)
+}

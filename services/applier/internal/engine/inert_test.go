@@ -1,0 +1,104 @@
+package engine_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const workload = `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: a, namespace: NS}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, namespace: NS}
+data: {k: one}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: a, namespace: NS}
+spec: {selector: {app: a}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: a, namespace: NS}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: a}}
+  template:
+    metadata: {labels: {app: a}}
+    spec: {containers: [{name: main, image: example.org/a}]}
+`
+
+// What does nothing by itself is made without a dry run, and nothing of a stage is left
+// when one of its objects is refused.
+func TestInert(t *testing.T) {
+	all := []string{"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+	wrongConfig := strings.ReplaceAll(workload, "{k: one}", `{"k/": one}`)
+	for _, c := range []struct {
+		name, reason string
+		manifests    string
+		before       func(f *fixture)
+		careful      bool
+		dryRuns      int
+		refusal      string // "" when the apply succeeds
+		left         string // kinds that exist afterwards
+		actions      string
+	}{
+		{"new", "one dry run for four new objects", workload, nil, false, 1, "", "ServiceAccount ConfigMap Service Deployment",
+			"ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+		{"refused-other", "an object that needs a dry run is refused: nothing is made", strings.ReplaceAll(workload, "replicas: 0", "replicas: -1"), nil,
+			false, 1, "Deployment/NS/a dry-run failed (Invalid)", "", ""},
+		{"refused-inert", "an inert object is refused: the others are taken back", wrongConfig, nil,
+			false, 2, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
+		{"exists", "an object that was there is tried, and taken over", workload, func(f *fixture) {
+			f.edit(f.ref("v1", "ConfigMap", "a"), "kubectl", types.ApplyPatchType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: theirs, more: x}}")
+		}, false, 2, "", "ServiceAccount ConfigMap Service Deployment",
+			"ServiceAccount/a created, ConfigMap/a configured, Service/a created, Deployment/a created"},
+		{"exists-refused", "an object that was there stays as it was when another is refused", wrongConfig, func(f *fixture) {
+			f.edit(f.ref("v1", "Service", "a"), "other", types.ApplyPatchType, "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}")
+		}, false, 3, "ConfigMap/NS/a dry-run failed (Invalid)", "Service", ""},
+		{"balancer", "a Service for which something is made outside is tried", strings.ReplaceAll(workload, "spec: {selector", "spec: {type: LoadBalancer, selector"), nil,
+			false, 2, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+		{"careful", "after a failure everything is tried", workload, nil, true, 4, "", "ServiceAccount ConfigMap Service Deployment",
+			"ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			if c.before != nil {
+				c.before(f)
+			}
+			r, err := f.try(c.manifests, func(r *engine.Request) { r.Careful = c.careful })
+			refusal := strings.ReplaceAll(c.refusal, "NS", f.namespace)
+			if (err != nil) != (c.refusal != "") || err != nil && !strings.Contains(err.Error(), refusal) {
+				t.Fatalf("%s: error %v, want %q", c.reason, err, refusal)
+			}
+			if r.DryRuns != c.dryRuns {
+				t.Errorf("%s: %d dry runs, want %d", c.reason, r.DryRuns, c.dryRuns)
+			}
+			if err != nil && r.Writes != 0 {
+				t.Errorf("%s: a refused stage counts %d writes", c.reason, r.Writes)
+			}
+			if got := actions(r); got != c.actions {
+				t.Errorf("%s: %s, want %s", c.reason, got, c.actions)
+			}
+			var left []string
+			for _, kind := range all {
+				version := "v1"
+				if kind == "Deployment" {
+					version = "apps/v1"
+				}
+				if f.exists(f.ref(version, kind, "a")) {
+					left = append(left, kind)
+				}
+			}
+			if got := strings.Join(left, " "); got != c.left {
+				t.Errorf("%s: %q exist, want %q", c.reason, got, c.left)
+			}
+		})
+	}
+}
