@@ -34,6 +34,7 @@ type Keyring struct {
 	current string
 	keys    map[string]subkeys
 	naming  []byte
+	packing *packing
 }
 
 // subkeys are what one key of the keyring is used as, one per purpose.
@@ -72,7 +73,7 @@ func newKey() []byte {
 
 // ParseKeyring reads the data of a keyring and refuses one that is incomplete.
 func ParseKeyring(data map[string][]byte) (*Keyring, error) {
-	k := &Keyring{current: strings.TrimSpace(string(data[entryCurrent])), keys: map[string]subkeys{}}
+	k := &Keyring{current: strings.TrimSpace(string(data[entryCurrent])), keys: map[string]subkeys{}, packing: &packing{}}
 	for entry, key := range data {
 		id, ok := strings.CutPrefix(entry, entryKey)
 		if !ok {

@@ -2,10 +2,7 @@ package seal
 
 import (
 	"crypto/rand"
-	"errors"
 	"fmt"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 // MaxPlain is the largest render, in bytes before compression.
@@ -29,7 +26,10 @@ func (k *Keyring) Seal(id Identity, contentID string, plain []byte) ([]byte, err
 	if len(plain) > MaxPlain {
 		return nil, fmt.Errorf("seal render of %s: %d bytes, at most %d allowed: %w", id, len(plain), MaxPlain, ErrTooLarge)
 	}
-	packed, err := compress(plain)
+	if _, err := k.key(k.currentID()); err != nil {
+		return nil, fmt.Errorf("seal render of %s: %w", id, err)
+	}
+	packed, err := k.packing.compress(plain)
 	if err != nil {
 		return nil, fmt.Errorf("seal render of %s: %w", id, err)
 	}
@@ -69,7 +69,7 @@ func (k *Keyring) Open(id Identity, contentID string, sealed []byte) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("open render %s of %s: %w", contentID, id, ErrForged)
 	}
-	plain, err := expand(packed)
+	plain, err := k.packing.expand(packed)
 	if err != nil {
 		return nil, fmt.Errorf("open render %s of %s: %w", contentID, id, err)
 	}
@@ -108,30 +108,4 @@ func split(sealed []byte) (header []byte, keyID string, rest []byte, err error) 
 		return nil, "", nil, fmt.Errorf("%w: sealed render is cut short", ErrFormat)
 	}
 	return sealed[:end:end], string(sealed[start:end]), sealed[end:], nil
-}
-
-func compress(plain []byte) ([]byte, error) {
-	w, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest))
-	if err != nil {
-		return nil, fmt.Errorf("prepare compression: %w", err)
-	}
-	return w.EncodeAll(plain, nil), nil // EncodeAll alone starts nothing that Close would end
-}
-
-// expand is bounded: a holder of the key is trusted to seal, not to exhaust
-// the memory of who opens.
-func expand(packed []byte) ([]byte, error) {
-	r, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(MaxPlain))
-	if err != nil {
-		return nil, fmt.Errorf("prepare decompression: %w", err)
-	}
-	defer r.Close()
-	plain, err := r.DecodeAll(packed, nil)
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		return nil, fmt.Errorf("more than %d bytes: %w", MaxPlain, ErrTooLarge)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: decompress: %w", ErrFormat, err)
-	}
-	return plain, nil
 }
