@@ -27,12 +27,13 @@ func main() {
 	fairness := flag.Bool("fairness", false, "measure pushes of a tenant beside another's changes, and nothing else")
 	sources := flag.Int("sources", 0, "measure so many sources in which nothing changes, and nothing else")
 	write := flag.Bool("write", false, "keep the table in docs")
+	profiles := flag.String("profile", "", "folder that gets processor profiles of install, change of all and change of one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	measure := func() error { return run(ctx, *n, *rounds, *quiet, *write) }
+	measure := func() error { return run(ctx, *n, *rounds, *quiet, *write, *profiles) }
 	if *growth {
 		measure = func() error { return runGrowth(ctx, *write) }
 	}
@@ -64,7 +65,7 @@ type results struct {
 	took        time.Duration
 }
 
-func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (err error) {
+func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool, profiles string) (err error) {
 	if n < 1 || rounds < 1 {
 		return errors.New("n and rounds must be at least 1")
 	}
@@ -76,6 +77,7 @@ func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool) (e
 	if err != nil {
 		return err
 	}
+	w.profiles = profiles
 	r := results{n: n, rounds: rounds}
 	if err := w.measure(ctx, &r, quiet, p); err != nil {
 		return errors.Join(err, fmt.Errorf("the end of sluice's log:\n%s", w.Sluice.Tail()))

@@ -22,11 +22,13 @@ var (
 type pair struct {
 	bare, sluice       time.Duration
 	bareCPU, sluiceCPU processor
+	// requests are those of Sluice's side, by verb and resource.
+	requests map[string]int
 }
 
 // measured times both sides, each in a cluster at rest: what the controllers of Kubernetes still do about the objects
 // of the one would be charged to the other. Writing to the cluster what the bare client does not write is part of Sluice's side.
-func (w *world) measured(ctx context.Context, bare, sluice func() (time.Duration, error)) (p pair, err error) {
+func (w *world) measured(ctx context.Context, name string, bare, sluice func() (time.Duration, error)) (p pair, err error) {
 	if err := w.atRest(ctx); err != nil {
 		return pair{}, err
 	}
@@ -36,7 +38,12 @@ func (w *world) measured(ctx context.Context, bare, sluice func() (time.Duration
 	if err := w.atRest(ctx); err != nil {
 		return pair{}, err
 	}
-	p.sluiceCPU, err = w.spending(func() (err error) { p.sluice, err = sluice(); return err })
+	start := time.Now()
+	p.sluiceCPU, err = w.spending(func() (err error) { p.sluice, err = w.profiled(ctx, name, sluice); return err })
+	if err != nil {
+		return pair{}, err
+	}
+	p.requests, err = w.requests(start, time.Now())
 	return p, err
 }
 
@@ -48,7 +55,7 @@ func (w *world) install(ctx context.Context) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	return w.measured(ctx,
+	return w.measured(ctx, "install",
 		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
 		func() (time.Duration, error) {
 			start := time.Now()
@@ -67,7 +74,7 @@ func (w *world) changeAll(ctx context.Context) (pair, error) {
 	if err != nil {
 		return pair{}, err
 	}
-	return w.measured(ctx,
+	return w.measured(ctx, "all",
 		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
 		func() (time.Duration, error) {
 			if err := w.change(ctx, tree(w.n, "2"), "Change all"); err != nil {
@@ -90,7 +97,7 @@ func (w *world) changeOne(ctx context.Context, r *results) error {
 		return err
 	}
 	var start time.Time
-	r.one, err = w.measured(ctx,
+	r.one, err = w.measured(ctx, "one",
 		func() (time.Duration, error) { return w.bare.apply(ctx, objects) },
 		func() (time.Duration, error) {
 			start = time.Now()

@@ -38,6 +38,11 @@ What the rows mean:
   reverted, and until the last request to the API server before five seconds without one.
 `
 
+// counted renders requests for a cell.
+func counted(requests map[string]int) string {
+	return fmt.Sprintf("%d (%s)", total(requests), listing(requests))
+}
+
 // markdown renders the results as a table with the conditions they were measured under.
 func (r results) markdown() string {
 	var b strings.Builder
@@ -54,14 +59,16 @@ func (r results) markdown() string {
 	b.WriteString("|---|---|---|---|\n")
 	row("install", seconds(r.install.bare), seconds(r.install.sluice), ratio(r.install))
 	row("install: processor", r.install.bareCPU, r.install.sluiceCPU, "")
+	row("install: requests", 5*r.n, counted(r.install.requests), "")
 	row("one commit changes all", seconds(r.all.bare), seconds(r.all.sluice), ratio(r.all))
 	row("... against the bare client that writes each status too", seconds(r.all.bare+r.statuses), seconds(r.all.sluice),
 		ratio(pair{bare: r.all.bare + r.statuses, sluice: r.all.sluice}))
 	row("one commit changes all: processor", r.all.bareCPU, r.all.sluiceCPU, "")
+	row("one commit changes all: requests", r.n, counted(r.all.requests), "")
 	row("one commit changes one: live", seconds(r.one.bare), seconds(r.one.sluice), ratio(r.one))
 	row("one commit changes one: all report", "", seconds(r.oneAll), "")
 	row("one commit changes one: processor", r.one.bareCPU, r.one.sluiceCPU, "")
-	row("one commit changes one: requests", "1", fmt.Sprintf("%d (%s)", total(r.oneRequests), listing(r.oneRequests)), "")
+	row("one commit changes one: requests", "1", counted(r.oneRequests), "")
 	row(fmt.Sprintf("push to live, %d rounds: median, p99", r.rounds), "", millis(r.push.quantile(0.5))+", "+millis(r.push.quantile(0.99)), "")
 	row(fmt.Sprintf("push of another tenant, %d rounds: median alone, median while all of the first change", len(r.neighbour.alone)), "",
 		millis(r.neighbour.alone.median(onePush.took))+", "+millis(r.neighbour.beside.median(onePush.took)), fmt.Sprintf("%.1fx", r.neighbour.ratio()))

@@ -19,6 +19,8 @@ type world struct {
 	bare   *bare
 	repo   *gitserver.Repo
 	commit string
+	// profiles is the folder for processor profiles; "" keeps none.
+	profiles string
 }
 
 func setUp(ctx context.Context, n int, progress *progress, flags ...string) (*world, error) {
