@@ -65,7 +65,7 @@ func (w *work) acquire(ctx context.Context, key events.Key) (*lease, error) {
 
 // check decodes a message. Its note is a hint: one that cannot be read is none.
 func (w *work) check(key events.Key, m *delivery) Check {
-	c := Check{Key: key, Sequence: m.sequence, Deliveries: m.deliveries}
+	c := Check{Key: key, Sequence: m.sequence, Sent: m.sent, Deliveries: m.deliveries}
 	if err := json.Unmarshal(m.data, &c.Note); err != nil {
 		c.Note = Note{}
 	}

@@ -54,6 +54,9 @@ type Config struct {
 	// MaxIndexBytes bounds the index of a Helm repository, 50 MiB when zero;
 	// MaxChartBytes a chart's package, 10 MiB; MaxChartFileBytes one of its files, 5 MiB.
 	MaxIndexBytes, MaxChartBytes, MaxChartFileBytes int64
+	// SSHKeyExchanges and SSHHostKeys are the algorithms that SSH may use; those that are
+	// not weak when empty.
+	SSHKeyExchanges, SSHHostKeys []string
 	// MirrorIdle is how long an unused mirror stays on disk; 24 hours when zero.
 	MirrorIdle time.Duration
 	// SigstoreRoot is a file with the trusted root, in JSON form, of signatures made without a

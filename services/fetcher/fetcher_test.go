@@ -47,8 +47,10 @@ type world struct {
 	blobs   *blob.Store
 	bucket  string
 	storage s3server.Endpoint
-	root    string
-	http    *gittest.Server
+	// storageDoor is what the fetcher reaches storage through.
+	storageDoor *storageDoor
+	root        string
+	http        *gittest.Server
 	// log and traces are what the fetcher says.
 	log, traces *record
 	metrics     *prometheus.Registry
@@ -83,9 +85,12 @@ func newWorld(t *testing.T) *world {
 	))
 	w.bus, w.bucket = bustest.Connect(t, bustest.Server(t), bus.Config{Logger: logger, Registerer: w.metrics}), t.TempDir()
 	w.blobs, w.storage = openBucket(t, w.bucket)
+	var behind *blob.Store
+	w.storageDoor, behind = newStorageDoor(t, w.storage)
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
-		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: w.blobs, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
+		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: behind, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
+		SweepEvery:        300 * time.Millisecond,
 		ExternalArtifacts: true, Logger: logger,
 	}
 	config.REST.QPS = -1
@@ -215,7 +220,11 @@ func TestFetcher(t *testing.T) {
 		{"failures are told and cured", failures},
 		{"unsupported fields stall", unsupportedFields},
 		{"a URL that is an option stalls", urlThatIsAnOption},
+		{"SHA-256", sha256Repositories},
 		{"storage heals", storageHeals},
+		{"storage faults", storageFaults},
+		{"storage is tidied", storageTidied},
+		{"storage is swept", storageSwept},
 		{"suspend", suspended},
 		{"deleted before the finalizer", deletedBeforeFinalizer},
 		{"timeout", timesOut},
@@ -224,6 +233,9 @@ func TestFetcher(t *testing.T) {
 		{"GitHub App", githubApp},
 		{"a server that asks to wait", busyServer},
 		{"a host that stalls", stalledHost},
+		{"shared GitRepository", sharedRepositories},
+		{"shared OCIRepository", sharedArtifacts},
+		{"shared HelmRepository", sharedCharts},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},
@@ -297,6 +309,8 @@ func lifeOfASource(t *testing.T, w *world) {
 	if changed.Status.Artifact.Digest == now.Status.Artifact.Digest {
 		t.Error("the ignore rules changed nothing")
 	}
+	w.download(changed.Status.Artifact)
+	w.download(now.Status.Artifact) // who has the status of before gets what it names
 
 	if err := w.client.Delete(t.Context(), changed); err != nil {
 		t.Fatal(err)
@@ -417,6 +431,32 @@ func unsupportedFields(t *testing.T, w *world) {
 		got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready")
 		if !strings.Contains(got.Message, name) || obj.Status.ObservedGeneration != obj.Generation || apimeta.FindStatusCondition(obj.Status.Conditions, "Reconciling") != nil {
 			t.Errorf("%s: %+v", name, obj.Status)
+		}
+	}
+}
+
+// A repository whose objects are named by SHA-256 stalls its object, over HTTP and over SSH.
+func sha256Repositories(t *testing.T, w *world) {
+	gittest.NewSHA256Repo(t, w.root, "sha256").Commit("main", "first", map[string]string{"a": "1"})
+	shell := gittest.ServeSSH(t, w.root, "")
+	identity := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "sha256-identity"},
+		StringData: map[string]string{"identity": string(shell.Identity), "known_hosts": string(shell.KnownHosts)},
+	}
+	if err := w.client.Create(t.Context(), identity); err != nil {
+		t.Fatal(err)
+	}
+	for name, spec := range map[string]sourcev1.GitRepositorySpec{
+		"sha256-http": {URL: w.http.URL + "/sha256"},
+		"sha256-ssh":  {URL: shell.URL + "/sha256", SecretRef: &meta.LocalObjectReference{Name: "sha256-identity"}},
+	} {
+		w.create(name, spec)
+		obj := w.await("the stall", name, func(o *sourcev1.GitRepository) bool {
+			return apimeta.IsStatusConditionTrue(o.Status.Conditions, "Stalled")
+		})
+		got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready")
+		if got.Reason != "GitOperationFailed" || !strings.Contains(got.Message, "SHA-256") || !strings.Contains(got.Message, "spec.url") {
+			t.Errorf("%s: Ready is %+v", name, got)
 		}
 	}
 }

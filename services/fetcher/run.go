@@ -90,7 +90,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	charts := chartrepo.New(chartrepo.Config{
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
-	registries := &oci.Client{}
+	registries := oci.New(s.scratch())
 	verifier := &verify.Verifier{Live: live, Roots: &cosign.Roots{File: s.SigstoreRoot, Cache: filepath.Join(s.DataDir, "fetcher", "sigstore")}}
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
@@ -106,7 +106,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
 	}, s.kinds, artifacts, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, Logger: s.Logger,
+		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, Skew: s.skew(), Logger: s.Logger,
 	})
 	watched, err := s.beyondSources(artifacts, tell)
 	if err != nil {
@@ -124,6 +124,15 @@ func Run(ctx context.Context, c Config) (err error) {
 		return fmt.Errorf("run fetcher: %w", err)
 	}
 	return nil
+}
+
+// skew is how far apart the clocks of this process, of the bus and of webhooks may be. What
+// runs in one process has one clock.
+func (s *service) skew() time.Duration {
+	if s.Single {
+		return 0
+	}
+	return time.Second
 }
 
 // kinds are those that the cluster must serve.
@@ -196,6 +205,7 @@ func (s *service) openGit() (err error) {
 	}
 	s.git, err = git.New(git.Config{
 		Dir: filepath.Join(s.DataDir, "fetcher", "mirrors"), MaxPackBytes: s.MaxPackBytes, IdleAfter: s.MirrorIdle,
+		KeyExchanges: s.SSHKeyExchanges, HostKeys: s.SSHHostKeys,
 	})
 	return err
 }

@@ -20,6 +20,8 @@ func Service() launch.Service {
 			fs.IntVar(&flags.MaxEntries, "artifact-max-entries", 200_000, "most files and folders in one artifact")
 			fs.IntVar(&flags.PerHost, "per-host-concurrency", 0, "how many sources of one host are looked at at once; half of concurrency when zero")
 			fs.Int64Var(&flags.MaxPackBytes, "git-max-pack-bytes", 2<<30, "most bytes that one fetch from a Git server may transfer")
+			fs.StringSliceVar(&flags.SSHKeyExchanges, "ssh-kex-algos", nil, "key exchange algorithms that SSH may use, divided by commas; those that are not weak when empty")
+			fs.StringSliceVar(&flags.SSHHostKeys, "ssh-hostkey-algos", nil, "host key algorithms that SSH may use, divided by commas; those that are not weak when empty")
 			fs.Int64Var(&flags.MaxIndexBytes, "helm-index-max-size", 50<<20, "most bytes of the index of a Helm repository")
 			fs.Int64Var(&flags.MaxChartBytes, "helm-chart-max-size", 10<<20, "most bytes of a chart's package")
 			fs.Int64Var(&flags.MaxChartFileBytes, "helm-chart-file-max-size", 5<<20, "most bytes of one file of a chart in another source")

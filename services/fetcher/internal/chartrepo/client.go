@@ -1,7 +1,6 @@
 package chartrepo
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -14,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
@@ -25,8 +25,9 @@ type Repository struct {
 	Username, Password string
 	// PassCredentials sends them to every other origin too that the index names.
 	PassCredentials bool
-	// TLS may be nil.
-	TLS *tls.Config
+	// TLS may be nil. Trust is equal for settings that are equal.
+	TLS   *tls.Config
+	Trust flight.Key
 }
 
 // Config of a Client. All of it is required.
@@ -39,14 +40,17 @@ type Config struct {
 	Tables *chartindex.Tables
 }
 
-// Client reads Helm repositories. It is safe for concurrent use.
+// Client reads Helm repositories. Those who read one with the same credentials share what
+// is downloaded at the same time. It is safe for concurrent use.
 type Client struct {
-	config Config
+	config  Config
+	indexes flight.Group[*read]
+	charts  flight.Group[*spool.Spool]
 	// normalising lets one index be in memory at a time.
 	normalising sync.Mutex
 
 	mu    sync.Mutex
-	known map[[sha256.Size]byte]known
+	known map[flight.Key]known
 }
 
 // known is an index that was read.
@@ -62,7 +66,11 @@ const maxKnown = 10_000
 
 // New returns a client.
 func New(config Config) *Client {
-	return &Client{config: config, known: map[[sha256.Size]byte]known{}}
+	return &Client{
+		config: config, known: map[flight.Key]known{},
+		indexes: flight.Group[*read]{Keep: flight.Keep, Drop: (*read).drop},
+		charts:  flight.Group[*spool.Spool]{Keep: flight.Keep, Drop: drop},
+	}
 }
 
 // Index is an index as it is now.
@@ -74,6 +82,22 @@ type Index struct {
 	JSON io.ReadSeeker
 	// Close forgets it.
 	Close func() error
+}
+
+// read is an index as it was read; without content when a server vouched for one.
+type read struct {
+	revision string
+	size     int64
+	content  *spool.Spool
+}
+
+func (r *read) drop() { drop(r.content) }
+
+// drop forgets what was read, which is scratch.
+func drop(content *spool.Spool) {
+	if content != nil {
+		_ = content.Close()
+	}
 }
 
 // LoadError says that an index was read and is none.
@@ -88,6 +112,37 @@ func (e *LoadError) Unwrap() error { return e.Err }
 // Index reads the repository's index. A server that vouches that it is still the one
 // of the revision, by its ETag or date, sends nothing.
 func (c *Client) Index(ctx context.Context, r Repository, revision string) (*Index, error) {
+	answer, err := c.indexes.Do(ctx, r.identity(), func() (*read, error) { return c.read(ctx, r, revision) })
+	if err == nil && answer.Value.content == nil && answer.Value.revision != revision {
+		// The server vouched for another one's revision, so this one needs the content.
+		answer.Close()
+		var whole flight.Key
+		if whole, err = flight.KeyOf(r.identity(), "whole"); err != nil {
+			return nil, err
+		}
+		answer, err = c.indexes.Do(ctx, whole, func() (*read, error) { return c.read(ctx, r, "") })
+	}
+	if err != nil {
+		return nil, err
+	}
+	index := &Index{Revision: answer.Value.revision, Size: answer.Value.size, Close: func() error { answer.Close(); return nil }}
+	if answer.Value.content == nil {
+		return index, nil
+	}
+	content, err := answer.Value.content.Reader()
+	if err != nil {
+		answer.Close()
+		return nil, err
+	}
+	index.JSON, index.Close = content, func() error {
+		defer answer.Close()
+		return content.Close()
+	}
+	return index, nil
+}
+
+// read makes the request for an index. It tells what was read before if that has the revision.
+func (c *Client) read(ctx context.Context, r Repository, revision string) (*read, error) {
 	before := c.recall(r)
 	conditional := before.revision != "" && before.revision == revision
 	location, err := indexURL(r.URL)
@@ -106,7 +161,7 @@ func (c *Client) Index(ctx context.Context, r Repository, revision string) (*Ind
 		return nil, err
 	}
 	defer done()
-	unchanged := &Index{Revision: revision, Size: before.size, Close: func() error { return nil }}
+	unchanged := &read{revision: before.revision, size: before.size}
 	if res.StatusCode == http.StatusNotModified && conditional {
 		return unchanged, nil
 	}
@@ -125,12 +180,12 @@ func (c *Client) Index(ctx context.Context, r Repository, revision string) (*Ind
 	if err != nil {
 		return nil, err
 	}
-	now.revision, now.size = index.Revision, index.Size
+	now.revision, now.size = index.revision, index.size
 	c.remember(r, now)
 	return index, nil
 }
 
-func (c *Client) normalise(raw *spool.Spool) (_ *Index, err error) {
+func (c *Client) normalise(raw *spool.Spool) (_ *read, err error) {
 	c.normalising.Lock()
 	defer c.normalising.Unlock()
 	content, err := raw.Content()
@@ -141,24 +196,25 @@ func (c *Client) normalise(raw *spool.Spool) (_ *Index, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read scratch file: %w", err)
 	}
-	out, hash := spool.New(c.config.Scratch), sha256.New()
+	out, hash := spool.OnDisk(c.config.Scratch), sha256.New()
 	defer func() {
 		if err != nil {
-			_ = out.Close() // the first error says why
+			drop(out)
 		}
 	}()
 	table, err := chartindex.Normalise(data, io.MultiWriter(out, hash))
 	if err != nil {
 		return nil, &LoadError{Err: err}
 	}
-	index := &Index{Revision: "sha256:" + hex.EncodeToString(hash.Sum(nil)), Close: out.Close}
-	if index.JSON, err = out.Content(); err != nil {
+	index := &read{revision: "sha256:" + hex.EncodeToString(hash.Sum(nil)), content: out}
+	written, err := out.Content()
+	if err != nil {
 		return nil, err
 	}
-	if index.Size, err = size(index.JSON); err != nil {
+	if index.size, err = size(written); err != nil {
 		return nil, err
 	}
-	c.config.Tables.Put(index.Revision, table)
+	c.config.Tables.Put(index.revision, table)
 	return index, nil
 }
 
@@ -210,16 +266,39 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 	if location.Scheme != "http" && location.Scheme != "https" {
 		return nil, fmt.Errorf("the index names a URL of scheme %q, only http and https are read", location.Scheme)
 	}
+	key, err := flight.KeyOf(r.identity(), location.String())
+	if err != nil {
+		return nil, err
+	}
+	answer, err := c.charts.Do(ctx, key, func() (*spool.Spool, error) { return c.download(ctx, r, location) })
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Close()
+	content, err := answer.Value.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = content.Close() }() // it is only read from
+	archive, err := io.ReadAll(content)
+	if err != nil {
+		return nil, fmt.Errorf("read scratch file: %w", err)
+	}
+	return archive, nil
+}
+
+func (c *Client) download(ctx context.Context, r Repository, location *url.URL) (*spool.Spool, error) {
 	res, done, err := r.get(ctx, location, func(http.Header) {}) //nolint:bodyclose // done closes it
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	var body bytes.Buffer
-	if _, err := copyHashed(&body, res.Body, c.config.MaxChart); err != nil {
+	content := spool.OnDisk(c.config.Scratch)
+	if _, err := copyHashed(content, res.Body, c.config.MaxChart); err != nil {
+		drop(content)
 		return nil, fmt.Errorf("failed to fetch %s: %w", shown(location), err)
 	}
-	return body.Bytes(), nil
+	return content, nil
 }
 
 // copyHashed copies at most limit bytes and returns their digest.
@@ -232,18 +311,20 @@ func copyHashed(to io.Writer, from io.Reader, limit int64) ([sha256.Size]byte, e
 	return [sha256.Size]byte(hash.Sum(nil)), err
 }
 
-func (r Repository) scope() [sha256.Size]byte {
+// identity is equal for repositories that are read from the same place in the same way.
+func (r Repository) identity() flight.Key {
 	hash := sha256.New()
-	for _, part := range []string{r.URL, r.Username, r.Password} {
+	for _, part := range []string{r.URL, r.Username, r.Password, string(r.Trust[:])} {
 		fmt.Fprintf(hash, "%d:%s", len(part), part)
 	}
-	return [sha256.Size]byte(hash.Sum(nil))
+	fmt.Fprintf(hash, "%t", r.PassCredentials)
+	return flight.Key(hash.Sum(nil))
 }
 
 func (c *Client) recall(r Repository) known {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.known[r.scope()]
+	return c.known[r.identity()]
 }
 
 func (c *Client) remember(r Repository, k known) {
@@ -252,5 +333,5 @@ func (c *Client) remember(r Repository, k known) {
 	if len(c.known) >= maxKnown {
 		clear(c.known) // the next look at each costs a download
 	}
-	c.known[r.scope()] = k
+	c.known[r.identity()] = k
 }

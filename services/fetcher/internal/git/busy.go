@@ -2,6 +2,7 @@ package git
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
@@ -20,7 +21,7 @@ func quota(remote Remote) string {
 	if err != nil {
 		return ""
 	}
-	return origin(u) + " " + remote.Scope
+	return fmt.Sprintf("%s %x", origin(u), remote.reader())
 }
 
 // heed remembers that a server asked to wait.

@@ -2,12 +2,12 @@ package git
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/cache"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 )
 
 // Config bounds what a Client keeps. Zero values mean the defaults.
@@ -28,6 +30,9 @@ type Config struct {
 	MaxPackBytes int64
 	// MaxMirrors are kept at most; the least recently used goes first. 200 by default.
 	MaxMirrors int
+	// KeyExchanges and HostKeys are the algorithms that SSH may use, those of the library
+	// that are not weak when empty.
+	KeyExchanges, HostKeys []string
 	// IdleAfter is how long an unused mirror stays; 24 hours by default.
 	IdleAfter time.Duration
 }
@@ -54,7 +59,9 @@ type Client struct {
 	config     Config
 	transports transports
 	objects    cache.Object
-	listings   together
+	listings   flight.Group[advertised]
+	// secret keys the names of the mirrors.
+	secret []byte
 
 	mu      sync.Mutex
 	mirrors map[string]*mirror
@@ -68,15 +75,23 @@ func New(config Config) (*Client, error) {
 	if config.Dir == "" {
 		return nil, errors.New("the folder for git mirrors is empty")
 	}
+	if err := config.checkAlgorithms(); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create folder for git mirrors: %w", err)
 	}
+	secret, err := mirrorKey(config.Dir)
+	if err != nil {
+		return nil, err
+	}
 	return &Client{
 		config:     config,
+		secret:     secret,
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
 		mirrors:    map[string]*mirror{},
-		listings:   together{lines: map[[sha256.Size]byte]*line{}},
+		listings:   flight.Group[advertised]{Keep: flight.Keep},
 		busy:       map[string]refusal{},
 	}, nil
 }
@@ -99,21 +114,19 @@ func (c *Client) Close() error {
 // mirrorSuffix marks the folders that are mirrors.
 const mirrorSuffix = ".git"
 
-// mirrorName is a folder name for a remote. Shallow and complete mirrors are
-// kept apart.
-func mirrorName(remote Remote, history bool) string {
-	plain := remote.URL
-	if u, err := url.Parse(remote.URL); err == nil {
-		u.User = nil
-		plain = u.String()
-	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%t", plain, remote.Scope, history))
-	return hex.EncodeToString(sum[:16]) + mirrorSuffix
+// mirrorName is a folder name for a remote: those who read it with equal credentials
+// share a mirror, and nobody else does. Shallow and complete mirrors are kept apart. A name
+// tells nothing of a password to who does not know the client's key too.
+func (c *Client) mirrorName(remote Remote, history bool) string {
+	reader := remote.reader()
+	mac := hmac.New(sha256.New, c.secret)
+	fmt.Fprintf(mac, "%x %t %s", reader, history, remote.plainURL()) // a hash takes everything
+	return hex.EncodeToString(mac.Sum(nil)[:16]) + mirrorSuffix
 }
 
 // lock returns the remote's mirror, locked.
 func (c *Client) lock(ctx context.Context, remote Remote, history bool) (*mirror, error) {
-	name := mirrorName(remote, history)
+	name := c.mirrorName(remote, history)
 	for {
 		c.mu.Lock()
 		m, ok := c.mirrors[name]

@@ -1,6 +1,7 @@
 package git
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,17 +15,29 @@ import (
 type conn interface {
 	// advertised returns the references; it is called once, first.
 	advertised(ctx context.Context) (*packp.AdvRefs, error)
-	// upload sends the request and returns the answer, whose pack is read from
-	// it. It is called at most once.
+	// lasting says that upload may be called any number of times, also concurrently;
+	// else it is called at most once.
+	lasting() bool
+	// upload sends the request and returns the answer, whose pack is read from it.
 	upload(ctx context.Context, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error)
 	close() error
 }
 
-// decodeRefs reads a reference advertisement.
+// formatSHA256 is how a server says that a repository's objects are named by SHA-256.
+const formatSHA256 = "object-format=sha256"
+
+// maxCapabilities is how much of an advertisement is looked at for capabilities, which are in
+// its first line.
+const maxCapabilities = 8 << 10
+
+// decodeRefs reads a reference advertisement. The library that does so knows SHA-256 when it
+// is built for it, and then nothing else.
 func decodeRefs(r io.Reader) (*packp.AdvRefs, error) {
-	refs := packp.NewAdvRefs()
-	err := refs.Decode(r)
+	refs, begin := packp.NewAdvRefs(), &beginning{left: maxCapabilities}
+	err := refs.Decode(io.TeeReader(r, begin))
 	switch {
+	case err != nil && bytes.Contains(begin.Bytes(), []byte(formatSHA256)):
+		return nil, ErrSHA256
 	case errors.Is(err, packp.ErrEmptyAdvRefs):
 		return nil, ErrEmpty
 	case err != nil:
@@ -33,6 +46,20 @@ func decodeRefs(r io.Reader) (*packp.AdvRefs, error) {
 		return nil, ErrEmpty
 	}
 	return refs, nil
+}
+
+// beginning keeps the first bytes that are written to it.
+type beginning struct {
+	bytes.Buffer
+	left int
+}
+
+// Write implements io.Writer.
+func (b *beginning) Write(p []byte) (int, error) {
+	n := min(len(p), b.left)
+	b.left -= n
+	_, _ = b.Buffer.Write(p[:n]) // never fails
+	return len(p), nil
 }
 
 // encodeUpload writes an upload request in one go: what is wanted, what is

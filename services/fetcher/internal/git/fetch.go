@@ -44,6 +44,7 @@ func (l *Listing) fetch(ctx context.Context, target Target) (*Commit, error) {
 	}
 	if err != nil {
 		m.unlock()
+		l.client.listings.Forget(l.remote.identity()) // it may be what was wrong
 		return nil, err
 	}
 	commit.mirror, commit.client, commit.remote = m, l.client, l.remote
@@ -114,7 +115,7 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 			return err
 		}
 	}
-	l.used = true
+	l.used = !l.conn.lasting()
 	req, err := uploadRequest(l.refs.Capabilities, target, m.tips)
 	if err != nil {
 		return err

@@ -418,3 +418,63 @@ func TestTrimDeletesIdleMirrors(t *testing.T) {
 		t.Errorf("a trimmed mirror comes back: %v", err)
 	}
 }
+
+// Folders that are nested too deep, and names that lead out of their folder, are refused.
+func TestFoldersAreBounded(t *testing.T) {
+	root := t.TempDir()
+	repo := gittest.NewRepo(t, root, "deep")
+	repo.Commit("main", "deep", map[string]string{strings.Repeat("d/", 101) + "file": "1"})
+	repo.Git("push", "--quiet", "origin", "main:deep")
+	repo.Git("rm", "-r", "--quiet", "d")
+	repo.Commit("main", "within", map[string]string{strings.Repeat("d/", 100) + "file": "1"})
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, _ := newClient(t)
+	remote := git.Remote{URL: server.URL + "/deep"}
+	if _, _, err := read(t.Context(), client, remote, git.Reference{Branch: "deep"}); !errors.Is(err, git.ErrLimit) {
+		t.Errorf("got %v, want that a limit is exceeded", err)
+	}
+	if _, files, err := read(t.Context(), client, remote, git.Reference{Branch: "main"}); err != nil || len(files) != 101 {
+		t.Errorf("at the limit: %d files and folders, %v", len(files), err)
+	}
+}
+
+// SSH uses the algorithms that are allowed, and no others.
+func TestSSHAlgorithms(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{"a": "1"})
+	shell := gittest.ServeSSH(t, root, "")
+	auth, err := git.ParseAuth(shell.URL+"/repo", map[string][]byte{"identity": shell.Identity, "known_hosts": shell.KnownHosts})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		config git.Config
+		// unusable is what the client says of the settings, refused what it says of the server.
+		unusable, refused string
+	}{
+		"what both know":                       {config: git.Config{KeyExchanges: []string{"curve25519-sha256"}, HostKeys: []string{"ssh-ed25519"}}},
+		"an exchange that the server has not":  {config: git.Config{KeyExchanges: []string{"diffie-hellman-group1-sha1"}}, refused: "no common algorithm for key exchange"},
+		"a host key that known_hosts has not":  {config: git.Config{HostKeys: []string{"ecdsa-sha2-nistp256"}}, refused: "ssh-hostkey-algos"},
+		"an exchange that nobody has heard of": {config: git.Config{KeyExchanges: []string{"none-such"}}, unusable: `ssh-kex-algos: "none-such" is not known`},
+		"a host key that nobody has heard of":  {config: git.Config{HostKeys: []string{"none-such"}}, unusable: `ssh-hostkey-algos: "none-such" is not known`},
+	} {
+		c.config.Dir = t.TempDir()
+		client, err := git.New(c.config)
+		if c.unusable != "" {
+			if err == nil || !strings.Contains(err.Error(), c.unusable) {
+				t.Errorf("%s: got %v, want %q", name, err, c.unusable)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = read(t.Context(), client, git.Remote{URL: shell.URL + "/repo", Auth: auth}, git.Reference{Branch: "main"})
+		if c.refused == "" && err != nil || c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)) {
+			t.Errorf("%s: got %v, want %q", name, err, c.refused)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

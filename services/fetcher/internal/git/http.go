@@ -224,4 +224,6 @@ func drain(body io.ReadCloser) {
 	_ = body.Close()
 }
 
+func (c *httpConn) lasting() bool { return true }
+
 func (c *httpConn) close() error { return nil }

@@ -17,10 +17,17 @@ type Listing struct {
 	remote Remote
 	// refs may be shared with other listings; they are only read.
 	refs *packp.AdvRefs
-	// conn is nil when the references came over another listing's connection.
+	// conn is nil when the references came over a connection that others cannot use.
 	conn conn
 	// used says that conn, if there is one, has no further request left.
 	used bool
+}
+
+// advertised is what those who list the same repository share.
+type advertised struct {
+	refs *packp.AdvRefs
+	// conn is nil unless it takes any number of requests.
+	conn conn
 }
 
 // Target is a commit that a reference stands for.
@@ -40,22 +47,30 @@ type Target struct {
 }
 
 // Connect lists the references of a remote repository with one request, which those
-// share who ask at the same time. It makes none, and returns a *transport.BusyError, as
-// long as the server has asked for that.
+// share who ask with the same credentials at the same time, or for whom it is young enough
+// (flight.Since). It makes none, and returns a *transport.BusyError, as long as the server
+// has asked for that.
 func (c *Client) Connect(ctx context.Context, remote Remote) (*Listing, error) {
 	if err := c.mayAsk(remote, time.Now()); err != nil {
 		return nil, err
 	}
 	l := &Listing{client: c, remote: remote}
-	refs, own, err := c.listings.ask(ctx, remote.identity(), func() (*packp.AdvRefs, error) {
+	answer, err := c.listings.Do(ctx, remote.identity(), func() (advertised, error) {
 		err := l.open(ctx)
 		c.heed(remote, err, time.Now())
-		return l.refs, err
+		if err != nil || !l.conn.lasting() {
+			return advertised{refs: l.refs}, err
+		}
+		return advertised{refs: l.refs, conn: l.conn}, nil
 	})
 	if err != nil {
 		return nil, remote.clean(err)
 	}
-	l.refs, l.used = refs, !own
+	defer answer.Close()
+	if !answer.Own {
+		l.refs, l.conn = answer.Value.refs, answer.Value.conn
+		l.used = l.conn == nil
+	}
 	return l, nil
 }
 
@@ -65,7 +80,7 @@ func (l *Listing) open(ctx context.Context) error {
 		return err
 	}
 	if u.Scheme == "ssh" {
-		opened, err := dialSSH(ctx, l.remote, l.client.config.Dir)
+		opened, err := dialSSH(ctx, l.remote, l.client.config)
 		if err != nil {
 			return err
 		}

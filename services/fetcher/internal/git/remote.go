@@ -9,10 +9,14 @@ import (
 	"strings"
 
 	"github.com/sluice-gitops/sluice/internal/serve"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 )
 
 // ErrEmpty says that the remote repository has no commit.
 var ErrEmpty = errors.New("git repository is empty")
+
+// ErrSHA256 says that the remote repository names its objects by SHA-256.
+var ErrSHA256 = errors.New("the repository's objects are named by SHA-256, only SHA-1 is supported")
 
 // ErrLimit says that a repository is larger than the configured bounds.
 var ErrLimit = errors.New("limit exceeded")
@@ -24,8 +28,9 @@ type Remote struct {
 	URL string
 	// Auth holds the credentials.
 	Auth Auth
-	// Scope separates mirrors of one URL that are read with different
-	// credentials, such as the namespace and name of a Secret. It is no secret.
+	// Scope says whose the user name, password and token are, for who gets new ones
+	// from time to time, such as an app that gets tokens: mirrors go by it then. When it is
+	// empty they go by the credentials themselves. It is no secret.
 	Scope string
 	// Proxy is an http, https or socks5 URL, with user information if the proxy asks
 	// for it; nil for what the environment says, which is about HTTP only.
@@ -33,21 +38,50 @@ type Remote struct {
 }
 
 // identity is equal for remotes that are read from the same place in the same way.
-func (r Remote) identity() [sha256.Size]byte {
-	h := sha256.New()
-	proxy := ""
+func (r Remote) identity() flight.Key {
+	reader := r.reader()
+	return hashOf([]byte(r.plainURL()), reader[:], []byte(r.Auth.Username), []byte(r.Auth.Password), []byte(r.Auth.BearerToken))
+}
+
+// reader is equal for remotes that are read with the same credentials, and trust the same
+// servers.
+func (r Remote) reader() [sha256.Size]byte {
+	proxy, a := "", r.Auth
 	if r.Proxy != nil {
 		proxy = r.Proxy.String()
 	}
-	a := r.Auth
-	for _, part := range [][]byte{
-		[]byte(r.URL), []byte(proxy), []byte(a.Username), []byte(a.Password), []byte(a.BearerToken), a.CA,
-		a.ClientCert, a.ClientKey, a.Identity, []byte(a.Passphrase), a.KnownHosts,
-	} {
+	login := hashOf([]byte(r.userinfo()), []byte(a.Username), []byte(a.Password), []byte(a.BearerToken))
+	if r.Scope != "" {
+		login = [sha256.Size]byte{}
+	}
+	return hashOf([]byte(r.Scope), login[:], []byte(proxy), a.CA, a.ClientCert, a.ClientKey, a.Identity, []byte(a.Passphrase), a.KnownHosts)
+}
+
+func hashOf(parts ...[]byte) [sha256.Size]byte {
+	h := sha256.New()
+	for _, part := range parts {
 		_ = binary.Write(h, binary.BigEndian, uint64(len(part))) // a hash takes everything
 		_, _ = h.Write(part)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// plainURL is the URL without user information.
+func (r Remote) plainURL() string {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return r.URL
+	}
+	u.User = nil
+	return u.String()
+}
+
+func (r Remote) userinfo() string {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return ""
+	}
+	return u.User.String()
 }
 
 // Auth holds credentials of any kind that a remote may ask for.

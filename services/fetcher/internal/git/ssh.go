@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,7 +27,7 @@ type sshConn struct {
 	stop    func() bool
 }
 
-func dialSSH(ctx context.Context, remote Remote, dir string) (_ *sshConn, err error) {
+func dialSSH(ctx context.Context, remote Remote, allowed Config) (_ *sshConn, err error) {
 	u, err := ParseURL(remote.URL)
 	if err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func dialSSH(ctx context.Context, remote Remote, dir string) (_ *sshConn, err er
 	if u.User != nil && u.User.Username() != "" {
 		user = u.User.Username()
 	}
-	config, err := remote.Auth.sshConfig(user, addr, dir)
+	config, err := remote.Auth.sshConfig(user, addr, allowed)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +111,7 @@ func quote(path string) string {
 }
 
 // sshConfig pins the host keys and offers the identity.
-func (a Auth) sshConfig(user, addr, dir string) (*ssh.ClientConfig, error) {
+func (a Auth) sshConfig(user, addr string, allowed Config) (*ssh.ClientConfig, error) {
 	if len(a.Identity) == 0 {
 		return nil, errors.New("ssh needs a secretRef with 'identity' and 'known_hosts'")
 	}
@@ -118,14 +119,41 @@ func (a Auth) sshConfig(user, addr, dir string) (*ssh.ClientConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := a.knownHosts(dir)
+	hosts, err := a.knownHosts(allowed.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return &ssh.ClientConfig{
+	config := &ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
 		HostKeyCallback: hosts.HostKeyCallback(), HostKeyAlgorithms: hosts.HostKeyAlgorithms(addr),
-	}, nil
+	}
+	config.KeyExchanges = allowed.KeyExchanges
+	if len(allowed.HostKeys) > 0 {
+		known := config.HostKeyAlgorithms
+		config.HostKeyAlgorithms = slices.DeleteFunc(slices.Clone(allowed.HostKeys), func(name string) bool {
+			return len(known) > 0 && !slices.Contains(known, name)
+		})
+		if len(config.HostKeyAlgorithms) == 0 {
+			return nil, fmt.Errorf("'known_hosts' in secretRef has no key for %s of the kinds that ssh-hostkey-algos allows: add one, or allow its kind", addr)
+		}
+	}
+	return config, nil
+}
+
+// checkAlgorithms says which name is none of an algorithm.
+func (c Config) checkAlgorithms() error {
+	safe, weak := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
+	for _, name := range c.KeyExchanges {
+		if !slices.Contains(safe.KeyExchanges, name) && !slices.Contains(weak.KeyExchanges, name) {
+			return fmt.Errorf("ssh-kex-algos: %q is not known, use some of %q", name, safe.KeyExchanges)
+		}
+	}
+	for _, name := range c.HostKeys {
+		if !slices.Contains(safe.HostKeys, name) && !slices.Contains(weak.HostKeys, name) {
+			return fmt.Errorf("ssh-hostkey-algos: %q is not known, use some of %q", name, safe.HostKeys)
+		}
+	}
+	return nil
 }
 
 // knownHosts parses the accepted host keys. The parser reads files only.
@@ -167,6 +195,8 @@ func (c *sshConn) upload(_ context.Context, req *packp.UploadPackRequest) (*pack
 	}
 	return decodeUpload(io.NopCloser(c.stdout), req)
 }
+
+func (c *sshConn) lasting() bool { return false }
 
 func (c *sshConn) close() error {
 	c.stop()

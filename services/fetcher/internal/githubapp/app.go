@@ -5,6 +5,7 @@ package githubapp
 import (
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -68,6 +69,9 @@ func Parse(data map[string][]byte) (App, error) {
 	h.Sum(a.identity[:0])
 	return a, nil
 }
+
+// Identity is the same for equal Secrets, and tells nothing of their keys.
+func (a App) Identity() string { return hex.EncodeToString(a.identity[:]) }
 
 // assertion is what the App itself shows, for a few minutes. It begins a minute ago,
 // because clocks differ.

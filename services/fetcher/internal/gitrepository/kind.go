@@ -117,7 +117,11 @@ func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*sour
 		return nil, err
 	}
 	listing, err := k.remotes.Connect(ctx, remote)
-	if err != nil {
+	switch {
+	case errors.Is(err, git.ErrSHA256):
+		return nil, source.Stalled(sourcev1.GitOperationFailedReason, fmt.Errorf("failed to checkout and determine revision: %w: "+
+			"make a copy of it with 'git init --object-format=sha1' and name that in spec.url", err))
+	case err != nil:
 		return nil, failed(ctx, err)
 	}
 	upstream, err := k.resolve(ctx, o, listing)

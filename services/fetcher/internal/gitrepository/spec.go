@@ -7,7 +7,6 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
@@ -46,7 +45,6 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 		if data, err = source.Secret(ctx, k.live, o.Namespace, spec.SecretRef.Name); err != nil {
 			return remote, err
 		}
-		remote.Scope = types.NamespacedName{Namespace: o.Namespace, Name: spec.SecretRef.Name}.String()
 	}
 	if err := checkProvider(o, u.Scheme, data); err != nil {
 		return remote, err
@@ -104,6 +102,7 @@ func (k *Kind) asApp(ctx context.Context, remote *git.Remote, data map[string][]
 		return err
 	}
 	remote.Auth.Username, remote.Auth.Password, remote.Auth.BearerToken = githubapp.User, token, ""
+	remote.Scope = "github app " + app.Identity()
 	return nil
 }
 

@@ -57,7 +57,12 @@ func (p *pass) build(ctx context.Context, content *source.Content, revision stri
 		return source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", err))
 	}
 	p.made = content
-	path := shelf.Path(p.key, content.File)
+	file := content.File
+	if before := *p.was.Artifact; before != nil && before.Revision == revision && before.Digest != stored.Digest {
+		// Who still has the status of before must not get this one in its place.
+		file = shelf.Marked(file, stored.Digest)
+	}
+	path := shelf.Path(p.key, file)
 	*p.state.Artifact = &meta.Artifact{
 		Path: path, URL: p.url(path), Revision: revision, Digest: stored.Digest, Size: &stored.Size,
 		LastUpdateTime: metav1.NewTime(time.Now()), Metadata: content.Metadata,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"strings"
 
@@ -117,15 +118,17 @@ func (r *registry) make(ctx context.Context, f found) (made, error) {
 }
 
 func pull(ctx context.Context, repository *oci.Repository, digest string, limit int64) ([]byte, error) {
-	image, err := repository.Image(ctx, digest)
+	pulled, err := repository.Pull(ctx, digest, packageType, limit)
 	if err != nil {
 		return nil, err
 	}
-	layer, err := oci.Layer(image, packageType)
+	defer pulled.Close()
+	body, err := pulled.Value.Open()
 	if err != nil {
 		return nil, err
 	}
-	return oci.ReadLayer(layer, limit)
+	defer body.Close()
+	return io.ReadAll(body)
 }
 
 func (r *registry) verify(ctx context.Context, f found, digest string) error {

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
@@ -94,7 +95,8 @@ func secure(r *chartrepo.Repository, data map[string][]byte, namespace, name str
 	if r.TLS, err = transport.TLS(data); err != nil {
 		return source.AuthenticationFailed(fmt.Errorf("failed to construct Helm client's TLS config: secret '%s/%s': %w", namespace, name, err))
 	}
-	return nil
+	r.Trust, err = flight.KeyOf(data)
+	return err
 }
 
 func has(data map[string][]byte, keys []string) bool {

@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
@@ -49,15 +50,32 @@ func (e *AccessError) Error() string { return e.err.Error() }
 // Unwrap implements error.
 func (e *AccessError) Unwrap() error { return e.err }
 
-// Client opens repositories. It is safe for concurrent use. The zero value works.
+// Client opens repositories. It is safe for concurrent use.
 type Client struct {
+	scratch string
 	pullers transport.Clients[*remote.Puller]
+
+	digests   flight.Group[string]
+	tags      flight.Group[[]string]
+	artifacts flight.Group[*Artifact]
 }
 
-// Repository is a repository of a registry.
+// New returns a client. scratch is a folder for what is read.
+func New(scratch string) *Client {
+	return &Client{
+		scratch: scratch, digests: flight.Group[string]{Keep: flight.Keep}, tags: flight.Group[[]string]{Keep: flight.Keep},
+		artifacts: flight.Group[*Artifact]{Keep: flight.Keep, Drop: (*Artifact).drop},
+	}
+}
+
+// Repository is a repository of a registry. Those who open it with the same access share
+// what is asked and what is downloaded at the same time.
 type Repository struct {
+	client *Client
 	puller *remote.Puller
 	name   name.Repository
+	// access is equal for the same repository and the same access.
+	access flight.Key
 }
 
 // Open returns the repository that a URL of the form oci://<host>/<path> names, without
@@ -72,36 +90,40 @@ func (c *Client) Open(ctx context.Context, location string, a Access) (*Reposito
 	if err != nil {
 		return nil, &InvalidURLError{err: err}
 	}
-	p, err := c.puller(ctx, parsed, a)
-	if err != nil {
+	r := &Repository{client: c, name: parsed}
+	if err := r.connect(ctx, a); err != nil {
 		return nil, &AccessError{err: err}
 	}
-	return &Repository{puller: p, name: parsed}, nil
+	return r, nil
 }
 
-func (c *Client) puller(ctx context.Context, repository name.Repository, a Access) (*remote.Puller, error) {
+func (r *Repository) connect(ctx context.Context, a Access) error {
 	keychain, err := kubernetes.NewFromPullSecrets(ctx, a.PullSecrets)
 	if err != nil {
-		return nil, fmt.Errorf("read image pull secrets: %w", err)
+		return fmt.Errorf("read image pull secrets: %w", err)
 	}
-	login, err := keychain.Resolve(repository)
+	login, err := keychain.Resolve(r.name)
 	if err != nil {
-		return nil, fmt.Errorf("read image pull secrets: %w", err)
+		return fmt.Errorf("read image pull secrets: %w", err)
 	}
 	if login == authn.Anonymous && a.Login != nil {
 		login = a.Login
 	}
 	config, err := login.Authorization()
 	if err != nil {
-		return nil, fmt.Errorf("read image pull secrets: %w", err)
+		return fmt.Errorf("read image pull secrets: %w", err)
 	}
-	scope := []any{repository.Name(), a.Insecure, a.TLS, a.Proxy, config.Username, config.Password, config.Auth, config.IdentityToken, config.RegistryToken}
-	return c.pullers.Get(scope, a.transport, func(via http.RoundTripper) (*remote.Puller, error) {
+	scope := []any{r.name.Name(), a.Insecure, a.TLS, a.Proxy, config.Username, config.Password, config.Auth, config.IdentityToken, config.RegistryToken}
+	if r.access, err = flight.KeyOf(scope...); err != nil {
+		return err
+	}
+	r.puller, err = r.client.pullers.Get(scope, a.transport, func(via http.RoundTripper) (*remote.Puller, error) {
 		return remote.NewPuller(
 			remote.WithTransport(via), remote.WithAuth(login), remote.WithUserAgent("sluice"),
 			remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
 		)
 	})
+	return err
 }
 
 func (a Access) transport() (*http.Transport, error) {
@@ -120,16 +142,24 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 	if _, err := name.NewTag(r.name.Name() + ":" + tag); err != nil {
 		return "", err
 	}
-	found, err := r.puller.Head(ctx, r.name.Tag(tag))
+	key, err := flight.KeyOf(r.access, tag)
 	if err != nil {
 		return "", err
 	}
-	return found.Digest.String(), nil
+	answer, err := r.client.digests.Do(ctx, key, func() (string, error) {
+		found, err := r.puller.Head(ctx, r.name.Tag(tag))
+		if err != nil {
+			return "", err
+		}
+		return found.Digest.String(), nil
+	})
+	return answer.Value, err
 }
 
-// Tags returns all tags.
+// Tags returns all tags. Do not change them.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	return r.puller.List(ctx, r.name)
+	answer, err := r.client.tags.Do(ctx, r.access, func() ([]string, error) { return r.puller.List(ctx, r.name) })
+	return answer.Value, err
 }
 
 // Image returns the artifact with a digest. What is read of it is verified.
@@ -189,7 +219,7 @@ func ReadLayer(layer v1.Layer, limit int64) ([]byte, error) {
 	defer body.Close()
 	data, err := io.ReadAll(io.LimitReader(body, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("it has more than the %d bytes that are allowed", limit)
+		err = tooLarge(limit)
 	}
 	return data, err
 }

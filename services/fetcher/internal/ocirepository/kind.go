@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -165,31 +166,33 @@ func resolve(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Rep
 }
 
 func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Repository, revision, digest string) (*source.Content, error) {
-	image, err := repository.Image(ctx, digest)
-	if err != nil {
+	var layer *oci.LayerError
+	pulled, err := repository.Pull(ctx, digest, o.GetLayerMediaType(), k.config.Limits.Bytes)
+	switch {
+	case errors.As(err, &layer):
+		return nil, unreadable(ctx, err)
+	case err != nil:
 		return nil, source.FetchFailed(sourcev1.OCIPullFailedReason, fmt.Errorf("failed to pull artifact from '%s': %w", o.Spec.URL, source.Cause(ctx, err)))
 	}
-	manifest, err := image.Manifest()
-	if err != nil {
-		return nil, unreadable(ctx, fmt.Errorf("failed to parse artifact manifest: %w", err))
-	}
+	annotations := maps.Clone(pulled.Value.Annotations)
 	content := &source.Content{
-		Message: "stored artifact for digest '" + revision + "'", Metadata: manifest.Annotations,
-		File: digest + ".tar.gz", Told: told(revision, o.Spec.URL, manifest.Annotations),
+		Message: "stored artifact for digest '" + revision + "'", Metadata: annotations,
+		File: digest + ".tar.gz", Told: told(revision, o.Spec.URL, annotations),
 	}
-	layer, err := oci.Layer(image, o.GetLayerMediaType())
+	body, err := pulled.Value.Open()
 	if err != nil {
+		pulled.Close()
 		return nil, unreadable(ctx, err)
 	}
-	body, err := layer.Compressed()
-	if err != nil {
-		return nil, unreadable(ctx, fmt.Errorf("failed to get layer contents from artifact: %w", err))
+	done := func() {
+		_ = body.Close() // it is only read from
+		pulled.Close()
 	}
 	if o.GetLayerOperation() == sourcev1.OCILayerCopy {
-		content.Raw, content.Close = body, func() { _ = body.Close() } // it is only read from
+		content.Raw, content.Close = body, done
 		return content, nil
 	}
-	defer body.Close()
+	defer done()
 	unpacked, err := pack.Unpack(ctx, body, k.config.Scratch, k.config.Limits)
 	if err != nil {
 		return nil, unreadable(ctx, fmt.Errorf("failed to extract layer contents from artifact: %w", err))

@@ -19,7 +19,8 @@ func TestHookChecksSourcesOnly(t *testing.T) {
 		Receiver:  events.NewKey("Receiver", "apps", "github"),
 		Resources: []events.Key{git, events.NewKey("Kustomization", "apps", "two")},
 	}
-	e, err := events.New("webhook", hook.Receiver, hook, time.Now())
+	received := time.Now().UTC()
+	e, err := events.New("webhook", hook.Receiver, hook, received)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func TestHookChecksSourcesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []bus.Target{{Stage: events.StageFetch, Key: git, Note: bus.Note{Reason: "hook"}}}
+	want := []bus.Target{{Stage: events.StageFetch, Key: git, Note: bus.Note{Reason: "hook", Since: received}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

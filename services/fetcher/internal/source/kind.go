@@ -104,7 +104,8 @@ type Upstream struct {
 
 // Content is what becomes an artifact.
 type Content struct {
-	// File is the last element of the artifact's path.
+	// File is the last element of the artifact's path. It gets a mark when the artifact
+	// before it was another one of the same revision.
 	File string
 	// Files are packed, except those that Ignore matches; nil when Raw is set.
 	Files  []pack.File

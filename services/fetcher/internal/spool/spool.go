@@ -13,19 +13,24 @@ import (
 // inMemory is the size from which data goes to a file.
 const inMemory = 4 << 20
 
-// Spool takes data and gives it back. It is for one goroutine.
+// Spool takes data and gives it back. It is for one goroutine, once it is full its
+// Readers for as many as there are.
 type Spool struct {
-	dir  string
-	buf  bytes.Buffer
-	file *os.File
+	dir   string
+	small int
+	buf   bytes.Buffer
+	file  *os.File
 }
 
 // New returns an empty spool that puts files into dir.
-func New(dir string) *Spool { return &Spool{dir: dir} }
+func New(dir string) *Spool { return &Spool{dir: dir, small: inMemory} }
+
+// OnDisk returns an empty spool that holds nothing in memory, for what stays longer.
+func OnDisk(dir string) *Spool { return &Spool{dir: dir, small: -1} }
 
 // Write appends p.
 func (s *Spool) Write(p []byte) (int, error) {
-	if s.file == nil && s.buf.Len()+len(p) > inMemory {
+	if s.file == nil && s.buf.Len()+len(p) > s.small {
 		if err := s.spill(); err != nil {
 			return 0, err
 		}
@@ -56,6 +61,24 @@ func (s *Spool) Content() (io.ReadSeeker, error) {
 	}
 	return s.file, nil
 }
+
+// Reader returns a reader of its own of what was written. Readers end with the spool.
+func (s *Spool) Reader() (io.ReadSeekCloser, error) {
+	if s.file == nil {
+		return inPlace{bytes.NewReader(s.buf.Bytes())}, nil
+	}
+	file, err := os.Open(s.file.Name())
+	if err != nil {
+		return nil, fmt.Errorf("open scratch file: %w", err)
+	}
+	return file, nil
+}
+
+// inPlace is a reader that need not be closed.
+type inPlace struct{ *bytes.Reader }
+
+// Close implements io.Closer.
+func (inPlace) Close() error { return nil }
 
 // Close forgets the data.
 func (s *Spool) Close() error {

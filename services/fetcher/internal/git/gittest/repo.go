@@ -21,10 +21,21 @@ type Repo struct {
 // NewRepo creates an empty repository name under root, without a commit.
 func NewRepo(t testing.TB, root, name string) *Repo {
 	t.Helper()
+	return newRepo(t, root, name, "sha1")
+}
+
+// NewSHA256Repo creates an empty repository whose objects are named by SHA-256.
+func NewSHA256Repo(t testing.TB, root, name string) *Repo {
+	t.Helper()
+	return newRepo(t, root, name, "sha256")
+}
+
+func newRepo(t testing.TB, root, name, format string) *Repo {
+	t.Helper()
 	r := &Repo{t: t, root: root, name: name, work: t.TempDir()}
-	r.run(root, "init", "--quiet", "--bare", "--initial-branch=main", filepath.Join(root, name))
+	r.run(root, "init", "--quiet", "--bare", "--initial-branch=main", "--object-format="+format, filepath.Join(root, name))
 	r.run(filepath.Join(root, name), "config", "http.receivepack", "true")
-	r.run(r.work, "init", "--quiet", "--initial-branch=main")
+	r.run(r.work, "init", "--quiet", "--initial-branch=main", "--object-format="+format)
 	r.run(r.work, "remote", "add", "origin", filepath.Join(root, name))
 	return r
 }

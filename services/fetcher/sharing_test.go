@@ -1,0 +1,330 @@
+package fetcher_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+)
+
+// door sends requests to servers by who they come from, and counts them.
+type door struct {
+	url string
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+// newDoor opens a door for users, each with the password <user>-password, to the servers
+// that are named. "listing of <server>" lets a user list repositories and download nothing.
+func newDoor(t *testing.T, servers map[string]string) *door {
+	t.Helper()
+	d := &door{counts: map[string]int{}}
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		to, known := servers[user]
+		if !known || password != user+"-password" {
+			http.Error(rw, "no", http.StatusUnauthorized)
+			return
+		}
+		d.mu.Lock()
+		d.counts[user+" "+r.Method]++
+		d.mu.Unlock()
+		if of, only := strings.CutPrefix(to, "listing of "); only {
+			if r.Method != http.MethodGet {
+				http.Error(rw, "no", http.StatusForbidden)
+				return
+			}
+			to = of
+		}
+		target, err := url.Parse(to)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Header.Del("Authorization")
+		(&httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(target) }}).ServeHTTP(rw, r)
+	}))
+	t.Cleanup(server.Close)
+	d.url = server.URL
+	return d
+}
+
+// take returns how often each user asked by each method since the last call.
+func (d *door) take() map[string]int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	taken := d.counts
+	d.counts = map[string]int{}
+	return taken
+}
+
+// logIn makes the Secret "login" of a user in a namespace, which is made too.
+func (w *world) logIn(namespace, user string) {
+	w.t.Helper()
+	if err := w.client.Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
+		w.t.Fatal(err)
+	}
+	login := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "login"},
+		StringData: map[string]string{"username": user, "password": user + "-password"},
+	}
+	if err := w.client.Create(w.t.Context(), login); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// push tells the fetcher of a push that concerns the objects.
+func (w *world) push(keys ...events.Key) {
+	w.t.Helper()
+	hook := events.HookReceived{Receiver: events.NewKey("Receiver", "default", "push"), Resources: keys}
+	e, err := events.New("webhook", hook.Receiver, hook, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	log, err := w.bus.Open(w.t.Context(), events.HookSubject("default", "push"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := log.Append(w.t.Context(), e); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Who reads the same repository with equal credentials shares listing and download, from
+// whatever namespace; nobody gets what was read with others'.
+func sharedRepositories(t *testing.T, w *world) {
+	const each = 8
+	ours, others := t.TempDir(), t.TempDir()
+	repo := gittest.NewRepo(t, ours, "shared")
+	first := repo.Commit("main", "first", map[string]string{"whose": "ours"})
+	other := gittest.NewRepo(t, others, "shared").Commit("main", "first", map[string]string{"whose": "theirs"})
+	ourServer, otherServer := gittest.ServeHTTP(t, ours, false, nil), gittest.ServeHTTP(t, others, false, nil)
+	d := newDoor(t, map[string]string{
+		"us": ourServer.URL, "them": otherServer.URL, "mallory": "listing of " + ourServer.URL,
+	})
+	users := map[string]string{"share-a": "us", "share-b": "us", "share-c": "them", "share-d": "mallory", "share-e": "nobody"}
+	var all []client.Object
+	var keys []events.Key
+	for namespace, user := range users {
+		w.logIn(namespace, user)
+		for i := range each {
+			obj := &sourcev1.GitRepository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("shared-%d", i)},
+				Spec: sourcev1.GitRepositorySpec{
+					URL: d.url + "/shared", Reference: branch("main"), Interval: metav1.Duration{Duration: time.Hour},
+				},
+			}
+			obj.Spec.SecretRef = &meta.LocalObjectReference{Name: "login"}
+			all, keys = append(all, obj), append(keys, events.NewKey("GitRepository", namespace, obj.Name))
+		}
+	}
+	w.createAll(all)
+	settled := func(ourRevision string) {
+		t.Helper()
+		for _, k := range keys {
+			var obj sourcev1.GitRepository
+			w.eventually("the artifact of "+k.String(), func() bool {
+				obj = sourcev1.GitRepository{}
+				if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: k.Namespace, Name: k.Name}, &obj); err != nil {
+					return false
+				}
+				switch users[k.Namespace] {
+				case "us":
+					return at("main@sha1:" + ourRevision)(&obj)
+				case "them":
+					return at("main@sha1:" + other)(&obj)
+				case "mallory":
+					return broken("FetchFailed", "GitOperationFailed", "authorization failed (HTTP 403)")(&obj)
+				}
+				return broken("FetchFailed", "GitOperationFailed", "authentication required (HTTP 401)")(&obj)
+			}, func() any { return obj.Status })
+			if got := obj.Status.Artifact; got != nil && users[k.Namespace] != "us" && users[k.Namespace] != "them" {
+				t.Errorf("%s got %+v", k, got)
+			}
+		}
+	}
+	settled(first)
+	if counts := d.take(); counts["us POST"] != 1 || counts["them POST"] != 1 {
+		t.Errorf("downloads of objects made at once: %v", counts)
+	}
+	second := repo.Commit("main", "second", map[string]string{"whose": "still ours"})
+	began := time.Now()
+	w.push(keys...)
+	settled(second)
+	// An answer stays for flight.Keep: on a slow machine there may be more of them.
+	periods := 1 + int(time.Since(began)/flight.Keep)
+	counts := d.take()
+	if counts["us POST"] != 1 || counts["them POST"] != 0 {
+		t.Errorf("downloads after a push: %v", counts)
+	}
+	for _, user := range []string{"us", "them"} {
+		if n := counts[user+" GET"]; n < 1 || n > periods {
+			t.Errorf("%s listed %d times after one push, want %d", user, n, periods)
+		}
+	}
+}
+
+// count returns how many of the requests hold all the parts.
+func count(requests []string, parts ...string) int {
+	n := 0
+	for _, r := range requests {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(r, part)
+		}
+		if all {
+			n++
+		}
+	}
+	return n
+}
+
+// Who reads the same artifact of a registry with equal logins shares digest and download.
+func sharedArtifacts(t *testing.T, w *world) {
+	const each = 8
+	registry := newRegistry(t, true, nil)
+	content := layer{mediaType: fluxLayer, content: tarred(t, map[string]string{"a.yaml": "a"})}
+	digest := registry.push(t, "shared", "v1", nil, content)
+	w.pullSecret("shared-good", registry.host, registryUser, registryPassword)
+	w.pullSecret("shared-same", registry.host, registryUser, registryPassword)
+	w.pullSecret("shared-wrong", registry.host, registryUser, "another")
+	var all []client.Object
+	var keys []events.Key
+	for _, secret := range []string{"shared-good", "shared-same", "shared-wrong"} {
+		for i := range each {
+			all = append(all, &sourcev1.OCIRepository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("%s-%d", secret, i)},
+				Spec: sourcev1.OCIRepositorySpec{
+					URL: "oci://" + registry.host + "/shared", Reference: &sourcev1.OCIRepositoryRef{Tag: "v1"},
+					SecretRef: local(secret), Interval: metav1.Duration{Duration: time.Hour},
+				},
+			})
+			keys = append(keys, events.NewKey("OCIRepository", "default", all[len(all)-1].GetName()))
+		}
+	}
+	started, before := time.Now(), len(registry.since(0))
+	w.createAll(all)
+	settled := func(digest string) {
+		t.Helper()
+		for _, obj := range all {
+			o := &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: obj.GetName()}}
+			ok := ociAt("v1@" + digest)
+			if strings.HasPrefix(o.Name, "shared-wrong") {
+				ok = func(o *sourcev1.OCIRepository) bool {
+					return ociFails("FetchFailed", "OCIArtifactPullFailed", "failed to determine artifact digest")(o) && o.Status.Artifact == nil
+				}
+			}
+			awaitObject(w, "the end of "+o.Name, o, ok)
+		}
+	}
+	settled(digest)
+	periods := 1 + int(time.Since(started)/flight.Keep)
+	if n := count(registry.since(before), "GET", "/blobs/"); n < 1 || n > periods {
+		t.Errorf("%d objects downloaded the same layer %d times, want %d", 2*each, n, periods)
+	}
+	content.content = tarred(t, map[string]string{"a.yaml": "b"})
+	digest = registry.push(t, "shared", "v1", nil, content)
+	started, before = time.Now(), len(registry.since(0))
+	w.push(keys...)
+	settled(digest)
+	periods = 1 + int(time.Since(started)/flight.Keep)
+	// A request without a login comes before the first with one, and those with a wrong one are refused.
+	asked := registry.since(before)
+	if n := count(asked, "GET", "/manifests/"+digest); n < 1 || n > periods {
+		t.Errorf("%d objects asked for the manifest %d times after one push, want %d: %q", 2*each, n, periods, asked)
+	}
+	if n := count(asked, "GET", "/blobs/"); n < 1 || n > periods {
+		t.Errorf("%d objects downloaded the same layer %d times after one push, want %d", 2*each, n, periods)
+	}
+}
+
+func (w *world) createAll(all []client.Object) {
+	w.t.Helper()
+	var group errgroup.Group
+	for _, obj := range all {
+		group.Go(func() error { return w.client.Create(w.t.Context(), obj) })
+	}
+	if err := group.Wait(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Who reads the same index, or chart, of a Helm repository with equal logins shares it.
+func sharedCharts(t *testing.T, w *world) {
+	const each = 8
+	server := chartRepository(t, "app@1.0.0")
+	server.user, server.password = "someone", "charts-password"
+	for name, user := range map[string]string{"charts-good": server.user, "charts-same": server.user, "charts-wrong": "intruder"} {
+		secret := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			StringData: map[string]string{"username": user, "password": server.password},
+		}
+		if err := w.client.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var all []client.Object
+	var keys []events.Key
+	for _, secret := range []string{"charts-good", "charts-same", "charts-wrong"} {
+		for i := range each {
+			name := fmt.Sprintf("%s-%d", secret, i)
+			all = append(all, &sourcev1.HelmRepository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+				Spec:       sourcev1.HelmRepositorySpec{URL: server.URL, SecretRef: local(secret), Interval: metav1.Duration{Duration: time.Hour}},
+			})
+			keys = append(keys, events.NewKey("HelmRepository", "default", name))
+			spec := inRepository("app", ">=1.0.0", name)
+			spec.Interval.Duration = time.Hour
+			all = append(all, &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec})
+		}
+	}
+	w.createAll(all)
+	settled := func(version string) {
+		t.Helper()
+		for _, obj := range all {
+			chart, is := obj.(*sourcev1.HelmChart)
+			switch {
+			case !is:
+			case strings.HasPrefix(chart.Name, "charts-wrong"):
+				repository := &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: chart.Name}}
+				awaitObject(w, "the refusal of "+chart.Name, repository, func(o *sourcev1.HelmRepository) bool {
+					return fails(o.Status.Conditions, "FetchFailed", "Failed", "401") && o.Status.Artifact == nil
+				})
+			default:
+				found := &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: chart.Name}}
+				awaitObject(w, "the chart of "+chart.Name, found, chartAt(version))
+			}
+		}
+	}
+	settled("1.0.0")
+	publish(t, server, "app@1.0.0", "app@1.1.0")
+	asked, _ := server.since(0)
+	started, before := time.Now(), len(asked)
+	w.push(keys...)
+	settled("1.1.0")
+	asked, _ = server.since(before)
+	periods := 1 + int(time.Since(started)/flight.Keep)
+	// Both Secrets have the same login, and the third one asks by itself.
+	if n := count(asked, "app-1.1.0.tgz"); n < 1 || n > periods {
+		t.Errorf("%d charts were downloaded %d times after one push, want %d: %q", 2*each, n, periods, asked)
+	}
+	if n := count(asked, "/index.yaml someone"); n < 1 || n > periods {
+		t.Errorf("%d objects read the index %d times after one push, want %d: %q", 2*each, n, periods, asked)
+	}
+}

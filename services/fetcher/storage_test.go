@@ -1,0 +1,203 @@
+package fetcher_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/s3server"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+)
+
+// fault is what goes wrong with requests to object storage; it returns whether it answered.
+type fault func(w http.ResponseWriter, r *http.Request) bool
+
+// storageDoor stands between the fetcher and object storage.
+type storageDoor struct{ fault atomic.Pointer[fault] }
+
+// newStorageDoor opens one, and returns the store behind it.
+func newStorageDoor(t *testing.T, at s3server.Endpoint) (*storageDoor, *blob.Store) {
+	t.Helper()
+	d := &storageDoor{}
+	forward := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) {
+		p.SetURL(&url.URL{Scheme: "http", Host: at.Addr})
+		p.Out.Host = p.In.Host // it is signed
+	}}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := d.fault.Load(); f == nil || !(*f)(w, r) {
+			forward.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(server.Close)
+	store, err := blob.Open(t.Context(), blob.Config{
+		Endpoint: strings.TrimPrefix(server.URL, "http://"), AccessKey: at.AccessKey, SecretKey: at.SecretKey, Region: at.Region, Bucket: "test",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, store
+}
+
+// while runs do with a fault.
+func (d *storageDoor) while(f fault, do func()) {
+	d.fault.Store(&f)
+	defer d.fault.Store(nil)
+	do()
+}
+
+// hangUp ends a connection without an answer.
+func hangUp(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
+
+func writes(r *http.Request) bool {
+	return r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/artifacts/gitrepository/default/faulty/")
+}
+
+// A fault of object storage is told and tried again. Until it is over, the status names the last
+// good artifact, which is there.
+func storageFaults(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "faulty")
+	sha := repo.Commit("main", "first", map[string]string{"a": "1"})
+	w.create("faulty", sourcev1.GitRepositorySpec{
+		URL: w.http.URL + "/faulty", Reference: branch("main"), Timeout: &metav1.Duration{Duration: 5 * time.Second},
+	})
+	good := w.await("the first artifact", "faulty", at("main@sha1:"+sha))
+	for _, c := range []struct {
+		name  string
+		fault fault
+		// dark is storage that cannot be read either.
+		dark bool
+	}{
+		{name: "a full disk", fault: func(rw http.ResponseWriter, r *http.Request) bool {
+			if !writes(r) {
+				return false
+			}
+			rw.Header().Set("Content-Type", "application/xml")
+			rw.WriteHeader(http.StatusInsufficientStorage)
+			_, _ = io.WriteString(rw, "<Error><Code>XMinioStorageFull</Code><Message>no space</Message></Error>")
+			return true
+		}},
+		{name: "a right that was taken", fault: func(rw http.ResponseWriter, r *http.Request) bool {
+			if !writes(r) {
+				return false
+			}
+			rw.Header().Set("Content-Type", "application/xml")
+			rw.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(rw, "<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
+			return true
+		}},
+		{name: "an upload that is cut", fault: func(rw http.ResponseWriter, r *http.Request) bool {
+			if !writes(r) {
+				return false
+			}
+			_, _ = io.CopyN(io.Discard, r.Body, 8)
+			return hangUp(rw, r)
+		}},
+		{name: "storage that is gone", dark: true, fault: hangUp},
+	} {
+		sha := repo.Commit("main", c.name, map[string]string{"a": c.name})
+		w.storageDoor.while(c.fault, func() {
+			w.push(key("faulty"))
+			obj := w.await(c.name, "faulty", func(o *sourcev1.GitRepository) bool {
+				return apimeta.IsStatusConditionTrue(o.Status.Conditions, "StorageOperationFailed") && apimeta.IsStatusConditionFalse(o.Status.Conditions, "Ready")
+			})
+			if got := obj.Status.Artifact; got == nil || got.Digest != good.Status.Artifact.Digest || got.URL != good.Status.Artifact.URL {
+				t.Errorf("%s: the status names %+v, want %+v", c.name, got, good.Status.Artifact)
+			}
+			if c.dark {
+				res, err := http.Get(good.Status.Artifact.URL)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _ = res.Body.Close(); res.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("%s: the artifact is answered with %s", c.name, res.Status)
+				}
+				return
+			}
+			w.download(good.Status.Artifact)
+		})
+		last := good
+		good = w.await("the recovery of "+c.name, "faulty", at("main@sha1:"+sha))
+		w.download(good.Status.Artifact)
+		w.download(last.Status.Artifact)
+	}
+}
+
+// blobOf is where an artifact of a GitRepository is in object storage.
+func blobOf(name string, a *meta.Artifact) string {
+	_, hex, _ := strings.Cut(a.Digest, ":")
+	return "artifacts/gitrepository/default/" + name + "/" + hex + ".tar.gz"
+}
+
+// Beside what a status names the two newest artifacts stay, for who has begun to build them.
+func storageTidied(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "tidy")
+	w.create("tidy", sourcev1.GitRepositorySpec{URL: w.http.URL + "/tidy", Reference: branch("main")})
+	var all []*meta.Artifact
+	for n := range 5 {
+		sha := repo.Commit("main", "next", map[string]string{"a": strings.Repeat("x", n)})
+		w.push(key("tidy"))
+		all = append(all, w.await("the artifact", "tidy", at("main@sha1:"+sha)).Status.Artifact)
+	}
+	w.eventually("two older artifacts", func() bool {
+		stored, err := w.blobs.List(t.Context(), "artifacts/gitrepository/default/tidy/")
+		return err == nil && len(stored) == 3
+	}, func() any { return nil })
+	for n, a := range all {
+		_, err := w.blobs.Stat(t.Context(), blobOf("tidy", a))
+		if gone := errors.Is(err, blob.ErrNotFound); gone != (n < 2) || err != nil && !gone {
+			t.Errorf("artifact %d of %d: %v", n+1, len(all), err)
+		}
+	}
+	// A revision that comes back is the current one, though its artifact may be the oldest.
+	repo.Git("reset", "--quiet", "--hard", "HEAD~2")
+	repo.Git("push", "--quiet", "--force", "origin", "main")
+	w.push(key("tidy"))
+	back := w.await("the older revision", "tidy", at(all[2].Revision))
+	w.download(back.Status.Artifact)
+}
+
+// What belongs to no source goes once it is old; what a status names stays, however old.
+func storageSwept(t *testing.T, w *world) {
+	sha := gittest.NewRepo(t, w.root, "swept").Commit("main", "first", map[string]string{"a": "1"})
+	w.create("swept", sourcev1.GitRepositorySpec{URL: w.http.URL + "/swept", Reference: branch("main")})
+	alive := blobOf("swept", w.await("the artifact", "swept", at("main@sha1:"+sha)).Status.Artifact)
+	body := []byte("left behind")
+	old, young := blobOf("gone", &meta.Artifact{Digest: blob.Digest(body)}), blobOf("going", &meta.Artifact{Digest: blob.Digest(body)})
+	foreign := strings.Replace(old, "gitrepository", "another-kind", 1)
+	for _, name := range []string{old, young, foreign} {
+		if err := w.blobs.Put(t.Context(), name, bytes.Clone(body), blob.Digest(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	then := time.Now().Add(-3 * time.Hour)
+	for _, name := range []string{alive, foreign, old} {
+		if err := os.Chtimes(filepath.Join(w.bucket, "data", "test", name), then, then); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("the end of what was left behind", func() bool {
+		_, err := w.blobs.Stat(t.Context(), old)
+		return errors.Is(err, blob.ErrNotFound)
+	}, func() any { return nil })
+	for _, name := range []string{alive, young, foreign} {
+		if _, err := w.blobs.Stat(t.Context(), name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
