@@ -24,12 +24,26 @@ type Found struct {
 	Error string `json:"error,omitempty"`
 }
 
-// LookupQuestion is what a builder asks an applier. Who answers takes the rights from the object
-// in the API server, and seals the answer for the object and for the question's content id.
-type LookupQuestion struct {
+// Question is what a builder asks an applier about the cluster of an object. Who answers takes
+// cluster and rights from the object in the API server, and seals the answer for the object and for the
+// question's content id.
+type Question struct {
 	// Nonce makes each question another one.
 	Nonce   string     `json:"nonce"`
 	Object  events.Key `json:"object"`
 	UID     string     `json:"uid"`
-	Lookups []Lookup   `json:"lookups"`
+	Lookups []Lookup   `json:"lookups,omitempty"`
+	// Served asks what the cluster serves.
+	Served bool `json:"served,omitempty"`
+}
+
+// Answer is the answer to a Question.
+type Answer struct {
+	// Found answers the lookups, in their order.
+	Found []Found `json:"found,omitempty"`
+	// Served is what the cluster serves.
+	Served *Served `json:"served,omitempty"`
+	// Unavailable says why there is no answer for now, because the cluster gives none. The
+	// applier tells people.
+	Unavailable string `json:"unavailable,omitempty"`
 }

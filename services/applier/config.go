@@ -24,7 +24,7 @@ type Settings struct {
 	NoCrossNamespaceRefs bool
 	// ExternalArtifacts allows sources of kind ExternalArtifact.
 	ExternalArtifacts bool
-	// DefaultServiceAccount is who Kustomizations act as that name no service
+	// DefaultServiceAccount is who Kustomizations and HelmReleases act as that name no service
 	// account; empty means the applier's own rights.
 	DefaultServiceAccount string
 	// CreateRuntimeNamespace creates the runtime namespace when it is missing.
@@ -50,14 +50,14 @@ type Settings struct {
 	// AdditiveDependencyCheck asks for the built-in check of a dependency beside its
 	// readyExpr.
 	AdditiveDependencyCheck bool
-	// VerifyInterval is how often all objects of a Kustomization are compared with
+	// VerifyInterval is how often all objects of a Kustomization, or of a HelmRelease that detects drift, are compared with
 	// the API server although no watch saw a change; zero never does.
 	VerifyInterval time.Duration
 }
 
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
-	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations that name none; empty uses the applier's own rights")
+	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations and HelmReleases that name none; empty uses the applier's own rights")
 	fs.StringVar(&s.DefaultKubeconfigServiceAccount, "default-kubeconfig-service-account", "", "service account whose tokens reach the cluster of a ConfigMap of spec.kubeConfig that names none; empty refuses such a ConfigMap")
 	fs.BoolVar(&s.InsecureKubeconfigExec, "insecure-kubeconfig-exec", false, "let kubeconfigs in Secrets run programs of the image to get a token")
 	fs.BoolVar(&s.InsecureKubeconfigTLS, "insecure-kubeconfig-tls", false, "accept http, and certificates that are not checked, in spec.kubeConfig")
@@ -65,7 +65,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.IntVar(&s.Parallel, "concurrent-ssa", 16, "how many objects of one Kustomization are applied at once")
 	fs.StringSliceVar(&s.OverrideManagers, "override-manager", nil, "prefix of a field manager whose fields are taken over; may be repeated")
 	fs.BoolVar(&s.AdditiveDependencyCheck, "additive-cel-dependency-check", false, "a dependency with a readyExpr must be Ready too; Flux's feature gate AdditiveCELDependencyCheck")
-	fs.DurationVar(&s.VerifyInterval, "verify-interval", 24*time.Hour, "how often all objects of a Kustomization are compared with the API server, one dry run each, although no watch saw a change; 0 never does")
+	fs.DurationVar(&s.VerifyInterval, "verify-interval", 24*time.Hour, "how often all objects of a Kustomization, or of a HelmRelease that detects drift, are compared with the API server, one dry run each, although no watch saw a change; 0 never does")
 	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
 }
 

@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -87,7 +86,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	worker := newWorker(cfg, m, ring, clusters, planner, compiler, tell)
-	releases, err := newReleaseWorker(cfg, m, ring, compiler, worker.Renders)
+	releases, err := newReleaseWorker(cfg, m, ring, clusters, compiler, worker.Renders)
 	if err != nil {
 		return err
 	}
@@ -218,7 +217,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 		return nil, fleet.Opened{}, err
 	}
 	clusters := fleet.New(fleet.Options{
-		Home: home.Target,
+		Home: home,
 		Connections: kubeconfig.NewReader(m.GetAPIReader(), m.GetClient(), kubeconfig.Options{
 			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
@@ -229,21 +228,25 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
 		// So that several that hang leave some for the own cluster.
 		AllBusy: min(cfg.Concurrency-1, cfg.Concurrency*3/4),
-		Check: func(owner cluster.Owner) {
-			_ = sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
+		Check: func(user fleet.User) {
+			_ = sendCheck(ctx, cfg, user, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
 		},
 	})
 	return clusters, home, nil
 }
 
 // sendCheck asks for a check. An error is logged; whoever can asks again.
-func sendCheck(ctx context.Context, cfg Config, owner cluster.Owner, note bus.Note) error {
-	name := types.NamespacedName{Namespace: owner.Namespace, Name: owner.Name}
-	err := cfg.Bus.Check(ctx, plan.Target(name, note))
+func sendCheck(ctx context.Context, cfg Config, user fleet.User, note bus.Note) error {
+	key := events.NewKey(user.Kind, user.Namespace, user.Name)
+	err := cfg.Bus.Check(ctx, bus.Target{Stage: events.StageApply, Key: key, Note: note})
 	if err != nil && ctx.Err() == nil {
-		cfg.Logger.Error("send check", "kind", "kustomization", "namespace", name.Namespace, "name", name.Name, "error", err.Error())
+		cfg.Logger.Error("send check", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "error", err.Error())
 	}
 	return err
+}
+
+func kustomization(owner cluster.Owner) fleet.User {
+	return fleet.User{Kind: kustomizev1.KustomizationKind, Owner: owner}
 }
 
 // openCluster makes what serves a cluster that is applied to. What its watches see
@@ -261,7 +264,7 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 	table := livestate.New(own, livestate.Options{
 		OnDrift: func(owner cluster.Owner, notices []livestate.Notice) error {
 			if note, ok := drifted(notices); ok {
-				if err := sendCheck(ctx, cfg, owner, note); err != nil {
+				if err := sendCheck(ctx, cfg, kustomization(owner), note); err != nil {
 					return err
 				}
 			}
@@ -269,7 +272,7 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 			return nil
 		},
 		OnChange: func(owner cluster.Owner) error {
-			return sendCheck(ctx, cfg, owner, bus.Note{Reason: plan.ReasonHealth})
+			return sendCheck(ctx, cfg, kustomization(owner), bus.Note{Reason: plan.ReasonHealth})
 		},
 		Logger:  cfg.Logger,
 		HashKey: hashKey,
@@ -278,12 +281,18 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 	if err != nil {
 		return fleet.Opened{}, err
 	}
+	place := newPlace(ctx, cfg, own, hashKey, snapshots)
 	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
 	t := target.New(c, e, table, target.Options{
 		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval, Snapshots: snapshots,
 		Identity: func(ks *kustomizev1.Kustomization) seal.Identity { return desired.Identity(cfg.ClusterName, ks) },
 	})
-	return fleet.Opened{Target: t, Ping: own.Ping, Run: table.Run}, nil
+	return fleet.Opened{Target: t, Place: place, Ping: own.Ping, Run: func(ctx context.Context) error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return table.Run(ctx) })
+		group.Go(func() error { return place.Table.Run(ctx) })
+		return group.Wait()
+	}}, nil
 }
 
 // drifted names what drifted. An object that another Kustomization took over is
@@ -337,11 +346,7 @@ var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
 
 // newReleaseWorker returns the worker for HelmReleases. Their Events come from the component
 // that Flux's users know.
-func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
-	home, err := cluster.New(cfg.REST, cluster.Options{})
-	if err != nil {
-		return nil, fmt.Errorf("connect to cluster: %w", err)
-	}
+func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
 	r, err := recorder.New(m.GetConfig(), m.GetScheme(), helmrelease.Component, cfg.Logger)
 	if err != nil {
 		return nil, err
@@ -350,7 +355,7 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, compiler *cel
 		return nil, fmt.Errorf("add recorder: %w", err)
 	}
 	return &helmrelease.Worker{
-		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Home: home, Keys: ring, Renders: renders,
+		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Places: clusters.Releases(), Keys: ring, Renders: renders,
 		CEL: compiler, Recorder: r, Log: cfg.Logger,
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,

@@ -257,8 +257,6 @@ func TestBadCharts(t *testing.T) {
 	}
 	n.release("nothing", "empty", "")
 	n.await(releaseKind, "nothing", says("Ready", "False", "SourceNotReady", "HelmChart"))
-	n.release("remote", "web", "kubeConfig: {secretRef: {name: a}}\n")
-	n.await(releaseKind, "remote", says("Stalled", "True", "", "spec.kubeConfig of a HelmRelease is not served"))
 }
 
 // TestDrift tells and puts back what others change in a release's objects, but for what its

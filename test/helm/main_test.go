@@ -16,6 +16,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/test/controlplane"
 	"github.com/sluice-gitops/sluice/test/harness"
 )
 
@@ -28,7 +29,9 @@ func run(m *testing.M) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	var err error
-	world, err = harness.NewWorld(ctx, harness.WorldOptions{Progress: os.Stderr, Token: "helm-only-token"})
+	world, err = harness.NewWorld(ctx, harness.WorldOptions{
+		Progress: os.Stderr, Token: "helm-only-token", Plane: controlplane.Options{RequestLog: true},
+	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start the world:", err)
 		return 1

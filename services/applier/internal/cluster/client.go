@@ -12,9 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/discovery"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+
+	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/render"
 )
 
 // Client sends requests to a cluster with one identity. The errors it returns are
@@ -25,6 +29,7 @@ type Client struct {
 	core     typedcorev1.CoreV1Interface
 	metadata metadata.Interface
 	watches  metadata.Interface
+	served   discovery.DiscoveryInterface
 }
 
 // Cluster returns the cluster the client talks to.
@@ -122,6 +127,9 @@ func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptio
 	}
 	return c.watches.Resource(m.Resource).Watch(ctx, opts)
 }
+
+// Served returns the API server's version and all that it serves now.
+func (c *Client) Served() (render.Served, error) { return kube.Served(c.served) }
 
 // Ping returns nil when the API server answers at all, also when it refuses.
 func (c *Client) Ping(ctx context.Context) error {

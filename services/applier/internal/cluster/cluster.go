@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/discovery"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
@@ -34,6 +35,20 @@ type Options struct {
 
 // ErrBusy says that enough is under way in a cluster: look again soon.
 var ErrBusy = errors.New("the cluster is busy")
+
+// NoTargetError says why an object has no cluster for now: its spec.kubeConfig cannot be
+// used, or leads to a cluster that does not answer.
+type NoTargetError struct {
+	Err error
+	// Stalled is true when only a changed object can help.
+	Stalled bool
+}
+
+// Error implements error.
+func (n *NoTargetError) Error() string { return n.Err.Error() }
+
+// Unwrap returns the error itself.
+func (n *NoTargetError) Unwrap() error { return n.Err }
 
 // BusyFor returns how long to wait after ErrBusy: one to three seconds, spread so that
 // those who wait do not come back all at once.
@@ -154,7 +169,11 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{cluster: c, rest: client, core: core, metadata: meta, watches: watches}, nil
+	served, err := discovery.NewDiscoveryClientForConfigAndClient(plain, httpClient)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cluster: c, rest: client, core: core, metadata: meta, watches: watches, served: served}, nil
 }
 
 // httpClient wraps the shared connections with a configuration's credentials.

@@ -7,12 +7,15 @@ import (
 	"sync"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmrelease"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 )
@@ -25,24 +28,41 @@ type Target interface {
 	Forget(owner cluster.Owner)
 }
 
+// User is an object that uses a cluster: a Kustomization or a HelmRelease.
+type User struct {
+	Kind string
+	cluster.Owner
+}
+
 // Opened is a cluster that was opened.
 type Opened struct {
 	Target Target
+	// Place is the cluster as HelmReleases see it.
+	Place *helmrelease.Place
 	// Ping returns nil when the cluster answers.
 	Ping func(context.Context) error
 	// Run watches the cluster until ctx ends.
 	Run func(ctx context.Context) error
 }
 
-// connector reads the connection that an object's spec.kubeConfig leads to.
+// forget drops what the cluster remembers of a user.
+func (o Opened) forget(u User) {
+	if u.Kind == helmv2.HelmReleaseKind {
+		o.Place.Forget(u.Owner)
+		return
+	}
+	o.Target.Forget(u.Owner)
+}
+
+// connector reads the connection that a spec.kubeConfig of a namespace leads to.
 type connector interface {
-	Connect(ctx context.Context, ks *kustomizev1.Kustomization) (kubeconfig.Connection, error)
+	Connect(ctx context.Context, namespace string, ref *fluxmeta.KubeConfigReference) (kubeconfig.Connection, error)
 }
 
 // Options are what a fleet is made of. All are required.
 type Options struct {
 	// Home is the applier's own cluster.
-	Home Target
+	Home Opened
 	// Connections of remote clusters.
 	Connections connector
 	// Open makes a cluster of a connection, without a request.
@@ -53,7 +73,7 @@ type Options struct {
 	// that some workers are always left for the applier's own.
 	AllBusy int
 	// Check asks for a pass over an object: whether its cluster answers has changed.
-	Check func(owner cluster.Owner)
+	Check func(user User)
 }
 
 // Fleet finds the cluster of an object. Its methods may be called concurrently.
@@ -65,7 +85,7 @@ type Fleet struct {
 
 	mu      sync.Mutex
 	members map[kubeconfig.Key]*member
-	owners  map[cluster.Owner]*member
+	users   map[User]*member
 	start   func(run func(context.Context)) context.CancelFunc // set while Run runs
 }
 
@@ -73,7 +93,7 @@ type Fleet struct {
 func New(o Options) *Fleet {
 	return &Fleet{
 		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)),
-		members: map[kubeconfig.Key]*member{}, owners: map[cluster.Owner]*member{},
+		members: map[kubeconfig.Key]*member{}, users: map[User]*member{},
 	}
 }
 
@@ -106,29 +126,34 @@ func (f *Fleet) Run(ctx context.Context) error {
 	}
 }
 
-// For returns the cluster of an object, and what to call when the pass is over. The
-// error is a *handle.NoTargetError when the object has none for now, and cluster.ErrBusy
+// For returns the cluster of a Kustomization, and what to call when the pass is over. The
+// error is a *cluster.NoTargetError when the object has none for now, and cluster.ErrBusy
 // when it is to be looked at again soon.
 func (f *Fleet) For(ctx context.Context, ks *kustomizev1.Kustomization) (handle.Target, func(), error) {
-	return f.find(ctx, ks)
+	return f.target(ctx, ks)
 }
 
-func (f *Fleet) find(ctx context.Context, ks *kustomizev1.Kustomization) (Target, func(), error) {
-	owner := cluster.Owner{Namespace: ks.Namespace, Name: ks.Name}
-	if ks.Spec.KubeConfig == nil {
-		f.move(owner, nil)
+func (f *Fleet) target(ctx context.Context, ks *kustomizev1.Kustomization) (Target, func(), error) {
+	user := User{kustomizev1.KustomizationKind, cluster.Owner{Namespace: ks.Namespace, Name: ks.Name}}
+	o, leave, err := f.find(ctx, user, ks.Spec.KubeConfig, ks.Spec.Interval.Duration)
+	return o.Target, leave, err
+}
+
+func (f *Fleet) find(ctx context.Context, user User, ref *fluxmeta.KubeConfigReference, interval time.Duration) (Opened, func(), error) {
+	if ref == nil {
+		f.move(user, nil)
 		return f.opts.Home, func() {}, nil
 	}
-	connection, err := f.opts.Connections.Connect(ctx, ks)
+	connection, err := f.opts.Connections.Connect(ctx, user.Namespace, ref)
 	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) {
-		return nil, nil, &handle.NoTargetError{Err: err, Stalled: refusal.Unserved}
+		return Opened{}, nil, &cluster.NoTargetError{Err: err, Stalled: refusal.Unserved}
 	}
 	if err != nil {
-		return nil, nil, err
+		return Opened{}, nil, err
 	}
-	m, wait, err := f.join(owner, connection, 3*ks.Spec.Interval.Duration+idle)
+	m, wait, err := f.join(user, connection, 3*interval+idle)
 	if err != nil {
-		return nil, nil, err
+		return Opened{}, nil, err
 	}
 	leave, err := m.enter(ctx, wait)
 	switch {
@@ -136,13 +161,13 @@ func (f *Fleet) find(ctx context.Context, ks *kustomizev1.Kustomization) (Target
 		if err == nil {
 			leave()
 		}
-		return nil, nil, ctx.Err()
+		return Opened{}, nil, ctx.Err()
 	case errors.Is(err, cluster.ErrBusy):
-		return nil, nil, err
+		return Opened{}, nil, err
 	case err != nil:
-		return nil, nil, &handle.NoTargetError{Err: err}
+		return Opened{}, nil, &cluster.NoTargetError{Err: err}
 	}
-	return m.target, leave, nil
+	return m.opened, leave, nil
 }
 
 // idle is how long a member stays that no object was seen to use, beside three of the
@@ -151,7 +176,7 @@ const idle = 10 * time.Minute
 
 // join makes an object use a connection's member, which is made when it is the first.
 // wait is true when this pass is to wait for the cluster's first answer.
-func (f *Fleet) join(owner cluster.Owner, c kubeconfig.Connection, keep time.Duration) (m *member, wait bool, err error) {
+func (f *Fleet) join(user User, c kubeconfig.Connection, keep time.Duration) (m *member, wait bool, err error) {
 	f.mu.Lock()
 	m = f.members[c.Key]
 	if m == nil {
@@ -161,10 +186,10 @@ func (f *Fleet) join(owner cluster.Owner, c kubeconfig.Connection, keep time.Dur
 		}
 		f.members[c.Key] = m
 	}
-	m.owners[owner] = f.now().Add(keep)
+	m.users[user] = f.now().Add(keep)
 	wait, m.met = !m.met, true
 	f.mu.Unlock()
-	f.move(owner, m)
+	f.move(user, m)
 	return m, wait, nil
 }
 
@@ -178,11 +203,11 @@ func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
 	config.Wrap(r.wrap)
 	opened, err := f.opts.Open(config)
 	if err != nil {
-		return nil, &handle.NoTargetError{Err: fmt.Errorf("connect to cluster %s: %w", c.Config.Host, err)}
+		return nil, &cluster.NoTargetError{Err: fmt.Errorf("connect to cluster %s: %w", c.Config.Host, err)}
 	}
 	m := &member{
-		key: c.Key, target: opened.Target, reach: r,
-		slots: make(chan struct{}, max(f.opts.Busy, 1)), shared: f.slots, owners: map[cluster.Owner]time.Time{},
+		key: c.Key, opened: opened, reach: r,
+		slots: make(chan struct{}, max(f.opts.Busy, 1)), shared: f.slots, users: map[User]time.Time{},
 	}
 	r.ping = opened.Ping
 	r.told = func() { f.tell(m) }
@@ -202,45 +227,45 @@ func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
 // tell asks for a pass over all objects of a member.
 func (f *Fleet) tell(m *member) {
 	f.mu.Lock()
-	owners := make([]cluster.Owner, 0, len(m.owners))
-	for owner := range m.owners {
-		owners = append(owners, owner)
+	users := make([]User, 0, len(m.users))
+	for user := range m.users {
+		users = append(users, user)
 	}
 	f.mu.Unlock()
-	for _, owner := range owners {
-		f.opts.Check(owner)
+	for _, user := range users {
+		f.opts.Check(user)
 	}
 }
 
 // move records which member an object uses, nil for none, and makes the cluster that
 // it used before forget it.
-func (f *Fleet) move(owner cluster.Owner, to *member) {
+func (f *Fleet) move(user User, to *member) {
 	f.mu.Lock()
-	from := f.owners[owner]
+	from := f.users[user]
 	if from == to {
 		f.mu.Unlock()
 		return
 	}
 	if to == nil {
-		delete(f.owners, owner)
+		delete(f.users, user)
 	} else {
-		f.owners[owner] = to
+		f.users[user] = to
 	}
 	if from != nil {
-		delete(from.owners, owner)
+		delete(from.users, user)
 		f.drop(from)
 	}
 	f.mu.Unlock()
 	if from == nil {
-		f.opts.Home.Forget(owner)
+		f.opts.Home.forget(user)
 		return
 	}
-	from.target.Forget(owner)
+	from.opened.forget(user)
 }
 
 // drop ends a member that no object uses; the lock is held.
 func (f *Fleet) drop(m *member) {
-	if len(m.owners) == 0 && f.members[m.key] == m {
+	if len(m.users) == 0 && f.members[m.key] == m {
 		delete(f.members, m.key)
 		m.stop()
 	}
@@ -251,26 +276,30 @@ func (f *Fleet) sweep() {
 	now := f.now()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for owner, m := range f.owners {
-		if now.After(m.owners[owner]) {
-			delete(f.owners, owner)
-			delete(m.owners, owner)
-			m.target.Forget(owner)
+	for user, m := range f.users {
+		if now.After(m.users[user]) {
+			delete(f.users, user)
+			delete(m.users, user)
+			m.opened.forget(user)
 			f.drop(m)
 		}
 	}
 }
 
-// Forget drops what is remembered of an owner that is gone.
+// Forget drops what is remembered of a Kustomization that is gone.
 func (f *Fleet) Forget(owner cluster.Owner) {
-	f.move(owner, nil)
-	f.opts.Home.Forget(owner)
+	f.forget(User{kustomizev1.KustomizationKind, owner})
+}
+
+func (f *Fleet) forget(user User) {
+	f.move(user, nil)
+	f.opts.Home.forget(user)
 }
 
 // Reachable returns why an object's rights are gone: its service account, or the Secret
 // or ConfigMap of its spec.kubeConfig, does not exist any more.
 func (f *Fleet) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error) {
-	target, leave, err := f.find(ctx, ks)
+	target, leave, err := f.target(ctx, ks)
 	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) && refusal.Missing {
 		return refusal.Error(), nil
 	}
@@ -283,7 +312,7 @@ func (f *Fleet) Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (s
 
 // Prune deletes objects as far as they are the owner's.
 func (f *Fleet) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error) {
-	target, leave, err := f.find(ctx, ks)
+	target, leave, err := f.target(ctx, ks)
 	if err != nil {
 		return engine.PruneResult{Failed: stale}, err
 	}
@@ -293,7 +322,7 @@ func (f *Fleet) Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale 
 
 // Terminating returns those of the owner's objects that are deleted and still there.
 func (f *Fleet) Terminating(ctx context.Context, ks *kustomizev1.Kustomization, entries []inventory.Entry) ([]engine.Lingering, error) {
-	target, leave, err := f.find(ctx, ks)
+	target, leave, err := f.target(ctx, ks)
 	if err != nil {
 		return nil, err
 	}

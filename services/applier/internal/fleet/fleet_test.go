@@ -16,7 +16,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
-	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 )
 
@@ -49,8 +48,8 @@ type world struct {
 func newWorld(t *testing.T, busy, all int) *world {
 	w := &world{t: t, server: map[string]string{}, told: make(chan cluster.Owner, 100)}
 	w.Fleet = New(Options{
-		Home: newPlace("home"), Connections: w, Busy: busy, AllBusy: all,
-		Check: func(o cluster.Owner) { w.told <- o },
+		Home: Opened{Target: newPlace("home")}, Connections: w, Busy: busy, AllBusy: all,
+		Check: func(u User) { w.told <- u.Owner },
 		Open: func(config *rest.Config) (Opened, error) {
 			p := newPlace(config.Host)
 			w.opened = append(w.opened, p)
@@ -107,8 +106,8 @@ func (w *world) until(ok func() bool) {
 }
 
 // Connect leads to the server of the object's Secret.
-func (w *world) Connect(_ context.Context, ks *kustomizev1.Kustomization) (kubeconfig.Connection, error) {
-	c := kubeconfig.Connection{Config: &rest.Config{Host: w.server[ks.Spec.KubeConfig.SecretRef.Name]}}
+func (w *world) Connect(_ context.Context, _ string, ref *fluxmeta.KubeConfigReference) (kubeconfig.Connection, error) {
+	c := kubeconfig.Connection{Config: &rest.Config{Host: w.server[ref.SecretRef.Name]}}
 	copy(c.Key[:], c.Config.Host)
 	return c, nil
 }
@@ -226,7 +225,7 @@ func TestDeadMembersFailAtOnceAndComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.server["a"] = address
-	none := (*handle.NoTargetError)(nil)
+	none := (*cluster.NoTargetError)(nil)
 	if _, _, err := w.For(t.Context(), object("one", "a")); !errors.As(err, &none) || none.Stalled {
 		t.Fatalf("error is %v", err)
 	}

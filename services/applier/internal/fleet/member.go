@@ -11,7 +11,7 @@ import (
 // member is a remote cluster as seen with one connection.
 type member struct {
 	key    kubeconfig.Key
-	target Target
+	opened Opened
 	reach  *reach
 	// slots are the passes that may be under way at once.
 	slots chan struct{}
@@ -19,10 +19,10 @@ type member struct {
 	shared chan struct{}
 	stop   context.CancelFunc
 
-	// owners say until when each object counts as using the member. The fleet's lock
+	// users say until when each object counts as using the member. The fleet's lock
 	// guards them, and met: that a pass waits for the first probe, or did.
-	owners map[cluster.Owner]time.Time
-	met    bool
+	users map[User]time.Time
+	met   bool
 }
 
 // firstMeeting is how long one pass waits for the first answer of a cluster, so that

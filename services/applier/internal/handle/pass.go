@@ -12,6 +12,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
@@ -30,7 +31,7 @@ type pass struct {
 	started time.Time
 	// Target is where the object is applied to; when there is none, lost says why.
 	Target Target
-	lost   *NoTargetError
+	lost   *cluster.NoTargetError
 
 	source desired.Source
 	build  desired.Build

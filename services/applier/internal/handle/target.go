@@ -91,23 +91,9 @@ type Target interface {
 // Targets finds the clusters that objects are applied to.
 type Targets interface {
 	// For returns the cluster of an object, and what to call when the pass is over. The
-	// error is a *NoTargetError when the object has none for now, and cluster.ErrBusy when
+	// error is a *cluster.NoTargetError when the object has none for now, and cluster.ErrBusy when
 	// it is to be looked at again soon.
 	For(ctx context.Context, ks *kustomizev1.Kustomization) (Target, func(), error)
 	// Forget drops what is remembered of an owner that is gone.
 	Forget(owner cluster.Owner)
 }
-
-// NoTargetError says why an object has no cluster for now: its spec.kubeConfig cannot be
-// used, or leads to a cluster that does not answer.
-type NoTargetError struct {
-	Err error
-	// Stalled is true when only a changed object can help.
-	Stalled bool
-}
-
-// Error implements error.
-func (n *NoTargetError) Error() string { return n.Err.Error() }
-
-// Unwrap returns the error itself.
-func (n *NoTargetError) Unwrap() error { return n.Err }

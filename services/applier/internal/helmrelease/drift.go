@@ -7,6 +7,7 @@ import (
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -30,14 +31,17 @@ func (p *pass) drift(ctx context.Context, made *record) error {
 	c, mode := p.conditions(), p.hr.GetDriftDetection()
 	if !mode.MustDetectChanges() {
 		c.Remove(helmv2.DriftedCondition)
+		if _, known := p.place.follows(p.owner()); known {
+			p.place.leave(p.owner())
+		}
 		return nil
 	}
-	rules, err := ignored(p.hr)
+	live, err := p.live()
 	if err != nil {
 		return err
 	}
-	runner := &release.Runner{Client: p.client, Store: p.store}
-	found, err := runner.Drift(ctx, made, rules)
+	runner := &release.Runner{Client: p.client, Store: p.store, Live: live}
+	found, err := p.compare(ctx, runner, made)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -52,17 +56,22 @@ func (p *pass) drift(ctx context.Context, made *record) error {
 		return nil
 	}
 	message := textDrift(made, found)
+	enabled := mode.GetMode() == helmv2.DriftDetectionEnabled
+	if was := meta.FindStatusCondition(p.read.Status.Conditions, helmv2.DriftedCondition); !enabled && was != nil && was.Message == message {
+		c.Set(helmv2.DriftedCondition, metav1.ConditionTrue, helmv2.DriftDetectedReason, message)
+		return nil // it was told
+	}
 	c.Set(helmv2.DriftedCondition, metav1.ConditionTrue, helmv2.DriftDetectedReason, message)
 	journal, err := p.journal(ctx)
 	if err != nil {
 		return err
 	}
 	about := journal.Applied(p.hr.Status.LastAttemptedRevision, "")
-	p.tell(note{reason: helmv2.DriftDetectedReason, message: message, warning: mode.GetMode() == helmv2.DriftDetectionWarn, of: made})
+	p.tell(note{reason: helmv2.DriftDetectedReason, message: message, warning: !enabled, of: made})
 	if err := journal.Write(ctx, events.DriftDetected{Applied: about, Objects: objectsOf(found)}); err != nil {
 		return err
 	}
-	if mode.GetMode() != helmv2.DriftDetectionEnabled {
+	if !enabled {
 		return nil
 	}
 	if err := runner.Correct(ctx, found); err != nil {

@@ -18,20 +18,20 @@ import (
 // maxAnswer is how many bytes an answer may have before it is sealed: NATS carries one MiB.
 const maxAnswer = 900 << 10
 
-// Answer looks up what the templates of a HelmRelease ask for, with the rights that the release
-// is made with, and seals it for the object and the question. A question that makes no sense, or is
-// about an object that is not there, gets no answer.
+// Answer says what the cluster of a HelmRelease serves, and looks up what its templates ask for with the
+// rights that the release is made with. It seals the answer for the object and the question. A question that
+// makes no sense, or is about an object that is not there, gets no answer.
 func (w *Worker) Answer(ctx context.Context, question []byte) []byte {
 	answer, err := w.answer(ctx, question)
 	if err != nil {
-		w.Log.Warn("a lookup was not answered", "error", err.Error())
+		w.Log.Warn("a question was not answered", "error", err.Error())
 		return nil
 	}
 	return answer
 }
 
 func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
-	var q render.LookupQuestion
+	var q render.Question
 	if err := json.Unmarshal(question, &q); err != nil {
 		return nil, fmt.Errorf("read question: %w", err)
 	}
@@ -43,22 +43,47 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the question is about an earlier HelmRelease %s/%s", hr.Namespace, hr.Name)
 	}
 	p := &pass{Worker: w, hr: hr}
-	if err := p.connect(hr.GetStorageNamespace()); err != nil {
+	answer, err := p.say(ctx, q)
+	if err != nil {
 		return nil, err
 	}
-	found, size := make([]render.Found, len(q.Lookups)), 0
-	for i, l := range q.Lookups {
-		found[i] = p.look(ctx, l)
-		size += len(found[i].Object)
-		if size > maxAnswer {
-			found[i] = render.Found{Lookup: l, Error: fmt.Sprintf("what lookup finds has more than %d bytes", maxAnswer)}
-		}
-	}
-	plain, err := json.Marshal(found)
+	plain, err := json.Marshal(answer)
 	if err != nil {
 		return nil, err
 	}
 	return w.Keys.SealAnswer(p.identity(), question, plain)
+}
+
+// say answers a question in the object's cluster. One that gives no answer is told at once: who asks
+// holds a worker meanwhile.
+func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err error) {
+	leave, err := p.enter(ctx)
+	defer leave()
+	if err == nil {
+		err = p.connect(p.hr.GetStorageNamespace())
+	}
+	if noTarget(err) != nil || errors.Is(err, cluster.ErrBusy) {
+		return render.Answer{Unavailable: err.Error()}, nil
+	}
+	if err != nil {
+		return render.Answer{}, err
+	}
+	if q.Served {
+		served, err := p.client.Served()
+		if err != nil {
+			return render.Answer{Unavailable: err.Error()}, nil
+		}
+		return render.Answer{Served: &served}, nil
+	}
+	size := 0
+	for _, l := range q.Lookups {
+		found := p.look(ctx, l)
+		if size += len(found.Object); size > maxAnswer {
+			found = render.Found{Lookup: l, Error: fmt.Sprintf("what lookup finds has more than %d bytes", maxAnswer)}
+		}
+		a.Found = append(a.Found, found)
+	}
+	return a, nil
 }
 
 // look looks one thing up. Why it cannot be is the chart's author's to read.

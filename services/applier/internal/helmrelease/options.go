@@ -21,7 +21,11 @@ func (p *pass) runner(action string) (*release.Runner, error) {
 	options := p.options(action)
 	options.Rules, options.MaxHistory = rules, p.hr.GetMaxHistory()
 	options.CRDLabels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
-	return &release.Runner{Client: p.client, Store: p.store, Options: options}, nil
+	live, err := p.live()
+	if err != nil {
+		return nil, err
+	}
+	return &release.Runner{Client: p.client, Store: p.store, Options: options, Live: live}, nil
 }
 
 func (p *pass) options(action string) release.Options {

@@ -131,8 +131,6 @@ func (p *pass) unserved() *refusal {
 	switch {
 	case (spec.Chart == nil) == (spec.ChartRef == nil):
 		return &refusal{reason: "InvalidChartReference", stalled: true, warn: true, message: "spec: give exactly one of chart and chartRef"}
-	case spec.KubeConfig != nil:
-		what = "spec.kubeConfig of a HelmRelease"
 	case p.hr.GetUpgrade().PreserveValues:
 		what = "spec.upgrade.preserveValues"
 	case spec.Install != nil && spec.Install.ServerSideApply != nil && !*spec.Install.ServerSideApply:
@@ -185,7 +183,7 @@ func (p *pass) pending(ctx context.Context, all []*record) (bus.Result, error) {
 	if err := p.write(ctx); err != nil {
 		return bus.Result{}, err
 	}
-	if len(p.hr.Spec.DependsOn) == 0 {
+	if len(p.hr.Spec.DependsOn) == 0 && p.hr.Spec.KubeConfig == nil {
 		return bus.Result{Next: retryWait}, nil
 	}
 	return p.ask(ctx, wantedAfter(all))

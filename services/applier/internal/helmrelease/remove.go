@@ -2,10 +2,10 @@ package helmrelease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -26,7 +26,7 @@ func (p *pass) remove(ctx context.Context) (bus.Result, error) {
 		return bus.Result{Next: bus.Never}, p.finalizer(ctx, controllerutil.RemoveFinalizer)
 	}
 	if p.hr.Status.StorageNamespace != "" { // it was never installed otherwise
-		result, done, err := p.uninstall(ctx)
+		result, done, err := p.withdraw(ctx)
 		if err != nil || !done {
 			return result, err
 		}
@@ -39,13 +39,41 @@ func (p *pass) remove(ctx context.Context) (bus.Result, error) {
 	return bus.Result{Next: bus.Never}, p.finalizer(ctx, controllerutil.RemoveFinalizer)
 }
 
+// withdraw takes the next step of the uninstall of a release whose HelmRelease is deleted.
+func (p *pass) withdraw(ctx context.Context) (result bus.Result, done bool, err error) {
+	leave, err := p.enter(ctx)
+	defer leave()
+	switch {
+	case err == nil:
+		return p.uninstall(ctx)
+	case missing(err):
+		p.leftBehind(err.Error())
+		return bus.Result{}, true, nil
+	case errors.Is(err, cluster.ErrBusy):
+		return bus.Result{Next: cluster.BusyFor()}, false, nil
+	case noTarget(err) != nil:
+		p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: "the release cannot be uninstalled: " + err.Error()})
+		return bus.Result{Next: retryWait}, false, nil
+	}
+	return bus.Result{}, false, err
+}
+
+func (p *pass) leftBehind(why string) {
+	p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: "the release is left behind: " + why})
+}
+
 // uninstall takes the next step of the uninstall of what the status names.
 func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err error) {
 	if err := p.connect(p.hr.Status.StorageNamespace); err != nil {
 		return bus.Result{}, false, err
 	}
-	if gone, err := p.powerless(ctx); err != nil || gone {
-		return bus.Result{}, gone, err
+	why, err := p.powerless(ctx)
+	if err != nil {
+		return bus.Result{}, false, err
+	}
+	if why != "" {
+		p.leftBehind(why)
+		return bus.Result{}, true, nil
 	}
 	name := kube.ReleaseName(p.hr)
 	if latest := p.hr.Status.History.Latest(); latest != nil {
@@ -88,23 +116,4 @@ func (p *pass) notUninstalled(ctx context.Context, last *record, why error) (bus
 	c.Set(kube.ConditionReady, metav1.ConditionFalse, helmv2.UninstallFailedReason, message)
 	p.tell(note{reason: helmv2.UninstallFailedReason, message: message, warning: true, of: last})
 	return bus.Result{Next: retryWait}, false, p.write(ctx)
-}
-
-// powerless says whether the account that the release was made with is gone, as when its
-// namespace is deleted: nothing can be uninstalled with its rights then.
-func (p *pass) powerless(ctx context.Context) (bool, error) {
-	if p.account == "" {
-		return false, nil
-	}
-	own, err := p.Home.Client()
-	if err != nil {
-		return false, err
-	}
-	_, err = own.GetMetadata(ctx, cluster.Ref{Version: "v1", Kind: "ServiceAccount", Namespace: p.hr.Namespace, Name: p.account})
-	if apierrors.IsNotFound(err) {
-		p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: fmt.Sprintf(
-			"the release is left behind: service account %s/%s is gone", p.hr.Namespace, p.account)})
-		return true, nil
-	}
-	return false, err
 }

@@ -202,6 +202,7 @@ func (p *pass) begin(ctx context.Context, all []*record, made *record, action, i
 	}
 	if action != release.Uninstall && action != release.Test {
 		all = append(all, made)
+		p.began()
 	}
 	journal, err := p.journal(ctx)
 	if err != nil {

@@ -38,10 +38,9 @@ type Bus interface {
 type Worker struct {
 	Bus Bus
 	// Client writes; Live reads from the API server.
-	Client client.Client
-	Live   client.Reader
-	// Home is the cluster that releases are made in.
-	Home     *cluster.Cluster
+	Client   client.Client
+	Live     client.Reader
+	Places   Places
 	Keys     *keys.Ring
 	Renders  *desired.Renders
 	CEL      *cel.Compiler
@@ -81,6 +80,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check) (bus.Result, error) 
 	hr := &helmv2.HelmRelease{}
 	err := w.Live.Get(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, hr)
 	if apierrors.IsNotFound(err) {
+		w.Places.Forget(cluster.Owner{Namespace: check.Key.Namespace, Name: check.Key.Name})
 		return bus.Result{Next: bus.Never}, w.Bus.Forget(ctx, events.StageApply, check.Key)
 	}
 	if err != nil {
@@ -99,6 +99,17 @@ func (w *Worker) once(ctx context.Context, check bus.Check) (bus.Result, error) 
 	if err := p.finalizer(ctx, controllerutil.AddFinalizer); err != nil {
 		return bus.Result{}, err
 	}
+	leave, err := p.enter(ctx)
+	defer leave()
+	if none := noTarget(err); none != nil {
+		return p.nowhere(ctx, none)
+	}
+	if errors.Is(err, cluster.ErrBusy) {
+		return bus.Result{Next: cluster.BusyFor()}, nil
+	}
+	if err != nil {
+		return bus.Result{}, err
+	}
 	return p.run(ctx)
 }
 
@@ -111,26 +122,10 @@ type pass struct {
 	log      *slog.Logger
 	started  time.Time
 
+	place   *Place
 	account string
 	client  *cluster.Client
 	store   *helmstore.Store
-}
-
-// connect makes the clients of the object's own rights.
-func (p *pass) connect(storageNamespace string) (err error) {
-	p.account = p.hr.Spec.ServiceAccountName
-	if p.account == "" {
-		p.account = p.Options.DefaultServiceAccount
-	}
-	if p.account == "" {
-		p.client, err = p.Home.Client()
-	} else {
-		p.client, err = p.Home.As(p.hr.Namespace, p.account)
-	}
-	if err == nil {
-		p.store = helmstore.New(p.client.Secrets(storageNamespace))
-	}
-	return err
 }
 
 // finalizer adds or removes the finalizer.

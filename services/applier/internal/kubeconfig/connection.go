@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -66,17 +66,16 @@ func NewReader(live client.Reader, c client.Client, o Options) *Reader {
 	return &Reader{live: live, tokens: tokenClient{c}, options: o}
 }
 
-// Connect reads the connection of an object that has a spec.kubeConfig. The error is a
-// *RefusedError when the object, its Secret or its ConfigMap is at fault.
-func (r *Reader) Connect(ctx context.Context, ks *kustomizev1.Kustomization) (Connection, error) {
-	ref := ks.Spec.KubeConfig
+// Connect reads the connection that a spec.kubeConfig of a namespace leads to. The error is a
+// *RefusedError when the reference, its Secret or its ConfigMap is at fault.
+func (r *Reader) Connect(ctx context.Context, namespace string, ref *fluxmeta.KubeConfigReference) (Connection, error) {
 	switch {
 	case ref == nil || (ref.SecretRef == nil) == (ref.ConfigMapRef == nil):
 		return Connection{}, &RefusedError{text: "spec.kubeConfig: exactly one of secretRef and configMapRef must be set"}
 	case ref.SecretRef != nil:
-		return r.fromSecret(ctx, types.NamespacedName{Namespace: ks.Namespace, Name: ref.SecretRef.Name}, ref.SecretRef.Key)
+		return r.fromSecret(ctx, types.NamespacedName{Namespace: namespace, Name: ref.SecretRef.Name}, ref.SecretRef.Key)
 	}
-	return r.fromConfigMap(ctx, types.NamespacedName{Namespace: ks.Namespace, Name: ref.ConfigMapRef.Name})
+	return r.fromConfigMap(ctx, types.NamespacedName{Namespace: namespace, Name: ref.ConfigMapRef.Name})
 }
 
 func (r *Reader) fromSecret(ctx context.Context, name types.NamespacedName, key string) (Connection, error) {

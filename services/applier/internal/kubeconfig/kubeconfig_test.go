@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,12 +55,6 @@ func secretRef(name, key string) *fluxmeta.KubeConfigReference {
 
 func configMapRef(name string) *fluxmeta.KubeConfigReference {
 	return &fluxmeta.KubeConfigReference{ConfigMapRef: &fluxmeta.LocalObjectReference{Name: name}}
-}
-
-func object(ref *fluxmeta.KubeConfigReference) *kustomizev1.Kustomization {
-	ks := &kustomizev1.Kustomization{}
-	ks.Namespace, ks.Name, ks.Spec.KubeConfig = "ns", "app", ref
-	return ks
 }
 
 // written returns a kubeconfig that is good but for what edit does to it.
@@ -130,7 +123,7 @@ func TestKubeconfigsAreRefused(t *testing.T) {
 				text = written(t, c.edit)
 			}
 			r := NewReader(store{"far": {"value": text}}, nil, c.o)
-			_, err := r.Connect(t.Context(), object(secretRef("far", "")))
+			_, err := r.Connect(t.Context(), "ns", secretRef("far", ""))
 			if refusal := (*RefusedError)(nil); !errors.As(err, &refusal) || refusal.Missing || refusal.Unserved {
 				t.Fatalf("error is %v", err)
 			}
@@ -168,7 +161,7 @@ func TestReferences(t *testing.T) {
 		{reason: "neither", ref: &fluxmeta.KubeConfigReference{}, want: "exactly one of secretRef and configMapRef"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
-			got, err := NewReader(store{"far": c.data}, nil, Options{}).Connect(t.Context(), object(c.ref))
+			got, err := NewReader(store{"far": c.data}, nil, Options{}).Connect(t.Context(), "ns", c.ref)
 			if c.host != "" {
 				if err != nil || got.Config.Host != c.host || got.Config.Timeout != 30*time.Second {
 					t.Fatalf("connection is %+v: %v", got.Config, err)
@@ -190,7 +183,7 @@ func TestKeysTellConnectionsApart(t *testing.T) {
 	}
 	key := func(o Options, edit func(*api.Cluster, *api.AuthInfo, *api.Config)) Key {
 		t.Helper()
-		c, err := NewReader(store{"far": {"value": written(t, edit)}}, nil, o).Connect(t.Context(), object(secretRef("far", "")))
+		c, err := NewReader(store{"far": {"value": written(t, edit)}}, nil, o).Connect(t.Context(), "ns", secretRef("far", ""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +243,7 @@ func TestConfigMaps(t *testing.T) {
 		{reason: "without a service account the applier's own token would go to whoever is named", data: with(func(d map[string]string) { delete(d, "serviceAccountName") }), want: "serviceAccountName is empty"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
-			_, err := NewReader(store{"far": c.data}, nil, c.o).Connect(t.Context(), object(configMapRef("far")))
+			_, err := NewReader(store{"far": c.data}, nil, c.o).Connect(t.Context(), "ns", configMapRef("far"))
 			refusal := (*RefusedError)(nil)
 			if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.want) || refusal.Unserved != c.unserved ||
 				!strings.Contains(err.Error(), `ConfigMap "far"`) || strings.Contains(err.Error(), secretive) {
@@ -311,7 +304,7 @@ func TestGenericTokens(t *testing.T) {
 			c.o.AllowInsecureTLS = true
 			r := NewReader(store{"far": data}, nil, c.o)
 			r.tokens = &c.from
-			got, err := r.Connect(t.Context(), object(configMapRef("far")))
+			got, err := r.Connect(t.Context(), "ns", configMapRef("far"))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -56,6 +56,8 @@ type Options struct {
 	OnDrift func(owner cluster.Owner, notices []Notice) error
 	// OnChange is told that an awaited object of an owner changed in any way.
 	OnChange func(owner cluster.Owner) error
+	// Ownership says whose objects these are; Kustomizations' when zero.
+	Ownership Ownership
 	// HashKey keys the hashes of kept records; random when empty, so that nothing kept
 	// is of use to another process.
 	HashKey []byte

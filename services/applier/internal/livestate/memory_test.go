@@ -21,7 +21,7 @@ func TestMemory(t *testing.T) {
 	const objects, perOwner = 10_000, 5
 	gvk := schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}
 	table := &Table{
-		hash: newHasher(nil, nil), now: time.Now, kinds: map[schema.GroupKind]*kind{},
+		hash: newHasher(nil, nil, Kustomizations()), now: time.Now, kinds: map[schema.GroupKind]*kind{},
 		owned: map[cluster.Owner]map[*record]struct{}{}, outbox: newOutbox(),
 	}
 	table.Manage(gvk)

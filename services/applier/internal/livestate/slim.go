@@ -10,7 +10,6 @@ import (
 	"hash"
 	"slices"
 	"strings"
-	"unique"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -96,34 +95,35 @@ type Slim struct {
 type hasher struct {
 	key       []byte
 	overrides []string
+	ownership Ownership
 }
 
 // newHasher takes a key of the caller's, or one of this process alone.
-func newHasher(key []byte, overrides []string) hasher {
+func newHasher(key []byte, overrides []string, o Ownership) hasher {
 	if len(key) == 0 {
 		key = make([]byte, sha256.Size)
 		_, _ = rand.Read(key) // never fails: it ends the process instead
 	}
-	return hasher{key: key, overrides: overrides}
+	return hasher{key: key, overrides: overrides, ownership: o}
 }
 
 // reduce returns the slim record of an object's metadata.
 func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 	s := Slim{
-		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: unique.Make(cluster.OwnerOf(m.Labels)).Value(),
-		OptOut: OptOuts(m.Annotations, m.Labels), Generation: m.Generation, Terminating: m.DeletionTimestamp != nil,
+		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: h.ownership.of(m.Labels),
+		OptOut: h.ownership.OptOuts(m.Annotations, m.Labels), Generation: m.Generation, Terminating: m.DeletionTimestamp != nil,
 	}
 	var rest, sub []metav1.ManagedFieldsEntry
 	for _, e := range m.ManagedFields {
 		switch {
 		case e.Subresource != "":
 			sub = append(sub, e)
-		case e.Manager == cluster.Manager && e.Operation == metav1.ManagedFieldsOperationApply:
+		case e.Manager == h.ownership.Manager && e.Operation == metav1.ManagedFieldsOperationApply:
 			s.Own = h.hash(e.APIVersion, fieldsOf(e))
 			s.OwnTime = unix(e.Time)
 		default:
 			rest = append(rest, e)
-			s.Absorb = s.Absorb || Absorbs(e, h.overrides)
+			s.Absorb = s.Absorb || h.ownership.Absorbs(e, h.overrides)
 		}
 	}
 	s.Rest, s.Sub = h.entries(rest), h.entries(sub)

@@ -85,6 +85,9 @@ func New(client *cluster.Client, opts Options) *Table {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
+	if opts.Ownership.Manager == "" {
+		opts.Ownership = Kustomizations()
+	}
 	orDefault(&opts.Retry, time.Second)
 	orDefault(&opts.Gather, 20*time.Millisecond)
 	orDefault(&opts.VerifyDelay, 4*time.Second)
@@ -93,7 +96,7 @@ func New(client *cluster.Client, opts Options) *Table {
 		opts.Corrections = 60
 	}
 	return &Table{
-		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers()), now: time.Now,
+		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
 		kinds:   map[schema.GroupKind]*kind{},
 		owned:   map[cluster.Owner]map[*record]struct{}{},
 		awaited: map[cluster.Owner]map[object]bool{},

@@ -26,13 +26,13 @@ func (t *Table) watch(ctx context.Context, k *kind) {
 	ref := cluster.NewRef(k.gvk, "", "")
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
-			opts.LabelSelector = cluster.OwnerNameLabel
+			opts.LabelSelector = t.opts.Ownership.NameLabel
 			list, err := t.client.ListMetadata(ctx, ref, opts)
 			f.failed(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
-			opts.LabelSelector = cluster.OwnerNameLabel
+			opts.LabelSelector = t.opts.Ownership.NameLabel
 			w, err := t.client.WatchMetadata(ctx, ref, opts)
 			f.failed(err)
 			return w, err
@@ -153,7 +153,7 @@ func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind, version string
 		if rec.applied != nil {
 			t.doubt(r, rec)
 		}
-	case m.Labels[cluster.OwnerNameLabel] == "":
+	case m.Labels[t.opts.Ownership.NameLabel] == "":
 		t.unlabelled(r, rec, t.hash.reduce(m))
 	default:
 		t.observe(r, rec, t.hash.reduce(m))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,9 +23,15 @@ const (
 	kindConfigMap = "ConfigMap"
 )
 
-// connectionOf indexes a Kustomization by what its spec.kubeConfig refers to.
+// connectionOf indexes an object by what its spec.kubeConfig refers to.
 func connectionOf(o client.Object) []string {
-	ref := o.(*kustomizev1.Kustomization).Spec.KubeConfig
+	var ref *fluxmeta.KubeConfigReference
+	switch o := o.(type) {
+	case *kustomizev1.Kustomization:
+		ref = o.Spec.KubeConfig
+	case *helmv2.HelmRelease:
+		ref = o.Spec.KubeConfig
+	}
 	switch {
 	case ref == nil:
 		return nil
@@ -35,7 +43,7 @@ func connectionOf(o client.Object) []string {
 	return nil
 }
 
-// watchConnections checks the Kustomizations whose Secret or ConfigMap changed. The
+// watchConnections checks the Kustomizations and HelmReleases whose Secret or ConfigMap changed. The
 // manager's cache says which are watched; only their metadata is.
 func (p *Planner) watchConnections(mgr manager.Manager, c controller.TypedController[request]) error {
 	for _, kind := range []string{kindSecret, kindConfigMap} {
@@ -49,8 +57,12 @@ func (p *Planner) watchConnections(mgr manager.Manager, c controller.TypedContro
 
 func (p *Planner) connections(kind string) handler.TypedEventHandler[*metav1.PartialObjectMetadata, request] {
 	concerned := func(ctx context.Context, o *metav1.PartialObjectMetadata, q queue) {
-		p.each(ctx, indexConnection, kind+"/"+client.ObjectKeyFromObject(o).String(), func(ks *kustomizev1.Kustomization) {
+		value := kind + "/" + client.ObjectKeyFromObject(o).String()
+		p.each(ctx, indexConnection, value, func(ks *kustomizev1.Kustomization) {
 			q.Add(request{client.ObjectKeyFromObject(ks), ReasonCluster, kustomizev1.KustomizationKind})
+		})
+		p.eachRelease(ctx, indexConnection, value, func(hr *helmv2.HelmRelease) {
+			q.Add(request{client.ObjectKeyFromObject(hr), ReasonCluster, helmv2.HelmReleaseKind})
 		})
 	}
 	return handler.TypedFuncs[*metav1.PartialObjectMetadata, request]{

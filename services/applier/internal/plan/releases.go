@@ -26,20 +26,36 @@ const indexReleaseDependsOn = "applier.dependsOn"
 // watchReleases checks HelmReleases whose spec, requests or life changed, and the dependents of
 // those whose outcome did.
 func (p *Planner) watchReleases(ctx context.Context, mgr manager.Manager, c controller.TypedController[request]) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &helmv2.HelmRelease{}, indexReleaseDependsOn, func(o client.Object) []string {
-		var out []string
-		for _, name := range kube.ReleaseDependencies(o.(*helmv2.HelmRelease)) {
-			out = append(out, name.String())
+	for field, values := range map[string]client.IndexerFunc{indexReleaseDependsOn: releaseDependencies, indexConnection: connectionOf} {
+		if err := mgr.GetFieldIndexer().IndexField(ctx, &helmv2.HelmRelease{}, field, values); err != nil {
+			return fmt.Errorf("index HelmReleases by %s: %w", field, err)
 		}
-		return out
-	})
-	if err != nil {
-		return fmt.Errorf("index HelmReleases: %w", err)
 	}
 	if err := c.Watch(source.TypedKind(mgr.GetCache(), &helmv2.HelmRelease{}, p.releases())); err != nil {
 		return fmt.Errorf("watch HelmReleases: %w", err)
 	}
 	return nil
+}
+
+func releaseDependencies(o client.Object) []string {
+	var out []string
+	for _, name := range kube.ReleaseDependencies(o.(*helmv2.HelmRelease)) {
+		out = append(out, name.String())
+	}
+	return out
+}
+
+// eachRelease calls f for the HelmReleases an index finds. The cache is in memory and the index
+// exists, so an error is a fault of the program or the end of it.
+func (p *Planner) eachRelease(ctx context.Context, index, value string, f func(*helmv2.HelmRelease)) {
+	list := &helmv2.HelmReleaseList{}
+	if err := p.cache.List(ctx, list, client.MatchingFields{index: value}); err != nil {
+		log.FromContext(ctx).Error(err, "list HelmReleases", "index", index, "value", value)
+		return
+	}
+	for i := range list.Items {
+		f(&list.Items[i])
+	}
 }
 
 func (p *Planner) releases() handler.TypedEventHandler[*helmv2.HelmRelease, request] {
@@ -80,18 +96,13 @@ func released(hr *helmv2.HelmRelease) bool {
 // about it, which any change may meet.
 func (p *Planner) dependentReleases(ctx context.Context, hr *helmv2.HelmRelease, q queue, all bool) {
 	name := client.ObjectKeyFromObject(hr)
-	list := &helmv2.HelmReleaseList{}
-	if err := p.cache.List(ctx, list, client.MatchingFields{indexReleaseDependsOn: name.String()}); err != nil {
-		log.FromContext(ctx).Error(err, "list HelmReleases", "index", indexReleaseDependsOn, "value", name.String())
-		return
-	}
-	for i := range list.Items {
-		for n, d := range list.Items[i].Spec.DependsOn {
-			if kube.ReleaseDependencies(&list.Items[i])[n] == name && (all || d.ReadyExpr != "") {
-				q.Add(request{client.ObjectKeyFromObject(&list.Items[i]), ReasonDependency, helmv2.HelmReleaseKind})
+	p.eachRelease(ctx, indexReleaseDependsOn, name.String(), func(dependent *helmv2.HelmRelease) {
+		for n, d := range dependent.Spec.DependsOn {
+			if kube.ReleaseDependencies(dependent)[n] == name && (all || d.ReadyExpr != "") {
+				q.Add(request{client.ObjectKeyFromObject(dependent), ReasonDependency, helmv2.HelmReleaseKind})
 			}
 		}
-	}
+	})
 }
 
 // checkReleases checks every HelmRelease.

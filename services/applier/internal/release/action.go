@@ -10,10 +10,11 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
 
 // Manager is the field manager of what a release applies, as Flux has it.
-const Manager = "helm-controller"
+const Manager = livestate.ReleaseManager
 
 // The actions.
 const (
@@ -87,6 +88,8 @@ type Runner struct {
 	Client  *cluster.Client
 	Store   *helmstore.Store
 	Options Options
+	// Live notes what objects are like; nil notes nothing.
+	Live *Live
 	// Now is time.Now when nil.
 	Now func() time.Time
 }

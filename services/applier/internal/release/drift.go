@@ -5,20 +5,15 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
-)
-
-// driftKey is the label or annotation that keeps an object out of drift detection.
-const (
-	driftKey      = "helm.toolkit.fluxcd.io/driftDetection"
-	driftDisabled = "disabled"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
 
 // Difference is an object that is not as its release has it.
@@ -30,6 +25,7 @@ type Difference struct {
 	Additions, Changes, Removals int
 
 	wanted *unstructured.Unstructured
+	digest string
 }
 
 // String says how the object differs, as Flux does.
@@ -40,71 +36,106 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s changed (%d additions, %d changes, %d removals)", d.Object, d.Additions, d.Changes, d.Removals)
 }
 
-// Drift compares the objects of a revision with the cluster, with a read and a dry run each.
-// What the rules name is left out, and objects that opt out.
-func (r *Runner) Drift(ctx context.Context, record *helmstore.Record, rules ignore.Rules) ([]Difference, error) {
+// Drift compares the objects of a revision with the cluster. One that the live table knows to be as it was
+// applied costs nothing, any other, and with all every one, a read and a dry run. What the rules name is
+// left out, and objects that opt out. It says how many objects it asked about.
+func (r *Runner) Drift(ctx context.Context, record *helmstore.Record, all bool) (found []Difference, asked int, err error) {
 	objects, err := r.Objects(record)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	found := make([]*Difference, len(objects))
-	at := make(map[*unstructured.Unstructured]int, len(objects))
-	for i, o := range objects {
-		at[o] = i
-	}
-	a := &acting{Runner: r, record: record}
-	for _, group := range groups(objects) {
-		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) (err error) {
-			found[at[o]], err = r.differs(ctx, record, o, rules.Of(o))
-			return err
-		}); err != nil {
-			return nil, err
+	r.Live.manage(objects)
+	var suspects []*suspect
+	for _, o := range objects {
+		s, err := r.suspect(o, record, all)
+		if err != nil {
+			return nil, 0, err
+		}
+		if s != nil {
+			suspects = append(suspects, s)
 		}
 	}
-	var out []Difference
-	for _, d := range found {
-		if d != nil {
-			out = append(out, *d)
+	var group errgroup.Group
+	group.SetLimit(parallel)
+	for _, s := range suspects {
+		group.Go(func() error { return r.differs(ctx, s) })
+	}
+	err = group.Wait()
+	for _, s := range suspects {
+		if s.difference != nil {
+			found = append(found, *s.difference)
 		}
 	}
-	return out, nil
+	return found, len(suspects), err
 }
 
-// differs compares one object; nil says that it is as it should be.
-func (r *Runner) differs(ctx context.Context, record *helmstore.Record, o *unstructured.Unstructured, left []ignore.Pointer) (*Difference, error) {
-	ref := cluster.RefOf(o)
-	if exempt(o) || slices.ContainsFunc(left, func(p ignore.Pointer) bool { return len(p) == 0 }) {
+// suspect is an object that may not be as its release has it.
+type suspect struct {
+	object     *unstructured.Unstructured
+	left       []ignore.Pointer
+	digest     string
+	difference *Difference
+}
+
+// suspect returns nil for an object that need not be compared.
+func (r *Runner) suspect(o *unstructured.Unstructured, record *helmstore.Record, all bool) (*suspect, error) {
+	s := &suspect{object: o, left: r.rules().Of(o)}
+	if exempt(o) || slices.ContainsFunc(s.left, func(p ignore.Pointer) bool { return len(p) == 0 }) {
 		return nil, nil
 	}
 	own(o, record.Name, record.Namespace)
-	live, err := r.Client.Get(ctx, ref)
-	if cluster.IsGone(err) {
-		return &Difference{Object: ref, Missing: true, wanted: o}, nil
+	var err error
+	if s.digest, err = r.Live.digest(o); err != nil {
+		return nil, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", ref, err)
-	}
-	if exempt(live) {
+	if standing := r.Live.standing(o, s.digest); !all && (standing == livestate.Clean || standing == livestate.OptedOut) {
 		return nil, nil
 	}
-	wanted, err := ignore.Leave(o, live, left, Manager)
+	return s, nil
+}
+
+func (r *Runner) rules() ignore.Rules {
+	if r.Live == nil {
+		return nil
+	}
+	return r.Live.Rules
+}
+
+// differs compares one object with the cluster.
+func (r *Runner) differs(ctx context.Context, s *suspect) error {
+	ref := cluster.RefOf(s.object)
+	live, err := r.Client.Get(ctx, ref)
+	if cluster.IsGone(err) {
+		s.difference = &Difference{Object: ref, Missing: true, wanted: s.object, digest: s.digest}
+		return nil
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	if exempt(live) {
+		r.Live.left(live, s.digest)
+		return nil
+	}
+	wanted, err := ignore.Leave(s.object, live, s.left, Manager)
+	if err != nil {
+		return err
 	}
 	answer, _, err := r.Client.ApplyAs(ctx, Manager, wanted, true)
 	if err != nil {
-		return nil, engine.Refusal(wanted, err)
+		return engine.Refusal(wanted, err)
 	}
-	d := &Difference{Object: ref, wanted: wanted}
+	d := &Difference{Object: ref, wanted: wanted, digest: s.digest}
 	d.count(plain(live), plain(answer))
 	if d.Additions+d.Changes+d.Removals == 0 {
-		return nil, nil
+		r.Live.seen(live, s.digest)
+		return nil
 	}
-	return d, nil
+	s.difference = d
+	return nil
 }
 
 func exempt(o *unstructured.Unstructured) bool {
-	return strings.EqualFold(o.GetLabels()[driftKey], driftDisabled) || strings.EqualFold(o.GetAnnotations()[driftKey], driftDisabled)
+	return livestate.Exempt(o.GetAnnotations(), o.GetLabels())
 }
 
 // plain is an object without what every write moves.
@@ -144,13 +175,15 @@ func (d *Difference) count(from, to any) {
 // Correct puts objects back to how their release has them.
 func (r *Runner) Correct(ctx context.Context, differences []Difference) error {
 	var objects []*unstructured.Unstructured
+	digests := make(map[*unstructured.Unstructured]string, len(differences))
 	for _, d := range differences {
 		objects = append(objects, d.wanted)
+		digests[d.wanted] = d.digest
 	}
 	a := &acting{Runner: r}
 	for _, group := range groups(objects) {
 		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
-			return r.put(ctx, o)
+			return r.Live.put(ctx, r.Client, o, digests[o])
 		}); err != nil {
 			return err
 		}

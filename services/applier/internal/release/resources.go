@@ -37,10 +37,9 @@ func (a *acting) apply(ctx context.Context) error {
 	for _, o := range objects {
 		own(o, a.record.Name, a.record.Namespace)
 	}
+	a.Live.manage(objects)
 	for _, group := range groups(objects) {
-		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
-			return a.put(ctx, o)
-		}); err != nil {
+		if err := a.each(ctx, group, a.putOwn); err != nil {
 			return err
 		}
 	}
@@ -57,6 +56,15 @@ func (r *Runner) put(ctx context.Context, o *unstructured.Unstructured) error {
 		return engine.Refusal(o, err)
 	}
 	return nil
+}
+
+// putOwn applies an object of the release, which is followed from then on.
+func (r *Runner) putOwn(ctx context.Context, o *unstructured.Unstructured) error {
+	digest, err := r.Live.digest(o)
+	if err != nil {
+		return err
+	}
+	return r.Live.put(ctx, r.Client, o, digest)
 }
 
 func (a *acting) each(ctx context.Context, objects []*unstructured.Unstructured, work func(context.Context, *unstructured.Unstructured) error) error {
@@ -136,6 +144,7 @@ func (a *acting) since() []string {
 
 // delete deletes an object if it is the release's and does not ask to be kept.
 func (a *acting) delete(ctx context.Context, r cluster.Ref, policy metav1.DeletionPropagation) error {
+	a.Live.withdraw(r)
 	live, err := a.Client.GetMetadata(ctx, r)
 	if cluster.IsGone(err) {
 		return nil

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
+	"github.com/sluice-gitops/sluice/services/builder/internal/served"
 )
 
 // reasonValues is Flux's reason for values that cannot be put together.
@@ -116,8 +117,6 @@ func (j *releaseJob) refusal() *failure {
 		return f
 	}
 	switch {
-	case j.hr.Spec.KubeConfig != nil:
-		return j.unserved("spec.kubeConfig of a HelmRelease")
 	case j.hr.GetUpgrade().PreserveValues:
 		return j.unserved("spec.upgrade.preserveValues")
 	}
@@ -191,12 +190,15 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 		return j.noArtifact(ctx, err)
 	}
 	defer tree.Release()
-	cluster, err := j.Target.Cluster(ctx)
+	cluster, err := j.cluster(ctx)
 	if err != nil {
-		return bus.Result{}, err
+		return unavailable(err)
 	}
 	j.details[seal.DetailAction], j.details[seal.DetailRevision] = wanted.Action, strconv.Itoa(wanted.Revision)
 	out, err := j.rendered(ctx, tree.Tree, j.request(cluster, wanted))
+	if errors.Is(err, served.ErrUnavailable) {
+		return unavailable(err)
+	}
 	if err != nil {
 		return j.failOr(ctx, j.explain(err, wanted))
 	}
@@ -205,6 +207,27 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 		return bus.Result{}, err
 	}
 	return j.succeed(ctx, id, out.Objects, "built")
+}
+
+// clusterWait is when a cluster that gave no answer is asked again. The applier asks for the render
+// as soon as it answers.
+const clusterWait = 30 * time.Second
+
+// cluster is what templates see of the cluster that the release is made in.
+func (j *releaseJob) cluster(ctx context.Context) (helm.Cluster, error) {
+	if j.hr.Spec.KubeConfig == nil {
+		return j.Target.Cluster(ctx)
+	}
+	return j.Target.Remote(ctx, j.ring, j.identity())
+}
+
+// unavailable ends a check whose cluster gives no answer for now. That is no failure of the
+// build: the applier says what is wrong.
+func unavailable(err error) (bus.Result, error) {
+	if errors.Is(err, served.ErrUnavailable) {
+		return bus.Result{Next: clusterWait}, nil
+	}
+	return bus.Result{}, err
 }
 
 // lookupRounds is how often templates may look up what depends on what they looked up before.

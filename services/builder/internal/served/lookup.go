@@ -4,40 +4,70 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 )
+
+// ErrUnavailable says that the cluster of an object gives no answer for now. The applier, which
+// found that out, tells people and asks for the render once the cluster answers.
+var ErrUnavailable = errors.New("the cluster gives no answer")
 
 // asker asks the applier. *bus.Bus is one.
 type asker interface {
 	Ask(ctx context.Context, subject string, question []byte) ([]byte, error)
 }
 
-// Lookup has the applier look things up with the rights of an object's service account. Its
-// answer is sealed for the object and for just this question.
-func (r *Reader) Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error) {
-	key := events.NewKey(id.Kind, id.Namespace, id.Name)
-	question, err := json.Marshal(render.LookupQuestion{Nonce: rand.Text(), Object: key, UID: id.UID, Lookups: lookups})
-	if err != nil {
-		return nil, fmt.Errorf("look up for %s: %w", key, err)
+// Remote asks the applier what the cluster of an object serves: only the applier reaches it.
+func (r *Reader) Remote(ctx context.Context, ring *seal.Keyring, id seal.Identity) (helm.Cluster, error) {
+	answer, err := r.ask(ctx, ring, id, render.Question{Served: true})
+	if err == nil && answer.Served == nil {
+		err = errors.New("the answer does not say")
 	}
-	sealed, err := r.bus.Ask(ctx, events.AskSubject(id.Cluster, key), question)
 	if err != nil {
-		return nil, fmt.Errorf("look up for %s: %w", key, err)
+		return helm.Cluster{}, fmt.Errorf("ask what the cluster of %s/%s serves: %w", id.Namespace, id.Name, err)
+	}
+	return helm.Cluster(*answer.Served), nil
+}
+
+// Lookup has the applier look things up with the rights of an object's service account.
+func (r *Reader) Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error) {
+	answer, err := r.ask(ctx, ring, id, render.Question{Lookups: lookups})
+	if err == nil && len(answer.Found) != len(lookups) {
+		err = fmt.Errorf("%d answers to %d lookups", len(answer.Found), len(lookups))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up for %s/%s: %w", id.Namespace, id.Name, err)
+	}
+	return answer.Found, nil
+}
+
+// ask asks a question about an object's cluster. Its answer is sealed for the object and for just
+// this question.
+func (r *Reader) ask(ctx context.Context, ring *seal.Keyring, id seal.Identity, q render.Question) (render.Answer, error) {
+	q.Nonce, q.Object, q.UID = rand.Text(), events.NewKey(id.Kind, id.Namespace, id.Name), id.UID
+	question, err := json.Marshal(q)
+	if err != nil {
+		return render.Answer{}, err
+	}
+	sealed, err := r.bus.Ask(ctx, events.AskSubject(id.Cluster, q.Object), question)
+	if err != nil {
+		return render.Answer{}, err
 	}
 	plain, err := ring.Open(id, ring.ContentID(question), sealed)
 	if err != nil {
-		return nil, fmt.Errorf("look up for %s: %w", key, err)
+		return render.Answer{}, err
 	}
-	var found []render.Found
-	if err := json.Unmarshal(plain, &found); err != nil {
-		return nil, fmt.Errorf("look up for %s: %w", key, err)
+	var answer render.Answer
+	if err := json.Unmarshal(plain, &answer); err != nil {
+		return render.Answer{}, err
 	}
-	if len(found) != len(lookups) {
-		return nil, fmt.Errorf("look up for %s: %d answers to %d lookups", key, len(found), len(lookups))
+	if answer.Unavailable != "" {
+		return render.Answer{}, fmt.Errorf("%w: %s", ErrUnavailable, answer.Unavailable)
 	}
-	return found, nil
+	return answer, nil
 }

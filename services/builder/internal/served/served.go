@@ -4,11 +4,11 @@ package served
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 )
 
@@ -28,28 +28,8 @@ func New(config *rest.Config, b asker) (*Reader, error) {
 }
 
 // Cluster asks anew each time, in three requests: a definition may have been installed a
-// moment ago for just the chart that is rendered next. A group whose API server does not
-// answer is left out, as helm does.
+// moment ago for just the chart that is rendered next.
 func (r *Reader) Cluster(context.Context) (helm.Cluster, error) {
-	version, err := r.client.ServerVersion()
-	if err != nil {
-		return helm.Cluster{}, fmt.Errorf("discover the version of the API server: %w", err)
-	}
-	groups, lists, err := r.client.ServerGroupsAndResources()
-	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
-		return helm.Cluster{}, fmt.Errorf("discover kinds: %w", err)
-	}
-	var names []string
-	for _, g := range groups {
-		for _, v := range g.Versions {
-			names = append(names, v.GroupVersion)
-		}
-	}
-	for _, list := range lists {
-		for _, resource := range list.APIResources {
-			names = append(names, list.GroupVersion+"/"+resource.Kind)
-		}
-	}
-	slices.Sort(names)
-	return helm.Cluster{Version: version.GitVersion, Major: version.Major, Minor: version.Minor, APIVersions: slices.Compact(names)}, nil
+	served, err := kube.Served(r.client)
+	return helm.Cluster(served), err
 }
