@@ -35,6 +35,15 @@ type Question struct {
 	Lookups []Lookup   `json:"lookups,omitempty"`
 	// Served asks what the cluster serves.
 	Served bool `json:"served,omitempty"`
+	// Previous asks for the values of the revision that an upgrade upgrades.
+	Previous bool `json:"previous,omitempty"`
+}
+
+// Previous is what an upgrade that preserves values takes over of the revision before.
+type Previous struct {
+	// Config are the values that were set, Values those together with its chart's defaults.
+	Config map[string]any `json:"config,omitempty"`
+	Values map[string]any `json:"values,omitempty"`
 }
 
 // Answer is the answer to a Question.
@@ -43,6 +52,8 @@ type Answer struct {
 	Found []Found `json:"found,omitempty"`
 	// Served is what the cluster serves.
 	Served *Served `json:"served,omitempty"`
+	// Previous is empty when there is no revision before.
+	Previous *Previous `json:"previous,omitempty"`
 	// Unavailable says why there is no answer for now, because the cluster gives none. The
 	// applier tells people.
 	Unavailable string `json:"unavailable,omitempty"`

@@ -48,21 +48,21 @@ spec:
 
 var secretKind = schema.GroupVersionKind{Version: "v1", Kind: "Secret"}
 
-// remote is another control plane.
-type remote struct {
+// farCluster is another control plane.
+type farCluster struct {
 	plane      *controlplane.ControlPlane
 	cluster    *harness.Cluster
 	kubeconfig string
 }
 
-func newRemote(t *testing.T) *remote {
+func newRemote(t *testing.T) *farCluster {
 	t.Helper()
 	plane := controlplane.StartT(t, controlplane.Options{NoNodes: true, NoControllerManager: true})
 	far, err := harness.Connect(plane.RESTConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &remote{plane: plane, cluster: far, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
+	r := &farCluster{plane: plane, cluster: far, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	if err := plane.Kubeconfig(r.kubeconfig, "sluice", "system:masters"); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func newRemote(t *testing.T) *remote {
 }
 
 // namespace makes the tenant's namespace there too, with an object that says where it is.
-func (r *remote) namespace(n tenant) {
+func (r *farCluster) namespace(n tenant) {
 	n.t.Helper()
 	manifest := fmt.Sprintf("apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: place, namespace: %s}\ndata: {where: far}\n",
 		n.Namespace, n.Namespace)
@@ -82,7 +82,7 @@ func (r *remote) namespace(n tenant) {
 	}
 }
 
-func (r *remote) await(n tenant, kind schema.GroupVersionKind, name string, ok func(*unstructured.Unstructured) bool) {
+func (r *farCluster) await(n tenant, kind schema.GroupVersionKind, name string, ok func(*unstructured.Unstructured) bool) {
 	n.t.Helper()
 	var last *unstructured.Unstructured
 	if _, err := r.cluster.WaitFor(within(n.t), kind, n.Namespace, name, func(u *unstructured.Unstructured) bool {
@@ -101,7 +101,7 @@ func (n tenant) connect(kubeconfig string) {
 	}
 }
 
-func (r *remote) text(t *testing.T) string {
+func (r *farCluster) text(t *testing.T) string {
 	t.Helper()
 	body, err := os.ReadFile(r.kubeconfig)
 	if err != nil {
@@ -123,7 +123,7 @@ func TestRemote(t *testing.T) {
 	t.Run("unreachable", remoteUnreachable)
 }
 
-func remoteLife(t *testing.T, far *remote) {
+func remoteLife(t *testing.T, far *farCluster) {
 	n := newTenant(t, "remote-life", farChart())
 	far.namespace(n)
 	n.connect(far.text(t))
@@ -148,7 +148,7 @@ func remoteLife(t *testing.T, far *remote) {
 	far.await(n, secretKind, "sh.helm.release.v1.app.v2", gone)
 }
 
-func remoteMissing(t *testing.T, far *remote) {
+func remoteMissing(t *testing.T, far *farCluster) {
 	n := newTenant(t, "remote-missing", farChart())
 	far.namespace(n)
 	n.release("app", "far", throughSecret)
@@ -159,7 +159,7 @@ func remoteMissing(t *testing.T, far *remote) {
 	far.await(n, harness.ConfigMapKind, "app", holds("where", "far"))
 }
 
-func remoteSecretGone(t *testing.T, far *remote) {
+func remoteSecretGone(t *testing.T, far *farCluster) {
 	n := newTenant(t, "remote-gone", farChart())
 	far.namespace(n)
 	n.connect(far.text(t))
@@ -207,7 +207,7 @@ data:
 	n.await(harness.ConfigMapKind, "app", all(holds("gadgets", "false"), holds("where", "nowhere")))
 }
 
-func remoteRefused(t *testing.T, far *remote) {
+func remoteRefused(t *testing.T, far *farCluster) {
 	n := newTenant(t, "remote-refused", farChart())
 	marker := filepath.Join(t.TempDir(), "it-ran")
 	for _, tt := range []struct {

@@ -26,14 +26,15 @@ const (
 )
 
 // objects reads a manifest: its objects in their order, lists taken apart, each in the
-// release's namespace unless it names another or its kind has none.
+// release's namespace unless it names another or its kind has none. The end of a document's last line, which splitting
+// takes away, may be the end of a value.
 func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructured, error) {
 	parts := releaseutil.SplitManifests(manifest)
 	names := slices.Collect(maps.Keys(parts))
 	sort.Sort(releaseutil.BySplitManifestsOrder(names))
 	var out []*unstructured.Unstructured
 	for _, name := range names {
-		body, err := yaml.YAMLToJSON([]byte(parts[name]))
+		body, err := yaml.YAMLToJSON([]byte(parts[name] + "\n"))
 		if err != nil {
 			return nil, fmt.Errorf("read manifest: %w", err)
 		}

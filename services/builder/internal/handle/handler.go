@@ -58,6 +58,7 @@ type (
 	target interface {
 		Cluster(ctx context.Context) (helm.Cluster, error)
 		Remote(ctx context.Context, ring *seal.Keyring, id seal.Identity) (helm.Cluster, error)
+		Previous(ctx context.Context, ring *seal.Keyring, id seal.Identity) (*render.Previous, error)
 		Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error)
 	}
 	keyring interface {

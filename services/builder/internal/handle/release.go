@@ -10,7 +10,6 @@ import (
 	"time"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
-	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -74,7 +73,7 @@ func (j *releaseJob) run(ctx context.Context) (bus.Result, error) {
 		return bus.Result{}, err
 	}
 	j.describe(spec)
-	if f := j.refusal(); f != nil {
+	if f := j.denied(); f != nil {
 		return j.fail(ctx, *f)
 	}
 	if j.source.Artifact == nil { // it is on its way, or the source says why not
@@ -109,22 +108,6 @@ func (j *releaseJob) run(ctx context.Context) (bus.Result, error) {
 		asked = &guess
 	}
 	return j.render(ctx, *asked)
-}
-
-// refusal names what is not served.
-func (j *releaseJob) refusal() *failure {
-	if f := j.denied(); f != nil {
-		return f
-	}
-	switch {
-	case j.hr.GetUpgrade().PreserveValues:
-		return j.unserved("spec.upgrade.preserveValues")
-	}
-	return nil
-}
-
-func (j *releaseJob) unserved(what string) *failure {
-	return &failure{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, message: what + " is not served by this version of Sluice"}
 }
 
 // readValues reads the values and digests them. The digest is keyed: they may be secret.
@@ -195,7 +178,13 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 		return unavailable(err)
 	}
 	j.details[seal.DetailAction], j.details[seal.DetailRevision] = wanted.Action, strconv.Itoa(wanted.Revision)
-	out, err := j.rendered(ctx, tree.Tree, j.request(cluster, wanted))
+	request := j.request(cluster, wanted)
+	if wanted.Action == render.Upgrade && j.hr.GetUpgrade().PreserveValues {
+		if request.Previous, err = j.Target.Previous(ctx, j.ring, j.identity()); err != nil {
+			return unavailable(err)
+		}
+	}
+	out, err := j.rendered(ctx, tree.Tree, request)
 	if errors.Is(err, served.ErrUnavailable) {
 		return unavailable(err)
 	}

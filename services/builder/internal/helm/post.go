@@ -62,7 +62,8 @@ func postRender(files map[string]string, q Request) (map[string]string, error) {
 	return write(documents)
 }
 
-// read splits files into documents, in the order in which Helm reads them. Empty ones are left out.
+// read splits files into documents, in the order in which Helm reads them. Empty ones are left out. The end of a
+// document's last line, which splitting takes away, may be the end of a value.
 func read(files map[string]string) ([]document, error) {
 	var out []document
 	for _, file := range slices.Sorted(maps.Keys(files)) {
@@ -70,7 +71,7 @@ func read(files map[string]string) ([]document, error) {
 		names := slices.Collect(maps.Keys(parts))
 		sort.Sort(releaseutil.BySplitManifestsOrder(names))
 		for _, name := range names {
-			body, err := yaml.YAMLToJSON([]byte(parts[name]))
+			body, err := yaml.YAMLToJSON([]byte(parts[name] + "\n"))
 			if err != nil {
 				return nil, fmt.Errorf("YAML parse error on %s: %w", file, err)
 			}

@@ -27,6 +27,10 @@ func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 	if values == nil {
 		values = map[string]any{}
 	}
+	if q.Previous != nil && q.Action == render.Upgrade {
+		values = chartutil.CoalesceTables(values, cloneMap(q.Previous.Config))
+		c.Values = cloneMap(q.Previous.Values)
+	}
 	if err := chartutil.ProcessDependenciesWithMerge(c, values); err != nil {
 		return render.Release{}, err
 	}

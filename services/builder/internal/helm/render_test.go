@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"strings"
@@ -12,14 +13,17 @@ import (
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
 	kubefake "helm.sh/helm/v3/pkg/kube/fake"
 	"helm.sh/helm/v3/pkg/release"
 	"helm.sh/helm/v3/pkg/storage"
 	"helm.sh/helm/v3/pkg/storage/driver"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
+	"github.com/sluice-gitops/sluice/test/charts"
 )
 
 var aCluster = Cluster{
@@ -76,41 +80,78 @@ func byHelm(c *chart.Chart, values map[string]any, upgrade bool) (*release.Relea
 	return run.Run("app", c, values)
 }
 
+// TestPreserveLikeHelm holds an upgrade that preserves values equal to the SDK's with ReuseValues: values that
+// were set before stay, and so do the defaults of the chart before.
+func TestPreserveLikeHelm(t *testing.T) {
+	corpus := charts.Corpus()
+	for _, tt := range []struct{ why, chart, before, now string }{
+		{"nothing is set now", "web", "replicas: 5\nenv: {a: b}\n", ""},
+		{"another is set", "web", "replicas: 5\n", "image: {tag: \"2\"}\n"},
+		{"the same is set again, and a map is merged", "web", "replicas: 5\nenv: {a: b, c: d}\n", "replicas: 3\nenv: {c: e}\n"},
+		{"a null takes away what was set", "web", "replicas: 5\nenv: {a: b}\n", "env: null\n"},
+		{"of a subchart", "umbrella", "front: {enabled: false}\n", "back: {global: {zone: x}}\n"},
+		{"nothing was set", "cache", "", "port: 7000\n"},
+	} {
+		t.Run(tt.why, func(t *testing.T) {
+			older := load(t, corpus[tt.chart].Files)
+			older.Metadata.Version, older.Values["added"] = "0.0.1", "before"
+			config := &action.Configuration{
+				Capabilities: aCluster.capabilities(), KubeClient: &kubefake.PrintingKubeClient{Out: io.Discard},
+				Releases: storage.Init(driver.NewMemory()), Log: func(string, ...any) {},
+			}
+			install := action.NewInstall(config)
+			install.ReleaseName, install.Namespace = "app", "ns"
+			made, err := install.Run(older, valuesOf(t, tt.before))
+			if err != nil {
+				t.Fatal(err)
+			}
+			upgrade := action.NewUpgrade(config)
+			upgrade.Namespace, upgrade.ReuseValues = "ns", true
+			stored, err := config.Releases.Last("app")
+			if err != nil {
+				t.Fatal(err)
+			}
+			values, err := chartutil.CoalesceValues(stored.Chart, stored.Config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			previous := &render.Previous{Config: made.Config, Values: values}
+			got, err := Render(load(t, corpus[tt.chart].Files), Request{
+				Name: "app", Namespace: "ns", Action: render.Upgrade, Revision: 2, Values: valuesOf(t, tt.now), Cluster: aCluster, SkipCRDs: true, Previous: previous,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, err := upgrade.Run("app", load(t, corpus[tt.chart].Files), valuesOf(t, tt.now))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want.Manifest, got.Manifest); diff != "" {
+				t.Errorf("manifest (-helm +sluice):\n%s", diff)
+			}
+			if diff := cmp.Diff(want.Config, got.Config); diff != "" {
+				t.Errorf("values (-helm +sluice):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestRenderLikeHelm holds renders equal to what the Helm SDK makes of the same chart and
 // values, to the byte: manifest, hooks and notes, or the error.
 func TestRenderLikeHelm(t *testing.T) {
-	charts := corpus()
 	n := 0
-	for name, sets := range map[string][]string{
-		"web": {
-			"", "replicas: 5\n", "ingress: {enabled: true}\n", "cache: {enabled: false}\n", "tags: {backing: false}\n",
-			"cache: {auth: {enabled: true, password: secret}}\n", "nameOverride: a-name-that-is-really-very-long-and-has-to-be-cut-somewhere-after-63-chars\n",
-			"resources: {limits: {cpu: 1, memory: 64Mi}}\nenv: {b: 1, a: \"x: y\"}\n", "image: {tag: \"1.10\"}\nglobal: {zone: west}\n", "resources: null\n",
-		},
-		"cache":    {"", "auth: {enabled: true, password: \"pass\\nword\"}\n", "port: 1000000\n"},
-		"hooks":    {""},
-		"capable":  {""},
-		"tpl":      {"", "greeting: '{{ .Values.list | len }}'\n", "list: []\ndeep: null\n"},
-		"umbrella": {"", "hooks: {enabled: true}\n", "tags: {backend: false}\n", "front: {enabled: false}\nback: {cache: {enabled: true}, global: {zone: x}}\n"},
-		"schema":   {"", "port: 0\n", "port: text\n"},
-		"old":      {"", "cache: {enabled: false}\n"},
-		"library":  {""},
-		"empty":    {""},
-		"fails":    {"", "name: a\n"},
-		"broken":   {""},
-		"future":   {""},
-	} {
-		for _, set := range sets {
+	for name, of := range charts.Corpus() {
+		for _, set := range of.Values {
 			for _, upgrade := range []bool{false, true} {
 				n++
-				c := load(t, charts[name])
+				c := load(t, of.Files)
 				q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: valuesOf(t, set), Cluster: aCluster, SkipCRDs: true}
 				if upgrade {
 					q.Action, q.Revision = render.Upgrade, 7
 				}
-				got, err := Render(c, q)
-				again, err2 := Render(c, q) // a render leaves the chart as it was
-				want, wantErr := byHelm(load(t, charts[name]), valuesOf(t, set), upgrade)
+				got, err := answered(c, q)
+				again, err2 := answered(c, q) // a render leaves the chart as it was
+				want, wantErr := byHelm(load(t, of.Files), valuesOf(t, set), upgrade)
 				if text(err) != text(wantErr) || text(err) != text(err2) {
 					t.Errorf("%s with %q: error %q, then %q, want %q", name, set, text(err), text(err2), text(wantErr))
 					continue
@@ -133,10 +174,79 @@ func TestRenderLikeHelm(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d renders", n)
-	if n < 50 {
-		t.Errorf("only %d renders", n)
+	t.Logf("%d charts, %d renders", len(charts.Corpus()), n)
+	if len(charts.Corpus()) < 25 || n < 100 {
+		t.Errorf("only %d charts and %d renders", len(charts.Corpus()), n)
 	}
+}
+
+// TestOriginChangesNothingElse holds what a HelmRelease's labels do to a manifest to just that, whatever its values
+// look like in YAML.
+func TestOriginChangesNothingElse(t *testing.T) {
+	for name, of := range charts.Corpus() {
+		for _, set := range of.Values {
+			q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: valuesOf(t, set), Cluster: aCluster, SkipCRDs: true}
+			plain, err := answered(load(t, of.Files), q)
+			if err != nil {
+				continue
+			}
+			q.Origin = Origin{Name: "app", Namespace: "ns"}
+			labelled, err := answered(load(t, of.Files), q)
+			if err != nil {
+				t.Errorf("%s with %q: %v", name, set, err)
+				continue
+			}
+			if diff := cmp.Diff(unlabelled(t, plain.Manifest), unlabelled(t, labelled.Manifest)); diff != "" {
+				t.Errorf("%s with %q (-plain +labelled):\n%s", name, set, diff)
+			}
+		}
+	}
+}
+
+// unlabelled are the objects of a manifest, as the API server reads them, without the labels of their origin.
+func unlabelled(t *testing.T, manifest string) []map[string]any {
+	t.Helper()
+	var out []map[string]any
+	decoder := utilyaml.NewYAMLOrJSONDecoder(strings.NewReader(manifest), 4096)
+	for {
+		object := map[string]any{}
+		err := decoder.Decode(&object)
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := []any{object}
+		if items, ok := object["items"].([]any); ok {
+			all = items
+		}
+		for _, o := range all {
+			metadata, _ := o.(map[string]any)["metadata"].(map[string]any)
+			labels, _ := metadata["labels"].(map[string]any)
+			delete(labels, originName)
+			delete(labels, originNamespace)
+			if len(labels) == 0 {
+				delete(metadata, "labels")
+			}
+		}
+		if len(object) > 0 {
+			out = append(out, object)
+		}
+	}
+}
+
+// answered renders in a cluster that has nothing of what templates look up.
+func answered(c *chart.Chart, q Request) (render.Release, error) {
+	out, err := Render(c, q)
+	var asked *LookupError
+	if !errors.As(err, &asked) {
+		return out, err
+	}
+	for _, l := range asked.Lookups {
+		q.Found = append(q.Found, render.Found{Lookup: l})
+	}
+	return Render(c, q)
 }
 
 func text(err error) string {
@@ -153,7 +263,7 @@ func TestLoad(t *testing.T) {
 		files map[string]string
 		err   string
 	}{
-		{"a chart in its folder", under("web", corpus()["web"]), ""},
+		{"a chart in its folder", charts.Under("web", charts.Corpus()["web"].Files), ""},
 		{"a byte order mark is left out", map[string]string{"a/Chart.yaml": "\xef\xbb\xbfapiVersion: v2\nname: a\nversion: 1.0.0\n"}, ""},
 		{"a chart without a folder", map[string]string{"Chart.yaml": "apiVersion: v2\nname: a\nversion: 1.0.0\n"}, "Chart.yaml is not in a folder"},
 		{"no chart", map[string]string{"a/README.md": "a"}, "Chart.yaml file is missing"},
@@ -220,7 +330,7 @@ func TestStamp(t *testing.T) {
 
 // TestOwnKinds lets templates see what the chart's own definitions will serve.
 func TestOwnKinds(t *testing.T) {
-	files := maps.Clone(corpus()["capable"])
+	files := maps.Clone(charts.Corpus()["capable"].Files)
 	files["templates/it.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it}\ndata: {has: \"{{ .Capabilities.APIVersions.Has \"example.com/v1/Toy\" }}\"}\n"
 	for skip, want := range map[bool]string{false: "true", true: "false"} {
 		got, err := Render(load(t, files), Request{Name: "a", Namespace: "b", Action: render.Install, Revision: 1, Cluster: aCluster, SkipCRDs: skip})

@@ -18,6 +18,8 @@ type Request struct {
 	Revision int    `json:"revision"`
 	// Values are those that were set, without the chart's defaults. They may be secret.
 	Values map[string]any `json:"values,omitempty"`
+	// Previous has an upgrade start from these values and defaults, as helm does with --reuse-values.
+	Previous *render.Previous `json:"previous,omitempty"`
 	// Cluster is what templates see of the target.
 	Cluster Cluster `json:"cluster"`
 	// Tag is the tag that the chart was pulled by; one that is a version must be the chart's.

@@ -34,6 +34,18 @@ func (r *Reader) Remote(ctx context.Context, ring *seal.Keyring, id seal.Identit
 	return helm.Cluster(*answer.Served), nil
 }
 
+// Previous asks the applier for the values of the revision that an upgrade upgrades.
+func (r *Reader) Previous(ctx context.Context, ring *seal.Keyring, id seal.Identity) (*render.Previous, error) {
+	answer, err := r.ask(ctx, ring, id, render.Question{Previous: true})
+	if err == nil && answer.Previous == nil {
+		err = errors.New("the answer does not say")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the previous values of %s/%s: %w", id.Namespace, id.Name, err)
+	}
+	return answer.Previous, nil
+}
+
 // Lookup has the applier look things up with the rights of an object's service account.
 func (r *Reader) Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error) {
 	answer, err := r.ask(ctx, ring, id, render.Question{Lookups: lookups})

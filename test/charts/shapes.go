@@ -1,4 +1,4 @@
-package helm
+package charts
 
 // library is a library chart that some charts depend on.
 var library = map[string]string{
@@ -11,27 +11,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}`,
 }
 
-// under puts a chart's files below a folder.
-func under(folder string, files map[string]string) map[string]string {
-	out := map[string]string{}
-	for name, body := range files {
-		out[folder+"/"+name] = body
-	}
-	return out
-}
-
-func joined(all ...map[string]string) map[string]string {
-	out := map[string]string{}
-	for _, files := range all {
-		for name, body := range files {
-			out[name] = body
-		}
-	}
-	return out
-}
-
-// corpus are charts of the shapes that are met, by name.
-func corpus() map[string]map[string]string {
+// shapes are charts of one feature each, and what cannot be rendered.
+func shapes() map[string]Chart {
 	cache := map[string]string{
 		"Chart.yaml":                 "apiVersion: v2\nname: cache\nversion: 2.0.1\nappVersion: \"7\"\n",
 		"values.yaml":                "enabled: true\nport: 6379\nauth: {enabled: false, password: \"\"}\nglobal: {zone: none}\n",
@@ -70,7 +51,9 @@ metadata:
     checksum: {{ include (print $.Template.BasePath "/config.yaml") . | sha256sum }}
 spec:
   replicas: {{ .Values.replicas }}
+  selector: {matchLabels: {app: web}}
   template:
+    metadata: {labels: {app: web}}
     spec:
       containers:
       - name: web
@@ -94,7 +77,7 @@ spec:
   rules:
   {{- range .Values.ingress.hosts }}
   - host: {{ .host | quote }}
-    http: {paths: [{{ range $i, $p := .paths }}{{ if $i }}, {{ end }}{path: {{ $p }}}{{ end }}]}
+    http: {paths: [{{ range $i, $p := .paths }}{{ if $i }}, {{ end }}{path: {{ $p }}, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}{{ end }}]}
   {{- end }}
 {{- end }}
 `,
@@ -103,7 +86,7 @@ spec:
 		"README.md":           "# web\n",
 		".helmignore":         "*.bak\n",
 	}
-	web = joined(web, under("charts/common", library), under("charts/cache", cache))
+	web = joined(web, Under("charts/common", library), Under("charts/cache", cache))
 	hooks := map[string]string{
 		"Chart.yaml": "apiVersion: v2\nname: hooks\nversion: 0.0.1\n",
 		"templates/a.yaml": "apiVersion: batch/v1\nkind: Job\nmetadata: {name: b, annotations: {helm.sh/hook: \"pre-install, pre-upgrade\", helm.sh/hook-weight: \"5\"}}\n---\n" +
@@ -115,7 +98,7 @@ spec:
 	capable := map[string]string{
 		"Chart.yaml":        "apiVersion: v2\nname: capable\nversion: 0.1.0\n",
 		"values.yaml":       "crd: true\n",
-		"crds/toy.yaml":     "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: toys.example.com}\nspec: {group: example.com, names: {kind: Toy, plural: toys}, scope: Namespaced, versions: [{name: v1, served: true, storage: true}]}\n",
+		"crds/toy.yaml":     "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: toys.example.com}\nspec: {group: example.com, names: {kind: Toy, plural: toys}, scope: Namespaced, versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}\n",
 		"templates/it.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: it}\ndata:\n  version: {{ .Capabilities.KubeVersion.Version }}\n  minor: {{ .Capabilities.KubeVersion.Minor | quote }}\n  new: \"{{ semverCompare \">=1.30-0\" .Capabilities.KubeVersion.GitVersion }}\"\n  upgrade: \"{{ .Release.IsUpgrade }}\"\n  install: \"{{ .Release.IsInstall }}\"\n  revision: \"{{ .Release.Revision }}\"\n",
 	}
 	tpl := map[string]string{
@@ -128,7 +111,7 @@ spec:
 	umbrella := joined(map[string]string{
 		"Chart.yaml":  "apiVersion: v2\nname: umbrella\nversion: 9.0.0\ndependencies:\n- {name: web, version: 1.4.0, repository: \"\", alias: front, condition: front.enabled}\n- {name: web, version: 1.4.0, repository: \"\", alias: back, tags: [backend]}\n- {name: hooks, version: 0.0.1, repository: \"\", condition: hooks.enabled}\n",
 		"values.yaml": "front: {replicas: 1, enabled: true}\nback: {replicas: 3, cache: {enabled: false}}\nhooks: {enabled: false}\ntags: {backend: true}\n",
-	}, under("charts/web", web), under("charts/hooks", hooks))
+	}, Under("charts/web", web), Under("charts/hooks", hooks))
 	schema := map[string]string{
 		"Chart.yaml":         "apiVersion: v2\nname: schema\nversion: 0.1.0\n",
 		"values.yaml":        "port: 80\n",
@@ -141,13 +124,27 @@ spec:
 		"templates/a.yaml":        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: old}\n",
 		"charts/cache/Chart.yaml": "",
 	}
-	old = joined(old, under("charts/cache", cache))
-	return map[string]map[string]string{
-		"web": web, "cache": cache, "hooks": hooks, "capable": capable, "tpl": tpl, "umbrella": umbrella, "schema": schema, "old": old,
-		"library": library,
-		"empty":   {"Chart.yaml": "apiVersion: v2\nname: empty\nversion: 0.0.1\n"},
-		"fails":   {"Chart.yaml": "apiVersion: v2\nname: fails\nversion: 0.0.1\n", "templates/a.yaml": "{{ required \"say a name\" .Values.name }}"},
-		"broken":  {"Chart.yaml": "apiVersion: v2\nname: broken\nversion: 0.0.1\n", "templates/a.yaml": "kind: [a\n"},
-		"future":  {"Chart.yaml": "apiVersion: v2\nname: future\nversion: 0.0.1\nkubeVersion: \">=9.0\"\n"},
+	old = joined(old, Under("charts/cache", cache))
+	return map[string]Chart{
+		"web": {web, []string{
+			"", "replicas: 5\n", "ingress: {enabled: true}\n", "cache: {enabled: false}\n", "tags: {backing: false}\n",
+			"cache: {auth: {enabled: true, password: secret}}\n", "nameOverride: a-name-that-is-really-very-long-and-has-to-be-cut-somewhere-after-63-chars\n",
+			"resources: {limits: {cpu: 1, memory: 64Mi}}\nenv: {b: 1, a: \"x: y\"}\n", "image: {tag: \"1.10\"}\nglobal: {zone: west}\n", "resources: null\n",
+		}, true},
+		"cache":    {cache, []string{"", "auth: {enabled: true, password: \"pass\\nword\"}\n", "port: 1000000\n"}, false},
+		"hooks":    {hooks, []string{""}, false},
+		"capable":  {capable, []string{""}, true},
+		"tpl":      {tpl, []string{"", "greeting: '{{ .Values.list | len }}'\n", "list: []\ndeep: null\n"}, true},
+		"umbrella": {umbrella, []string{"", "hooks: {enabled: true}\n", "tags: {backend: false}\n", "front: {enabled: false}\nback: {cache: {enabled: true}, global: {zone: x}}\n"}, false},
+		"schema":   {schema, []string{"", "port: 0\n", "port: text\n"}, false},
+		"old":      {old, []string{"", "cache: {enabled: false}\n"}, true},
+		"library":  {library, []string{""}, false},
+		"empty":    {map[string]string{"Chart.yaml": "apiVersion: v2\nname: empty\nversion: 0.0.1\n"}, []string{""}, true},
+		"fails": {
+			map[string]string{"Chart.yaml": "apiVersion: v2\nname: fails\nversion: 0.0.1\n", "templates/a.yaml": "{{ required \"say a name\" .Values.name }}"},
+			[]string{"", "name: a\n"}, false,
+		},
+		"broken": {map[string]string{"Chart.yaml": "apiVersion: v2\nname: broken\nversion: 0.0.1\n", "templates/a.yaml": "kind: [a\n"}, []string{""}, false},
+		"future": {map[string]string{"Chart.yaml": "apiVersion: v2\nname: future\nversion: 0.0.1\nkubeVersion: \">=9.0\"\n"}, []string{""}, false},
 	}
 }
