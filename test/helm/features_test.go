@@ -362,3 +362,44 @@ metadata: {name: weak}
 	n.release("weak", "keeper", "serviceAccountName: weak\n")
 	n.await(releaseKind, "weak", says("Ready", "False", "", `cannot list resource "secrets"`))
 }
+
+// TestPreserveValues keeps values that were set before and are in the spec no more, those that the helm command
+// set included, and does not upgrade for ever because of them.
+func TestPreserveValues(t *testing.T) {
+	n := newTenant(t, "preserve", webChart())
+	n.release("web", "web", "values: {message: one, extra: true}\n")
+	n.ready("web")
+	n.patch(releaseKind, "web", `{"spec":{"upgrade":{"preserveValues":true},"values":{"message":"two","extra":null}}}`)
+	n.await(harness.ConfigMapKind, "web", holds("message", "two"))
+	n.ready("web")
+	n.await(harness.ConfigMapKind, "web-extra", holds("a", "b"))
+	values := func() map[string]any {
+		got, err := action.NewGetValues(sdk(t, n.Namespace)).Run("web")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if diff := cmp.Diff(map[string]any{"message": "two", "extra": true}, values()); diff != "" {
+		t.Errorf("helm get values (-want +got):\n%s", diff)
+	}
+	upgrade := action.NewUpgrade(sdk(t, n.Namespace))
+	upgrade.Namespace, upgrade.ReuseValues = n.Namespace, true
+	released, err := action.NewGet(sdk(t, n.Namespace)).Run("web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := upgrade.Run("web", released.Chart, map[string]any{"replicas": 2, "message": "helm"}); err != nil {
+		t.Fatal(err)
+	}
+	n.request("web", "one")
+	n.ready("web")
+	n.await(harness.ConfigMapKind, "web", holds("message", "two"))
+	if diff := cmp.Diff(map[string]any{"message": "two", "extra": true, "replicas": 2.0}, values()); diff != "" {
+		t.Errorf("helm get values after helm upgrade (-want +got):\n%s", diff)
+	}
+	n.request("web", "two")
+	if h := history(t, n.Namespace, "web"); len(h) != 4 {
+		t.Errorf("the history is %v", h)
+	}
+}

@@ -49,6 +49,7 @@ const limit = 60 * time.Second
 
 var (
 	releaseKind = schema.GroupVersionKind{Group: "helm.toolkit.fluxcd.io", Version: "v2", Kind: "HelmRelease"}
+	sourceKind  = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "OCIRepository"}
 	chartKind   = schema.GroupVersionKind{Group: "source.toolkit.fluxcd.io", Version: "v1", Kind: "HelmChart"}
 	jobKind     = schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}
 )

@@ -5,12 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	"helm.sh/helm/v3/pkg/chartutil"
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 )
@@ -57,7 +61,7 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 // say answers a question in the object's cluster. One that gives no answer is told at once: who asks
 // holds a worker meanwhile.
 func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err error) {
-	leave, err := p.enter(ctx)
+	leave, err := p.locate(ctx)
 	defer leave()
 	if err == nil {
 		err = p.connect(p.hr.GetStorageNamespace())
@@ -75,6 +79,10 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 		}
 		return render.Answer{Served: &served}, nil
 	}
+	if q.Previous {
+		a.Previous, err = p.previous(ctx)
+		return a, err
+	}
 	size := 0
 	for _, l := range q.Lookups {
 		found := p.look(ctx, l)
@@ -84,6 +92,27 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 		a.Found = append(a.Found, found)
 	}
 	return a, nil
+}
+
+// previous returns the values of the revision that an upgrade takes the place of: the newest when it is
+// deployed, else the deployed one, else the newest.
+func (p *pass) previous(ctx context.Context) (*render.Previous, error) {
+	all, err := p.store.List(ctx, kube.ReleaseName(p.hr))
+	if err != nil || len(all) == 0 {
+		return &render.Previous{}, err
+	}
+	current := all[len(all)-1]
+	for _, r := range slices.Backward(all) {
+		if r.Info.Status == helmrelease.StatusDeployed {
+			current = r
+			break
+		}
+	}
+	values, err := chartutil.CoalesceValues(current.Chart, current.Config)
+	if err != nil {
+		return nil, fmt.Errorf("read values of release %s: %w", fullName(current), err)
+	}
+	return &render.Previous{Config: current.Config, Values: values}, nil
 }
 
 // look looks one thing up. Why it cannot be is the chart's author's to read.

@@ -20,10 +20,12 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
 )
 
-// asFailure returns why an action ended without success; nil when it has not.
-func asFailure(err error) error {
+// asFailure returns why an action ended without success; nil when it has not. What the action did last is
+// told with it.
+func (p *pass) asFailure(err error) error {
 	var failed *release.FailedError
 	if errors.As(err, &failed) {
+		p.lines = failed.Log
 		return failed.Err
 	}
 	return nil
@@ -120,7 +122,7 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 		c.Remove(helmv2.TestSuccessCondition)
 	}
 	c.Set(condition, metav1.ConditionFalse, n.reason, n.message)
-	n.warning, n.of = true, made
+	n.warning, n.of, n.lines = true, made, p.lines
 	p.tell(n)
 	if err := p.journalFailure(ctx, n.reason, n.message, false); err != nil {
 		return bus.Result{}, err
@@ -137,7 +139,7 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 func (p *pass) testFailed(ctx context.Context, all []*record, made *record, why error) (bus.Result, error) {
 	message := fmt.Sprintf("Helm test failed for release %s with chart %s: %s", fullName(made), chartName(made), why)
 	p.conditions().Set(helmv2.TestSuccessCondition, metav1.ConditionFalse, helmv2.TestFailedReason, message)
-	p.tell(note{reason: helmv2.TestFailedReason, message: message, warning: true, of: made})
+	p.tell(note{reason: helmv2.TestFailedReason, message: message, warning: true, of: made, lines: p.lines})
 	if remediation := p.hr.GetActiveRemediation(); remediation != nil && !remediation.MustIgnoreTestFailures(p.hr.GetTest().IgnoreFailures) {
 		remediation.IncrementFailureCount(p.hr)
 	}

@@ -7,9 +7,11 @@ import (
 	"math/rand/v2"
 	"time"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	fluxacl "github.com/fluxcd/pkg/apis/acl"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -62,7 +64,7 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	}
 	all, err := p.store.List(ctx, kube.ReleaseName(p.hr))
 	if err != nil {
-		return p.refuse(ctx, refusal{reason: "FactoryError", message: err.Error(), retry: retryWait, warn: true})
+		return p.noStorage(ctx, err)
 	}
 	if f, err := p.chart(ctx); err != nil || f != nil {
 		return p.refuseOr(ctx, f, err)
@@ -95,6 +97,15 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 		return bus.Result{}, err
 	}
 	return p.settle(ctx, all, build.Head, rendered)
+}
+
+// noStorage says that it cannot be read what is released. With an account that never released anything, nothing is.
+func (p *pass) noStorage(ctx context.Context, why error) (bus.Result, error) {
+	if apierrors.IsForbidden(why) && p.hr.Status.History.Latest() == nil {
+		p.conditions().Set(helmv2.ReleasedCondition, metav1.ConditionFalse, helmv2.InstallFailedReason, fmt.Sprintf(
+			"Helm install failed for release %s/%s: %s", p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), why))
+	}
+	return p.refuse(ctx, refusal{reason: "FactoryError", message: why.Error(), retry: retryWait, warn: true})
 }
 
 // moved says whether the spec names another release, or another place for it, than the one
@@ -131,8 +142,6 @@ func (p *pass) unserved() *refusal {
 	switch {
 	case (spec.Chart == nil) == (spec.ChartRef == nil):
 		return &refusal{reason: "InvalidChartReference", stalled: true, warn: true, message: "spec: give exactly one of chart and chartRef"}
-	case p.hr.GetUpgrade().PreserveValues:
-		what = "spec.upgrade.preserveValues"
 	case spec.Install != nil && spec.Install.ServerSideApply != nil && !*spec.Install.ServerSideApply:
 		what = "spec.install.serverSideApply: false"
 	case spec.Upgrade != nil && spec.Upgrade.ServerSideApply == "disabled":

@@ -27,8 +27,8 @@ type Places interface {
 	Forget(owner cluster.Owner)
 }
 
-// enter finds the place of the object. Whatever it returns, what leave says is to be called.
-func (p *pass) enter(ctx context.Context) (leave func(), err error) {
+// locate finds the place of the object. Whatever it returns, what leave says is to be called.
+func (p *pass) locate(ctx context.Context) (leave func(), err error) {
 	place, leave, err := p.Places.For(ctx, p.hr)
 	if err != nil {
 		return func() {}, err

@@ -41,7 +41,7 @@ func (p *pass) remove(ctx context.Context) (bus.Result, error) {
 
 // withdraw takes the next step of the uninstall of a release whose HelmRelease is deleted.
 func (p *pass) withdraw(ctx context.Context) (result bus.Result, done bool, err error) {
-	leave, err := p.enter(ctx)
+	leave, err := p.locate(ctx)
 	defer leave()
 	switch {
 	case err == nil:
@@ -98,7 +98,7 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 		}
 	}
 	progress, err := runner.Step(ctx, last, all)
-	if failure := asFailure(err); failure != nil {
+	if failure := p.asFailure(err); failure != nil {
 		return p.notUninstalled(ctx, last, failure)
 	}
 	if err != nil || !progress.Done {
@@ -114,6 +114,6 @@ func (p *pass) notUninstalled(ctx context.Context, last *record, why error) (bus
 	c := p.conditions()
 	c.Set(helmv2.ReleasedCondition, metav1.ConditionFalse, helmv2.UninstallFailedReason, message)
 	c.Set(kube.ConditionReady, metav1.ConditionFalse, helmv2.UninstallFailedReason, message)
-	p.tell(note{reason: helmv2.UninstallFailedReason, message: message, warning: true, of: last})
+	p.tell(note{reason: helmv2.UninstallFailedReason, message: message, warning: true, of: last, lines: p.lines})
 	return bus.Result{Next: retryWait}, false, p.write(ctx)
 }

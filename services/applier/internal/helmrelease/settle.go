@@ -277,7 +277,7 @@ func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, a
 	action := made.Run.Action
 	began := made.Run.Since
 	progress, err := runner.Step(ctx, made, all)
-	if failure := asFailure(err); failure != nil {
+	if failure := p.asFailure(err); failure != nil {
 		p.took(began)
 		return p.failed(ctx, all, made, action, failure)
 	}

@@ -88,6 +88,8 @@ type note struct {
 	reason, message string
 	warning         bool
 	of              *record
+	// lines say what an action that failed did last.
+	lines []string
 }
 
 // tell writes a Kubernetes Event.
@@ -115,6 +117,9 @@ func (p *pass) tell(n note) {
 		p.log.Info("helm release", "reason", n.reason, "message", n.message)
 	}
 	message := n.message
+	if len(n.lines) > 0 {
+		message += "\n\nLast Helm logs:\n\n" + strings.Join(n.lines, "\n")
+	}
 	if len(message) > report.MaxMessage {
 		message = strings.ToValidUTF8(message[:report.MaxMessage-3], "") + "…"
 	}

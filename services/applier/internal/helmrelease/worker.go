@@ -99,7 +99,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check) (bus.Result, error) 
 	if err := p.finalizer(ctx, controllerutil.AddFinalizer); err != nil {
 		return bus.Result{}, err
 	}
-	leave, err := p.enter(ctx)
+	leave, err := p.locate(ctx)
 	defer leave()
 	if none := noTarget(err); none != nil {
 		return p.nowhere(ctx, none)
@@ -122,6 +122,8 @@ type pass struct {
 	log      *slog.Logger
 	started  time.Time
 
+	// lines say what an action that failed did last.
+	lines   []string
 	place   *Place
 	account string
 	client  *cluster.Client

@@ -58,6 +58,8 @@ type Run struct {
 	Made    bool   `json:"made,omitempty"`
 	// Input identifies what an install or an upgrade was rendered from.
 	Input string `json:"input,omitempty"`
+	// Log says what the action did last, for people.
+	Log []string `json:"log,omitempty"`
 	// Since is when the action began.
 	Since time.Time `json:"since"`
 }

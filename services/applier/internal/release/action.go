@@ -106,7 +106,11 @@ type Progress struct {
 }
 
 // FailedError is an action that ended without success and is stored as failed.
-type FailedError struct{ Err error }
+type FailedError struct {
+	Err error
+	// Log says what the action did last, oldest first.
+	Log []string
+}
 
 // Error implements error.
 func (e *FailedError) Error() string { return e.Err.Error() }

@@ -37,6 +37,9 @@ func (a *acting) apply(ctx context.Context) error {
 	for _, o := range objects {
 		own(o, a.record.Name, a.record.Namespace)
 	}
+	if err := a.takeOver(ctx, objects); err != nil {
+		return err
+	}
 	a.Live.manage(objects)
 	for _, group := range groups(objects) {
 		if err := a.each(ctx, group, a.putOwn); err != nil {

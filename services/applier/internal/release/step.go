@@ -31,7 +31,7 @@ func (r *Runner) Begin(ctx context.Context, record *helmstore.Record, run helmst
 		return r.Store.Update(ctx, record)
 	}
 	record.Info.LastDeployed = helmtime.Time{Time: run.Since}
-	record.ApplyMethod = "ssa"
+	record.ApplyMethod = methodServerSide
 	switch run.Action {
 	case Install:
 		record.Info.FirstDeployed = record.Info.LastDeployed
@@ -62,7 +62,11 @@ func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helm
 		if a.run.Phase == phaseEnd {
 			return Progress{Done: true}, a.end(ctx)
 		}
+		a.notePhase()
 		p, err := a.phase(ctx)
+		if len(p.Waiting) > 0 {
+			a.note("waiting for %s", p.Message)
+		}
 		if err == nil && len(p.Waiting) == 0 {
 			if err := a.next(); err != nil {
 				return Progress{}, err
@@ -223,7 +227,7 @@ func (a *acting) fail(ctx context.Context, why error) error {
 	if err := a.Store.Update(ctx, a.record); err != nil {
 		return err
 	}
-	return &FailedError{Err: why}
+	return &FailedError{Err: why, Log: a.run.Log}
 }
 
 // Supersede ends an action that only waits until its objects are ready, because something newer
