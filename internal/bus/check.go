@@ -19,6 +19,8 @@ const (
 	// shortestTimer is the shortest wait that is left to the server, whose timers
 	// are up to a quarter of a second late.
 	shortestTimer = 500 * time.Millisecond
+	// fewTargets are what a quiet tenant's push leads to, or a part of it.
+	fewTargets = 16
 	// checkBatch is how many checks are on their way at once.
 	checkBatch = 512
 )
@@ -28,6 +30,11 @@ const (
 // Targets that come later are set after the others are queued.
 func (b *Bus) Check(ctx context.Context, targets ...Target) error {
 	var now, later []Target
+	if len(targets) <= fewTargets {
+		for _, t := range targets {
+			b.precedence.Expect(t.Key.Namespace)
+		}
+	}
 	for _, t := range targets {
 		if t.After > 0 {
 			later = append(later, t)

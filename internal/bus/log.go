@@ -61,6 +61,9 @@ func (l *Log) Sequence() uint64 { return l.sequence }
 // moved since it was read: then open the log again and decide again. An event that
 // is there already, from an attempt whose answer got lost, is a success.
 func (l *Log) Append(ctx context.Context, e event.Event) error {
+	if key, err := events.ParseSubject(l.subject); err == nil { // what it leads to is about to come
+		l.bus.precedence.Expect(key.Namespace)
+	}
 	e.SetID(events.ID(e, l.subject, l.sequence))
 	injectEvent(ctx, &e)
 	header, payload, err := events.ToHeaders(e)

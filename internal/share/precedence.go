@@ -2,9 +2,9 @@ package share
 
 import (
 	"context"
+	"maps"
 	"math"
 	"net/http"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -24,19 +24,24 @@ const (
 	// patience bounds one wait. A step that takes longer waits for something else than
 	// processors, and does not count any more.
 	patience = 250 * time.Millisecond
+	// fewTenants are never too many to remember what they did.
+	fewTenants = 1024
 )
 
 // Precedence lets the check of a tenant that did little lately go before the many of
 // one that does much. Places (see Line) give a tenant its worker; what they cannot give
 // is the processors, which the busy tenant's checks use meanwhile, and so does the API
 // server because of their requests. While a check of a quiet tenant is in work, those of
-// busy ones therefore pause at their next step, which is a check, a request or a build. A
-// few steps go on beside, and none waits for long. It is safe for concurrent use.
+// busy ones therefore pause at their next step, which is a check, a request or a build.
+// Some may go on beside, and none waits for long. It is safe for concurrent use.
 type Precedence struct {
 	beside int
 
 	mu     sync.Mutex
 	did    map[string]recent
+	keep   int       // how many of did are kept before those of long ago are forgotten
+	most   doer      // who did the most
+	next   doer      // who did the most but for that one
 	quiet  int       // checks of quiet tenants in work
 	until  time.Time // precedence lasts until then at least
 	looked time.Time // credit was right then
@@ -56,14 +61,16 @@ func (r recent) now(at time.Time) float64 {
 	return r.count * math.Exp2(-float64(at.Sub(r.at))/float64(memory))
 }
 
-// NewPrecedence returns one that lets so many steps of busy tenants go on beside; half
-// the processors' number when zero.
+// doer is a tenant with what it did.
+type doer struct {
+	tenant string
+	recent
+}
+
+// NewPrecedence returns one that lets so many steps of busy tenants go on beside.
 func NewPrecedence(beside int) *Precedence {
-	if beside <= 0 {
-		beside = max(1, runtime.GOMAXPROCS(0)/2)
-	}
 	return &Precedence{
-		beside: beside, did: map[string]recent{},
+		beside: beside, did: map[string]recent{}, keep: fewTenants,
 		credit: fullCredit, looked: time.Now(), moved: make(chan struct{}),
 	}
 }
@@ -149,6 +156,21 @@ func (p *Precedence) step(ctx context.Context, tenant string) (done func()) {
 	}
 }
 
+// Expect says that a check of a tenant is about to come: if it is a quiet one,
+// precedence begins now.
+func (p *Precedence) Expect(tenant string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if !p.isQuiet(tenant, now) {
+		return
+	}
+	p.settle(now)
+	if until := now.Add(between); until.After(p.until) {
+		p.until = until
+	}
+}
+
 // leave ends a check of a quiet tenant.
 func (p *Precedence) leave() {
 	p.mu.Lock()
@@ -198,24 +220,39 @@ func (p *Precedence) settle(now time.Time) {
 	p.spent = p.spent && p.credit < fullCredit
 }
 
+// count notes that a tenant began something. All that was done fades alike, so that who
+// did the most changes only here.
 func (p *Precedence) count(tenant string, now time.Time) {
-	p.did[tenant] = recent{count: p.did[tenant].now(now) + 1, at: now}
+	r := recent{count: p.did[tenant].now(now) + 1, at: now}
+	p.did[tenant] = r
+	d := doer{tenant, r}
+	switch {
+	case tenant == p.most.tenant:
+		p.most = d
+	case r.count > p.most.now(now):
+		p.most, p.next = d, p.most
+	case tenant == p.next.tenant || r.count > p.next.now(now):
+		p.next = d
+	}
+	if len(p.did) > p.keep {
+		p.forget(now)
+	}
 }
 
-// isQuiet says whether a tenant did little beside another one, and forgets those that
-// did nothing lately.
+// forget drops the tenants that did nothing lately.
+func (p *Precedence) forget(now time.Time) {
+	const nothing = 0.01
+	maps.DeleteFunc(p.did, func(_ string, r recent) bool { return r.now(now) < nothing })
+	p.keep = max(fewTenants, 2*len(p.did))
+}
+
+// isQuiet says whether a tenant did little beside another one.
 func (p *Precedence) isQuiet(tenant string, now time.Time) bool {
-	const forgotten = 0.01
-	most := 0.0
-	for other, r := range p.did {
-		switch did := r.now(now); {
-		case did < forgotten:
-			delete(p.did, other)
-		case other != tenant:
-			most = max(most, did)
-		}
+	other := p.most
+	if other.tenant == tenant {
+		other = p.next
 	}
-	return quietShare*(p.did[tenant].now(now)+1) <= most
+	return quietShare*(p.did[tenant].now(now)+1) <= other.now(now)
 }
 
 // Transport makes every request a step of the check that its context belongs to.

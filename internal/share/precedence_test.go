@@ -75,6 +75,28 @@ func TestPrecedence(t *testing.T) {
 			defer end()
 			return time.Since(asked)
 		}, 60 * time.Millisecond},
+		{"from when one is expected", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx := busy(t, p, "a")
+			p.Expect("b")
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 50 * time.Millisecond},
+		{"but not for a busy one's", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx := busy(t, p, "a")
+			p.Expect("a")
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 0},
+		{"the second but one is busy, too", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx := busy(t, p, "a")
+			busy(t, p, "b")
+			busy(t, p, "b")
+			<-time.After(100 * time.Millisecond)
+			_, end := p.Begin(t.Context(), "c")
+			defer end()
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 250 * time.Millisecond},
 		{"nobody who does as much goes before", func(t *testing.T, p *share.Precedence) time.Duration {
 			ctx := busy(t, p, "a")
 			busy(t, p, "b")
@@ -128,6 +150,19 @@ func TestPrecedence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// With no step beside, all pause.
+func TestPrecedenceBesideNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := share.NewPrecedence(0)
+		ctx := busy(t, p, "a")
+		_, end := p.Begin(t.Context(), "b")
+		time.AfterFunc(100*time.Millisecond, end)
+		if got := waited(ctx); got != 150*time.Millisecond {
+			t.Errorf("waited %s", got)
+		}
+	})
 }
 
 // Many quiet tenants one after the other leave the busy one half of the time.
