@@ -27,6 +27,7 @@ What the rows mean:
   revision, which takes one status write each.
 - **processor**: processor time of the API server with etcd, of the services (one process with embedded NATS and S3) and of the
   processes they build in, from the start of that row's measurement to its end. The bare client's own is not counted.
+- **requests**: of all services to the API server, without watches, by verb and resource; a dry run counts like an apply.
 - **push to live**: commit in the repository, signed webhook, object changed in the cluster; one push at a time.
 - **push of another tenant**: the same for a tenant with one Kustomization in a namespace of its own, first alone, then while commit
   after commit changes every application of the first; the ratio is that of the medians. The processors are then busy with the
