@@ -98,6 +98,12 @@ func githubApp(t *testing.T, w *world) {
 	if n := long.given.Load(); n != 1 {
 		t.Errorf("%d tokens were asked for by the same App", n)
 	}
+	proxy := gittest.ServeHTTPProxy(t)
+	w.create("app-proxy", sourcev1.GitRepositorySpec{
+		URL: private.URL + "/of-app", Reference: branch("main"), Provider: "github", SecretRef: w.secret("app-proxied", data(long)),
+		ProxySecretRef: w.secret("app-by-proxy", map[string]string{"address": proxy.URL, "username": gittest.ProxyUser, "password": gittest.ProxyPassword}),
+	})
+	w.await("a proxy, whose Secret is not the App's", "app-proxy", at("main@sha1:"+sha))
 	create("app-owner", "github", w.secret("app-owner", data(short, "githubAppInstallationID", "", "githubAppInstallationOwner", "owner")))
 	w.await("an installation by its owner", "app-owner", at("main@sha1:"+sha))
 	before := short.given.Load()

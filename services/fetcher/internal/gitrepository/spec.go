@@ -53,10 +53,11 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 		return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", err))
 	}
 	if spec.ProxySecretRef != nil {
-		if data, err = source.Secret(ctx, k.live, o.Namespace, spec.ProxySecretRef.Name); err != nil {
+		proxy, err := source.Secret(ctx, k.live, o.Namespace, spec.ProxySecretRef.Name)
+		if err != nil {
 			return remote, err
 		}
-		if remote.Proxy, err = transport.Proxy(data); err != nil {
+		if remote.Proxy, err = transport.Proxy(proxy); err != nil {
 			return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure proxy options: secret '%s/%s': %w",
 				o.Namespace, spec.ProxySecretRef.Name, err))
 		}
