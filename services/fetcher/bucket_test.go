@@ -298,7 +298,7 @@ func bucketLogin(t *testing.T, w *world) {
 		"no-ldap": {with(plain, func(s *sourcev1.BucketSpec) {
 			s.SecretRef, s.STS = nil, &sourcev1.BucketSTSSpec{Provider: "ldap", Endpoint: sts.URL, SecretRef: local("s3-login")}
 		}), "AuthenticationFailed", "the ldap provider needs a secretRef with 'username' and 'password'"},
-		"gcp": {with(plain, func(s *sourcev1.BucketSpec) { s.Provider = "gcp" }), "InvalidProviderConfiguration", `spec.provider "gcp" is not supported`},
+		"gcp": {with(plain, func(s *sourcev1.BucketSpec) { s.Provider = "gcp" }), "AuthenticationFailed", "invalid 's3-login' secret data: required fields 'serviceaccount'"},
 	} {
 		awaitObject(w, name, w.createBucket("bucket-refused-"+name, c.spec), bucketFails("FetchFailed", c.reason, c.text))
 	}

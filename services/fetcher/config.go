@@ -29,6 +29,12 @@ type Config struct {
 	ExternalArtifacts bool
 	// NoCrossNamespaceRefs refuses sources of other namespaces to ArtifactGenerators.
 	NoCrossNamespaceRefs bool
+	// ServiceAccountIdentities lets objects name a service account whose identity a cloud
+	// provider gives credentials to: Flux's feature gate ObjectLevelWorkloadIdentity.
+	ServiceAccountIdentities bool
+	// DefaultServiceAccount is the one of objects that name none; the fetcher's own identity
+	// counts for them when empty. It needs ServiceAccountIdentities.
+	DefaultServiceAccount string
 	// Single says that no other replica runs, so no leader is elected.
 	Single bool
 	// Concurrency is how many sources of one namespace are worked on at once; 8 when zero.
@@ -81,6 +87,8 @@ func (c Config) Validate() error {
 		return errors.New("configure fetcher: data-dir is empty")
 	case c.JitterPercent >= 100:
 		return fmt.Errorf("configure fetcher: interval-jitter-percentage is %d and must be below 100", c.JitterPercent)
+	case c.DefaultServiceAccount != "" && !c.ServiceAccountIdentities:
+		return errors.New("configure fetcher: default-source-service-account needs object-level-workload-identity")
 	case !c.Single && c.RuntimeNamespace == "":
 		return errors.New("configure fetcher: runtime-namespace is empty")
 	}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,9 @@ type world struct {
 	log, traces *record
 	metrics     *prometheus.Registry
 	address     string
+	config      fetcher.Config
+	// stop ends the fetcher.
+	stop func()
 }
 
 // maxTestIndex is the limit of a Helm index in tests.
@@ -91,20 +95,27 @@ func newWorld(t *testing.T) *world {
 	config := fetcher.Config{
 		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: behind, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
 		SweepEvery:        300 * time.Millisecond,
-		ExternalArtifacts: true, Logger: logger,
+		ExternalArtifacts: true, ServiceAccountIdentities: true, Logger: logger,
 	}
 	config.REST.QPS = -1
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	w.config = config
+	w.stop = w.start(config)
+	t.Cleanup(w.stop)
+	return w
+}
+
+// start runs a fetcher until stop is called.
+func (w *world) start(config fetcher.Config) (stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- fetcher.Run(ctx, config) }()
-	t.Cleanup(func() {
+	return sync.OnceFunc(func() {
 		w.http.Release()
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("fetcher: %v", err)
+			w.t.Errorf("fetcher: %v", err)
 		}
 	})
-	return w
 }
 
 func freeAddress(t *testing.T) string {
@@ -218,7 +229,6 @@ func TestFetcher(t *testing.T) {
 		{"push to event", latency},
 		{"life of a source", lifeOfASource},
 		{"failures are told and cured", failures},
-		{"unsupported fields stall", unsupportedFields},
 		{"a URL that is an option stalls", urlThatIsAnOption},
 		{"SHA-256", sha256Repositories},
 		{"storage heals", storageHeals},
@@ -248,6 +258,7 @@ func TestFetcher(t *testing.T) {
 		{"Bucket", buckets},
 		{"ArtifactGenerator", artifactGenerators},
 		{"ExternalArtifact of others", foreignArtifacts},
+		{"clouds", clouds},                            // the last one but one: it ends the fetcher
 		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left
 	} {
 		t.Run(scenario.name, func(t *testing.T) {
@@ -416,23 +427,6 @@ func failures(t *testing.T, w *world) {
 	repo.Git("push", "--quiet", "origin", "main:none")
 	w.await("recovery by itself", "missing-branch", ready)
 	w.eventually("source.changed", func() bool { _, ok := last[events.SourceChanged](w, "missing-branch"); return ok }, func() any { return nil })
-}
-
-func unsupportedFields(t *testing.T, w *world) {
-	for name, spec := range map[string]sourcev1.GitRepositorySpec{
-		"spec.provider": {Provider: "azure"},
-	} {
-		spec.URL = w.http.URL + "/life"
-		object := strings.ToLower(strings.TrimPrefix(name, "spec."))
-		w.create(object, spec)
-		obj := w.await("the stall", object, func(o *sourcev1.GitRepository) bool {
-			return apimeta.IsStatusConditionTrue(o.Status.Conditions, "Stalled")
-		})
-		got := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready")
-		if !strings.Contains(got.Message, name) || obj.Status.ObservedGeneration != obj.Generation || apimeta.FindStatusCondition(obj.Status.Conditions, "Reconciling") != nil {
-			t.Errorf("%s: %+v", name, obj.Status)
-		}
-	}
 }
 
 // A repository whose objects are named by SHA-256 stalls its object, over HTTP and over SSH.

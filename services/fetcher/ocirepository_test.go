@@ -308,7 +308,7 @@ func ociFailures(t *testing.T, w *world) {
 		"digest":   {url, "", &sourcev1.OCIRepositoryRef{Digest: "sha256:" + strings.Repeat("0", 64)}, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
 		"url":      {url + ":1.0.0", "", nil, "URLInvalid", "URL validation failed for '" + url + ":1.0.0': "},
 		"escape":   {"oci://" + r.host + "/escape", "", nil, "OCIArtifactLayerOperationFailed", `forbidden name "../a"`},
-		"provider": {url, "aws", nil, "InvalidProviderConfiguration", `spec.provider "aws" is not supported`},
+		"provider": {url, "aws", nil, "AuthenticationFailed", "failed to get credential from aws: invalid AWS registry: '"},
 	} {
 		awaitObject(w, name, w.createOCI("oci-failing-"+name, sourcev1.OCIRepositorySpec{URL: c.url, Provider: c.provider, Reference: c.ref}), ociFails("FetchFailed", c.reason, c.text))
 	}

@@ -47,9 +47,7 @@ const registryUser, registryPassword = "someone", "pass-phrase"
 // newRegistry starts a registry, with a login and with TLS if asked for.
 func newRegistry(t *testing.T, login bool, secure *tls.Config) *ociRegistry {
 	t.Helper()
-	config := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{}}}
-	config.Log.Level, config.Log.AccessLog.Disabled = "panic", true
-	config.HTTP.Secret = "a secret of the test"
+	auth := configuration.Auth{}
 	r := &ociRegistry{login: authn.Anonymous, via: http.DefaultTransport}
 	if login {
 		hash, err := bcrypt.GenerateFromPassword([]byte(registryPassword), bcrypt.MinCost)
@@ -60,10 +58,10 @@ func newRegistry(t *testing.T, login bool, secure *tls.Config) *ociRegistry {
 		if err := os.WriteFile(path, fmt.Appendf(nil, "%s:%s\n", registryUser, hash), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		config.Auth = configuration.Auth{"htpasswd": configuration.Parameters{"realm": "test", "path": path}}
+		auth = configuration.Auth{"htpasswd": configuration.Parameters{"realm": "test", "path": path}}
 		r.login = &authn.Basic{Username: registryUser, Password: registryPassword}
 	}
-	app := handlers.NewApp(t.Context(), config)
+	app := registryApp(t, auth)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		r.mu.Lock()
 		r.requests = append(r.requests, q.Method+" "+q.URL.Path)
@@ -80,6 +78,15 @@ func newRegistry(t *testing.T, login bool, secure *tls.Config) *ociRegistry {
 	t.Cleanup(server.Close)
 	_, r.host, _ = strings.Cut(server.URL, "://")
 	return r
+}
+
+// registryApp is a real registry that keeps everything in memory.
+func registryApp(t *testing.T, auth configuration.Auth) http.Handler {
+	t.Helper()
+	config := &configuration.Configuration{Storage: configuration.Storage{"inmemory": configuration.Parameters{}}, Auth: auth}
+	config.Log.Level, config.Log.AccessLog.Disabled = "panic", true
+	config.HTTP.Secret = "a secret of the test"
+	return handlers.NewApp(t.Context(), config)
 }
 
 // since returns the requests after the first n.

@@ -39,6 +39,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmchart"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/ocirepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -91,15 +92,20 @@ func Run(ctx context.Context, c Config) (err error) {
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
 	registries := oci.New(s.scratch())
+	identities := identity.New(s.manager.GetClient(), identity.Config{ServiceAccounts: s.ServiceAccountIdentities, DefaultAccount: s.DefaultServiceAccount})
 	verifier := &verify.Verifier{Live: live, Roots: &cosign.Roots{File: s.SigstoreRoot, Cache: filepath.Join(s.DataDir, "fetcher", "sigstore")}}
 	s.kinds = source.ByName(
-		gitrepository.New(s.git, live, gitrepository.Config{Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact}),
+		gitrepository.New(s.git, live, gitrepository.Config{
+			Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact, Identities: identities,
+		}),
 		helmrepository.New(charts, live),
-		bucket.New(live, bucket.Config{Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets")}),
-		ocirepository.New(registries, live, verifier, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch()}),
+		bucket.New(live, bucket.Config{
+			Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets"), Identities: identities,
+		}),
+		ocirepository.New(registries, live, verifier, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch(), Identities: identities}),
 		helmchart.New(charts, registries, live, verifier, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),
-			Tables: tables, Artifact: s.openArtifact,
+			Tables: tables, Artifact: s.openArtifact, Identities: identities,
 		}),
 	)
 	artifacts := shelf.Shelf{Store: s.Blob, Scratch: s.scratch(), Limits: s.limits()}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"golang.org/x/oauth2"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
@@ -19,51 +21,149 @@ type secrets struct {
 	Login, TLS, Proxy, STSLogin, STSTLS map[string][]byte
 }
 
-// connect returns a client for the bucket's server.
-func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (*minio.Core, error) {
-	if err := check(o.Spec); err != nil {
+// login is how a bucket's server is asked: by the Secrets of the object, or by the
+// credentials of an identity.
+type login struct {
+	secrets
+	Keys  identity.Keys
+	Token string
+	ends  time.Time
+}
+
+// connect returns the bucket, as its server is asked for it.
+func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (store, error) {
+	spec := o.Spec
+	spec.Provider = provider(spec)
+	if err := check(spec); err != nil {
 		return nil, err
 	}
 	s, err := k.read(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	scope := []any{o.Spec.Endpoint, o.Spec.BucketName, o.Spec.Region, o.Spec.Insecure, o.Spec.Provider, o.Spec.STS, s}
-	store, err := k.clients.Get(scope,
-		func() (*http.Transport, error) { return transport.FromData(s.TLS, s.Proxy) },
-		func(via http.RoundTripper) (*minio.Core, error) {
-			login, err := s.credentials(o.Spec)
-			if err != nil {
-				return nil, err
-			}
-			return minio.NewCore(o.Spec.Endpoint, &minio.Options{
-				Creds: login, Secure: !o.Spec.Insecure, Region: o.Spec.Region, Transport: via, MaxRetries: 2,
-			})
-		})
-	if err != nil {
-		return nil, source.AuthenticationFailed(fmt.Errorf("failed to configure access to bucket '%s': %w", o.Spec.BucketName, err))
+	l := login{secrets: s}
+	if err := k.identify(ctx, o, spec, &l); err != nil {
+		return nil, err
 	}
-	return store, nil
+	scope := []any{spec.Endpoint, spec.BucketName, spec.Region, spec.Insecure, spec.Provider, spec.STS, l}
+	made, err := k.clients.Get(scope,
+		func() (*http.Transport, error) { return transport.FromData(s.TLS, s.Proxy) },
+		func(via http.RoundTripper) (store, error) { return l.open(spec, via) })
+	if err != nil {
+		return nil, source.AuthenticationFailed(fmt.Errorf("failed to configure access to bucket '%s': %w", spec.BucketName, err))
+	}
+	return made, nil
 }
 
-// check says which field asks for what is not served, or does not fit the others.
-func check(spec sourcev1.BucketSpec) error {
-	provider := spec.Provider
-	if provider == "" {
-		provider = sourcev1.BucketProviderGeneric
+func provider(spec sourcev1.BucketSpec) string {
+	if spec.Provider == "" {
+		return sourcev1.BucketProviderGeneric
 	}
+	return spec.Provider
+}
+
+// check says which fields do not fit each other. The API server checks the same, unless
+// its definition of the kind is an older one.
+func check(spec sourcev1.BucketSpec) error {
+	sts, generic, aws := spec.STS, spec.Provider == sourcev1.BucketProviderGeneric, spec.Provider == sourcev1.BucketProviderAmazon
 	switch {
-	case provider != sourcev1.BucketProviderGeneric && provider != sourcev1.BucketProviderAmazon:
-		return source.Unsupported(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", provider), sourcev1.BucketKind)
-	case spec.ServiceAccountName != "":
-		return source.Unsupported(sourcev1.InvalidProviderConfigurationReason, "spec.serviceAccountName", sourcev1.BucketKind)
-	case spec.STS == nil:
+	case spec.ServiceAccountName != "" && generic:
+		return misfit("spec.serviceAccountName is for the providers aws, azure and gcp: remove it, or set spec.provider")
+	case spec.ServiceAccountName != "" && spec.SecretRef != nil:
+		return misfit("spec.secretRef and spec.serviceAccountName exclude each other: remove one")
+	case sts == nil:
 		return nil
-	case provider == sourcev1.BucketProviderGeneric && spec.STS.Provider != sourcev1.STSProviderLDAP,
-		provider == sourcev1.BucketProviderAmazon && spec.STS.Provider != sourcev1.STSProviderAmazon:
-		return source.Stalled(reasonSTS, fmt.Errorf("STS provider '%s' is not supported for '%s' bucket provider", spec.STS.Provider, provider))
+	case !generic && !aws:
+		return source.Stalled(reasonSTS, fmt.Errorf("STS configuration is not supported for '%s' bucket provider", spec.Provider))
+	case generic && sts.Provider != sourcev1.STSProviderLDAP, aws && sts.Provider != sourcev1.STSProviderAmazon:
+		return source.Stalled(reasonSTS, fmt.Errorf("STS provider '%s' is not supported for '%s' bucket provider", sts.Provider, spec.Provider))
 	}
 	return nil
+}
+
+func misfit(text string) error {
+	return source.Stalled(sourcev1.InvalidProviderConfigurationReason, errors.New(text))
+}
+
+// identify gets the credentials of an identity, where no Secret holds any.
+func (k *Kind) identify(ctx context.Context, o *sourcev1.Bucket, spec sourcev1.BucketSpec, l *login) error {
+	cloud := spec.Provider != sourcev1.BucketProviderGeneric
+	if !cloud || o.Spec.SecretRef != nil && !(spec.Provider == sourcev1.BucketProviderAzure && l.ofMachine()) {
+		return nil
+	}
+	id := identity.Identity{Provider: spec.Provider, Namespace: o.Namespace, Account: spec.ServiceAccountName, OtherTLS: l.TLS != nil}
+	if spec.Provider != sourcev1.BucketProviderAmazon {
+		at, err := endpoint(spec)
+		if err != nil {
+			return misfit(err.Error())
+		}
+		id.OtherTLS = id.OtherTLS || at.Scheme != "https"
+		if err := k.config.Identities.Shown(id, at.Hostname()); err != nil {
+			return source.Unidentified(spec.Provider, err)
+		}
+	}
+	if o.Spec.SecretRef != nil {
+		return nil // it names which identity of the machine
+	}
+	var err error
+	if l.Proxy != nil {
+		if id.Proxy, err = transport.Proxy(l.Proxy); err != nil {
+			return source.AuthenticationFailed(fmt.Errorf("failed to configure access to bucket '%s': %w", spec.BucketName, err))
+		}
+	}
+	if spec.Provider == sourcev1.BucketProviderAmazon {
+		id.Region = spec.Region
+		if spec.STS != nil {
+			id.STS = spec.STS.Endpoint
+		}
+		l.Keys, err = k.config.Identities.AWS(ctx, id)
+	} else {
+		l.Token, l.ends, err = k.config.Identities.Storage(ctx, id)
+	}
+	if err != nil {
+		return source.Unidentified(spec.Provider, source.Cause(ctx, err))
+	}
+	return nil
+}
+
+// open returns the bucket, as it is read with the login.
+func (l login) open(spec sourcev1.BucketSpec, via http.RoundTripper) (store, error) {
+	switch spec.Provider {
+	case sourcev1.BucketProviderAzure:
+		if l.Token != "" {
+			return newAzure(spec, azureLogin{token: fixed{Token: l.Token, ExpiresOn: l.ends}}, via)
+		}
+		login, err := l.azure(spec, via)
+		if err != nil {
+			return nil, err
+		}
+		return newAzure(spec, login, via)
+	case sourcev1.BucketProviderGoogle:
+		if l.Token != "" {
+			return newGCS(spec, oauth2.StaticTokenSource(&oauth2.Token{AccessToken: l.Token, Expiry: l.ends}), via)
+		}
+		tokens, err := l.accountKey(spec, via)
+		if err != nil {
+			return nil, err
+		}
+		return newGCS(spec, tokens, via)
+	}
+	keys, err := l.s3(spec)
+	if err != nil {
+		return nil, err
+	}
+	return newS3(spec, keys, via)
+}
+
+// s3 are the keys for a server that speaks S3; none when nothing says any.
+func (l login) s3(spec sourcev1.BucketSpec) (*credentials.Credentials, error) {
+	switch {
+	case spec.SecretRef != nil:
+		return l.keys(spec)
+	case spec.STS != nil && spec.STS.Provider == sourcev1.STSProviderLDAP:
+		return l.ldap(spec.STS)
+	}
+	return credentials.NewStaticV4(l.Keys.ID, l.Keys.Secret, l.Keys.Session), nil
 }
 
 func (k *Kind) read(ctx context.Context, o *sourcev1.Bucket) (s secrets, err error) {
@@ -93,38 +193,4 @@ func (k *Kind) read(ctx context.Context, o *sourcev1.Bucket) (s secrets, err err
 		}
 	}
 	return s, nil
-}
-
-// credentials are those of the Secret; without one those of a token service, on AWS those
-// of the machine, and else none.
-func (s secrets) credentials(spec sourcev1.BucketSpec) (*credentials.Credentials, error) {
-	switch {
-	case s.Login != nil:
-		key, secret := string(s.Login["accesskey"]), string(s.Login["secretkey"])
-		if key == "" || secret == "" {
-			return nil, fmt.Errorf("invalid '%s' secret data: required fields 'accesskey' and 'secretkey'", spec.SecretRef.Name)
-		}
-		return credentials.NewStaticV4(key, secret, ""), nil
-	case spec.STS != nil && spec.STS.Provider == sourcev1.STSProviderLDAP:
-		return s.ldap(spec.STS)
-	case spec.Provider == sourcev1.BucketProviderAmazon && spec.STS != nil:
-		return credentials.NewIAM(spec.STS.Endpoint), nil
-	case spec.Provider == sourcev1.BucketProviderAmazon:
-		return credentials.NewIAM(""), nil
-	}
-	return credentials.NewStaticV4("", "", ""), nil
-}
-
-func (s secrets) ldap(sts *sourcev1.BucketSTSSpec) (*credentials.Credentials, error) {
-	user, password := string(s.STSLogin["username"]), string(s.STSLogin["password"])
-	if user == "" || password == "" {
-		return nil, errors.New("spec.sts: the ldap provider needs a secretRef with 'username' and 'password'")
-	}
-	via, err := transport.FromData(s.STSTLS, s.Proxy)
-	if err != nil {
-		return nil, fmt.Errorf("spec.sts: %w", err)
-	}
-	return credentials.New(&credentials.LDAPIdentity{
-		Client: &http.Client{Transport: via}, STSEndpoint: sts.Endpoint, LDAPUsername: user, LDAPPassword: password,
-	}), nil
 }

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"github.com/minio/minio-go/v7"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -29,7 +28,7 @@ const (
 
 // download brings the folder of the bucket's objects up to date, and returns what is in
 // it as files. An object that is there under its etag is not downloaded again.
-func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, store *minio.Core, index *index) ([]pack.File, error) {
+func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, from store, index *index) ([]pack.File, error) {
 	dir := filepath.Join(k.config.Dir, string(o.UID))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("keep objects: %w", err)
@@ -48,7 +47,7 @@ func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, store *minio.Co
 		if have, err := os.Stat(target); err == nil && have.Size() == l.size {
 			continue
 		}
-		group.Go(func() error { return get(ctx, o.Spec.BucketName, store, l, target) })
+		group.Go(func() error { return get(ctx, from, l, target) })
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
@@ -67,12 +66,8 @@ func (l object) local(o *sourcev1.Bucket) string {
 }
 
 // get downloads an object, if it still is the one that was listed.
-func get(ctx context.Context, bucket string, store *minio.Core, l object, target string) (err error) {
-	var options minio.GetObjectOptions
-	if err := options.SetMatchETag(l.etag); err != nil {
-		return fmt.Errorf("object '%s': %w", l.key, err)
-	}
-	body, _, _, err := store.GetObject(ctx, bucket, l.key, options)
+func get(ctx context.Context, from store, l object, target string) (err error) {
+	body, err := from.open(ctx, l)
 	if err != nil {
 		return fmt.Errorf("object '%s': %w", l.key, err)
 	}

@@ -4,28 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/sourceignore"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"github.com/minio/minio-go/v7"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
-
-// maxIgnoreFile bounds the ignore file, in bytes.
-const maxIgnoreFile = 1 << 20
-
-// object is an object of a bucket.
-type object struct {
-	key, etag string
-	// path is where it is in the artifact.
-	path string
-	size int64
-}
 
 // index is what of a bucket becomes the artifact.
 type index struct {
@@ -36,8 +24,8 @@ type index struct {
 }
 
 // index lists the bucket.
-func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, store *minio.Core) (*index, error) {
-	listed, rules, err := k.list(ctx, o, store)
+func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from store) (*index, error) {
+	listed, rules, err := list(ctx, o, from)
 	if err != nil {
 		return nil, err
 	}
@@ -81,42 +69,33 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, store *minio.Core)
 
 // list returns the objects below the prefix but folders, and the text of the ignore file
 // at the bucket's root.
-func (k *Kind) list(ctx context.Context, o *sourcev1.Bucket, store *minio.Core) ([]object, string, error) {
+func list(ctx context.Context, o *sourcev1.Bucket, from store) ([]object, string, error) {
 	var all []object
 	name := o.Spec.BucketName
 	_, amongThem := strings.CutPrefix(sourceignore.IgnoreFile, o.Spec.Prefix)
 	rules := !amongThem // it may be there, though it is not listed
-	for info := range store.Client.ListObjects(ctx, name, minio.ListObjectsOptions{Prefix: o.Spec.Prefix, Recursive: true}) {
-		switch {
-		case minio.ToErrorResponse(info.Err).Code == minio.NoSuchBucket:
-			return nil, "", fmt.Errorf("bucket '%s' not found", name)
-		case info.Err != nil:
-			return nil, "", fmt.Errorf("failed to confirm existence of '%s' bucket: %w", name, info.Err)
-		case info.Key == sourceignore.IgnoreFile:
+	err := from.list(ctx, o.Spec.Prefix, func(l object) {
+		if l.key == sourceignore.IgnoreFile {
 			rules = true
-		case !strings.HasSuffix(info.Key, "/"):
-			all = append(all, object{key: info.Key, etag: info.ETag, size: info.Size})
+			return
 		}
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, "", fmt.Errorf("list bucket '%s': %w", name, err)
-	}
-	if !rules {
+		all = append(all, l)
+	})
+	switch {
+	case errors.Is(err, errNoBucket):
+		return nil, "", fmt.Errorf("bucket '%s' not found", name)
+	case err != nil:
+		return nil, "", fmt.Errorf("failed to confirm existence of '%s' bucket: %w", name, err)
+	case !rules:
 		return all, "", nil
 	}
-	body, _, _, err := store.GetObject(ctx, name, sourceignore.IgnoreFile, minio.GetObjectOptions{})
-	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
+	text, err := readAll(ctx, from, object{key: sourceignore.IgnoreFile}, maxIgnoreFile)
+	switch {
+	case errors.Is(err, errNoObject):
 		return all, "", nil
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("read %s of bucket '%s': %w", sourceignore.IgnoreFile, name, err)
-	}
-	defer body.Close()
-	text, err := io.ReadAll(io.LimitReader(body, maxIgnoreFile+1))
-	if err == nil && len(text) > maxIgnoreFile {
-		err = fmt.Errorf("it has more than %d bytes: %w", maxIgnoreFile, pack.ErrLimit)
-	}
-	if err != nil {
+	case errors.Is(err, pack.ErrLimit):
+		return nil, "", fmt.Errorf("read %s of bucket '%s': it has more than %d bytes: %w", sourceignore.IgnoreFile, name, maxIgnoreFile, err)
+	case err != nil:
 		return nil, "", fmt.Errorf("read %s of bucket '%s': %w", sourceignore.IgnoreFile, name, err)
 	}
 	return all, string(text), nil

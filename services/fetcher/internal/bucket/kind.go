@@ -9,11 +9,11 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"github.com/minio/minio-go/v7"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
@@ -32,13 +32,15 @@ type Config struct {
 	Limits pack.Limits
 	// Dir holds the objects of each bucket as they were downloaded last.
 	Dir string
+	// Identities are asked for credentials where no Secret holds any.
+	Identities *identity.Client
 }
 
 // Kind implements source.Kind.
 type Kind struct {
 	live    client.Reader
 	config  Config
-	clients transport.Clients[*minio.Core]
+	clients transport.Clients[store]
 }
 
 // New returns the kind. It reads Secrets from live.
@@ -63,7 +65,7 @@ func (*Kind) State(obj source.Object) source.State {
 	return source.State{
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout,
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
-		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: o.Spec.Endpoint,
+		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: host(o.Spec),
 		URL: &o.Status.URL, Link: "latest.tar.gz",
 	}
 }
@@ -81,17 +83,17 @@ func (*Kind) Observe(obj source.Object) {
 // file.
 func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*source.Upstream, error) {
 	o := obj.(*sourcev1.Bucket)
-	store, err := k.connect(ctx, o)
+	from, err := k.connect(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	index, err := k.index(ctx, o, store)
+	index, err := k.index(ctx, o, from)
 	if err != nil {
 		return nil, failed(ctx, err)
 	}
 	upstream := &source.Upstream{
 		Revision: index.revision,
-		Fetch:    func(ctx context.Context) (*source.Content, error) { return k.fetch(ctx, o, store, index) },
+		Fetch:    func(ctx context.Context) (*source.Content, error) { return k.fetch(ctx, o, from, index) },
 	}
 	if !equality.Semantic.DeepEqual(o.Status.ObservedIgnore, o.Spec.Ignore) {
 		upstream.Changed = "ignore rules changed"
@@ -99,8 +101,8 @@ func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*sour
 	return upstream, nil
 }
 
-func (k *Kind) fetch(ctx context.Context, o *sourcev1.Bucket, store *minio.Core, index *index) (*source.Content, error) {
-	files, err := k.download(ctx, o, store, index)
+func (k *Kind) fetch(ctx context.Context, o *sourcev1.Bucket, from store, index *index) (*source.Content, error) {
+	files, err := k.download(ctx, o, from, index)
 	if err != nil {
 		return nil, failed(ctx, fmt.Errorf("fetch from bucket '%s' failed: %w", o.Spec.BucketName, err))
 	}
@@ -117,4 +119,12 @@ func failed(ctx context.Context, err error) error {
 		return err
 	}
 	return source.FetchFailed(reasonFailed, source.Cause(ctx, err))
+}
+
+// host is the server that is asked.
+func host(spec sourcev1.BucketSpec) string {
+	if at, err := endpoint(spec); err == nil {
+		return at.Host
+	}
+	return spec.Endpoint
 }

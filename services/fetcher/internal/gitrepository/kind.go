@@ -19,6 +19,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
@@ -43,6 +44,8 @@ type Config struct {
 	// Artifact opens a stored artifact of another source; what it reads is verified
 	// when the end is reached.
 	Artifact func(ctx context.Context, key events.Key, digest string) (io.ReadCloser, error)
+	// Identities are asked for the credentials of a cloud provider.
+	Identities *identity.Client
 }
 
 // Kind implements source.Kind.
@@ -109,9 +112,6 @@ func (*Kind) Observe(obj source.Object) {
 // connection for the download.
 func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*source.Upstream, error) {
 	o := obj.(*sourcev1.GitRepository)
-	if err := unsupported(o.Spec); err != nil {
-		return nil, err
-	}
 	remote, err := k.remote(ctx, o)
 	if err != nil {
 		return nil, err

@@ -4,29 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/githubapp"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
-
-// unsupported names the first field that asks for what is not served.
-func unsupported(spec sourcev1.GitRepositorySpec) error {
-	var field string
-	switch {
-	case spec.Provider != "" && spec.Provider != sourcev1.GitProviderGeneric && spec.Provider != sourcev1.GitProviderGitHub:
-		field = fmt.Sprintf("spec.provider %q", spec.Provider)
-	case spec.ServiceAccountName != "":
-		field = "spec.serviceAccountName"
-	default:
-		return nil
-	}
-	return source.Unsupported(sourcev1.InvalidProviderConfigurationReason, field, sourcev1.GitRepositoryKind)
-}
 
 // remote returns the repository with the credentials of its Secret.
 func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remote, error) {
@@ -36,7 +24,7 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 	if err != nil {
 		return remote, source.Stalled(sourcev1.URLInvalidReason, fmt.Errorf("spec.url: %w", err))
 	}
-	if u.Scheme == "ssh" && spec.SecretRef == nil {
+	if u.Scheme == "ssh" && spec.SecretRef == nil && !ofCloud(spec.Provider) {
 		return remote, source.AuthenticationFailed(errors.New("failed to configure authentication options: " +
 			"an ssh URL needs spec.secretRef: name a Secret with 'identity' and 'known_hosts'"))
 	}
@@ -62,12 +50,36 @@ func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remot
 				o.Namespace, spec.ProxySecretRef.Name, err))
 		}
 	}
-	if spec.Provider == sourcev1.GitProviderGitHub {
+	switch {
+	case spec.Provider == sourcev1.GitProviderGitHub:
 		if err := k.asApp(ctx, &remote, data); err != nil {
 			return remote, source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", source.Cause(ctx, err)))
 		}
+	case ofCloud(spec.Provider):
+		return remote, k.identify(ctx, o, u, &remote)
 	}
 	return remote, nil
+}
+
+func ofCloud(provider string) bool {
+	return provider == sourcev1.GitProviderAzure || provider == sourcev1.GitProviderAWS
+}
+
+// identify makes the credentials of a remote those of an identity of a cloud provider.
+func (k *Kind) identify(ctx context.Context, o *sourcev1.GitRepository, u *url.URL, remote *git.Remote) error {
+	id := identity.Identity{
+		Provider: o.Spec.Provider, Namespace: o.Namespace, Account: o.Spec.ServiceAccountName, Proxy: remote.Proxy,
+		OtherTLS: len(remote.Auth.CA) > 0,
+	}
+	bare := *u
+	bare.User = nil
+	login, err := k.config.Identities.Git(ctx, id, &bare)
+	if err != nil {
+		return source.Unidentified(id.Provider, source.Cause(ctx, err))
+	}
+	remote.Auth.BearerToken, remote.Auth.Username, remote.Auth.Password = login.BearerToken, login.Username, login.Password
+	remote.Scope += "|" + id.Provider + " " + id.Namespace + "/" + id.Account
+	return nil
 }
 
 // checkProvider says whether provider and Secret fit each other.
@@ -76,6 +88,10 @@ func checkProvider(o *sourcev1.GitRepository, scheme string, data map[string][]b
 	switch app := githubapp.Named(data); {
 	case o.Spec.Provider != sourcev1.GitProviderGitHub && app:
 		err = fmt.Errorf("secretRef '%s/%s' has github app data but provider is not set to github", o.Namespace, o.Spec.SecretRef.Name)
+	case ofCloud(o.Spec.Provider) && scheme != "https":
+		err = fmt.Errorf("provider %s reads over https: change spec.url", o.Spec.Provider)
+	case o.Spec.ServiceAccountName != "" && !ofCloud(o.Spec.Provider):
+		err = errors.New("serviceAccountName can only be set when provider is 'azure' or 'aws'")
 	case o.Spec.Provider != sourcev1.GitProviderGitHub:
 		return nil
 	case !app:

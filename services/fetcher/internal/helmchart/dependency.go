@@ -132,7 +132,7 @@ func (a *artifact) fromOCI(ctx context.Context, d *chart.Dependency) ([]byte, er
 	}
 	var access oci.Access
 	if known != nil {
-		if access, err = helmrepository.RegistryAccess(ctx, a.kind.live, known); err != nil {
+		if access, err = helmrepository.RegistryAccess(ctx, a.kind.live, a.kind.config.Identities, known); err != nil {
 			return nil, err
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
@@ -55,6 +56,8 @@ type Config struct {
 	// Artifact opens a stored artifact of another source; what it reads is verified
 	// when the end is reached.
 	Artifact func(ctx context.Context, key events.Key, digest string) (io.ReadCloser, error)
+	// Identities are asked for logins to registries where no Secret holds any.
+	Identities *identity.Client
 }
 
 // Kind implements source.Kind.

@@ -35,7 +35,7 @@ type registry struct {
 }
 
 func (k *Kind) fromRegistry(ctx context.Context, o *sourcev1.HelmChart, of *sourcev1.HelmRepository) (from, error) {
-	access, err := helmrepository.RegistryAccess(ctx, k.live, of)
+	access, err := helmrepository.RegistryAccess(ctx, k.live, k.config.Identities, of)
 	if err != nil {
 		return nil, err
 	}

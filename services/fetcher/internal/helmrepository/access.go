@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
@@ -22,12 +23,10 @@ import (
 var legacy = []string{"caFile", "certFile", "keyFile", "ca.crt", "tls.crt", "tls.key"}
 
 // RegistryAccess returns how the registry of an object of type oci is read. Its Secret
-// holds logins of registries, or a username and a password.
-func RegistryAccess(ctx context.Context, live client.Reader, o *sourcev1.HelmRepository) (oci.Access, error) {
+// holds logins of registries, or a username and a password; without one its cloud
+// provider is asked for a login.
+func RegistryAccess(ctx context.Context, live client.Reader, identities *identity.Client, o *sourcev1.HelmRepository) (oci.Access, error) {
 	a := oci.Access{Insecure: o.Spec.Insecure}
-	if p := o.Spec.Provider; p != "" && p != sourcev1.GenericOCIProvider {
-		return a, source.Unsupported(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", p), sourcev1.HelmRepositoryKind)
-	}
 	if !strings.HasPrefix(o.Spec.URL, oci.Scheme) {
 		return a, source.Stalled(sourcev1.URLInvalidReason, fmt.Errorf("invalid Helm repository URL: one of type oci begins with %s: change spec.url or spec.type", oci.Scheme))
 	}
@@ -51,6 +50,15 @@ func RegistryAccess(ctx context.Context, live client.Reader, o *sourcev1.HelmRep
 			return a, err
 		}
 		a.TLS = data
+	}
+	provider := o.Spec.Provider
+	if o.Spec.SecretRef != nil || provider == "" || provider == sourcev1.GenericOCIProvider {
+		return a, nil
+	}
+	id := identity.Identity{Provider: provider, Namespace: o.Namespace, OtherTLS: a.Insecure || a.TLS != nil}
+	var err error
+	if a.Login, err = identities.Registry(ctx, id, strings.TrimPrefix(o.Spec.URL, oci.Scheme)); err != nil {
+		return a, source.Unidentified(provider, source.Cause(ctx, err))
 	}
 	return a, nil
 }

@@ -3,17 +3,20 @@ package ocirepository
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // access reads what the object names to reach its registry. A pull secret of its own
-// goes before those of a service account.
+// goes before those of a service account, and these before the account's identity.
 func (k *Kind) access(ctx context.Context, o *sourcev1.OCIRepository) (oci.Access, error) {
 	a := oci.Access{Insecure: o.Spec.Insecure}
 	var err error
@@ -47,5 +50,26 @@ func (k *Kind) access(ctx context.Context, o *sourcev1.OCIRepository) (oci.Acces
 		}
 		a.PullSecrets = append(a.PullSecrets, secret)
 	}
-	return a, nil
+	provider := o.Spec.Provider
+	if len(names) > 0 || provider == "" || provider == sourcev1.GenericOCIProvider {
+		return a, nil
+	}
+	return a, k.identify(ctx, o, &a)
+}
+
+// identify logs in as an identity of the object's cloud provider.
+func (k *Kind) identify(ctx context.Context, o *sourcev1.OCIRepository, a *oci.Access) error {
+	id := identity.Identity{
+		Provider: o.Spec.Provider, Namespace: o.Namespace, Account: o.Spec.ServiceAccountName, OtherTLS: a.Insecure || a.TLS != nil,
+	}
+	var err error
+	if a.Proxy != nil {
+		if id.Proxy, err = transport.Proxy(a.Proxy); err != nil {
+			return source.AuthenticationFailed(fmt.Errorf("failed to configure authentication options: %w", err))
+		}
+	}
+	if a.Login, err = k.config.Identities.Registry(ctx, id, strings.TrimPrefix(o.Spec.URL, oci.Scheme)); err != nil {
+		return source.Unidentified(id.Provider, source.Cause(ctx, err))
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
@@ -38,6 +39,8 @@ type Config struct {
 	Limits pack.Limits
 	// Scratch is a folder for layers while they are read.
 	Scratch string
+	// Identities are asked for logins where no Secret holds any.
+	Identities *identity.Client
 }
 
 // Kind implements source.Kind.
@@ -89,9 +92,6 @@ func (*Kind) Observe(obj source.Object) {
 // Open implements source.Kind. It asks for the digest of the tag, and downloads nothing.
 func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*source.Upstream, error) {
 	o := obj.(*sourcev1.OCIRepository)
-	if p := o.Spec.Provider; p != "" && p != sourcev1.GenericOCIProvider {
-		return nil, source.Unsupported(sourcev1.InvalidProviderConfigurationReason, fmt.Sprintf("spec.provider %q", p), sourcev1.OCIRepositoryKind)
-	}
 	access, err := k.access(ctx, o)
 	if err != nil {
 		return nil, err

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
-
-// ReasonUnsupported stalls an object that asks for what is not served.
-const ReasonUnsupported = "UnsupportedField"
 
 // FetchFailed is a failure to read the upstream. A server that asks to be left alone
 // for a while is.
@@ -34,6 +33,17 @@ func AuthenticationFailed(err error) *Error {
 	return FetchFailed(sourcev1.AuthenticationFailedReason, err)
 }
 
+// Unidentified is a failure to get the credentials of an identity from a cloud provider.
+func Unidentified(provider string, err error) *Error {
+	switch {
+	case errors.Is(err, identity.ErrDisabled):
+		return Stalled(meta.FeatureGateDisabledReason, err)
+	case errors.Is(err, identity.ErrRefused):
+		return Stalled(sourcev1.InvalidProviderConfigurationReason, err)
+	}
+	return AuthenticationFailed(fmt.Errorf("failed to get credential from %s: %w", provider, err))
+}
+
 // StorageFailed is a failure of object storage or of what goes there.
 func StorageFailed(reason string, err error) *Error {
 	return &Error{Condition: sourcev1.StorageOperationFailedCondition, Reason: reason, Err: err}
@@ -42,12 +52,6 @@ func StorageFailed(reason string, err error) *Error {
 // Unverified is a failure to verify who made what the upstream has.
 func Unverified(reason string, err error) *Error {
 	return &Error{Condition: sourcev1.SourceVerifiedCondition, Reason: reason, Err: err}
-}
-
-// Unsupported stalls an object because of a field. A field is never ignored: what it
-// asks for may be what makes the source safe to use.
-func Unsupported(reason, field, kind string) *Error {
-	return Stalled(reason, fmt.Errorf("%s is not supported: remove it from the %s", field, kind))
 }
 
 // Cause adds to an error why its context ended, when it does not say so itself.

@@ -1,0 +1,247 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/fluxcd/pkg/auth"
+	"github.com/fluxcd/pkg/auth/aws"
+	"github.com/fluxcd/pkg/auth/azure"
+	"github.com/fluxcd/pkg/auth/gcp"
+	"github.com/google/go-containerregistry/pkg/authn"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// The cloud providers.
+const (
+	AWS   = aws.ProviderName
+	Azure = azure.ProviderName
+	GCP   = gcp.ProviderName
+)
+
+// ErrDisabled says that an object asks for the identity of a service account, and that
+// those are not allowed.
+var ErrDisabled = errors.New("to use spec.serviceAccountName for provider authentication please enable the " +
+	auth.FeatureGateObjectLevelWorkloadIdentity + " feature gate in the controller: start the fetcher with --object-level-workload-identity")
+
+// ErrRefused says that the fetcher's own identity is not shown to a server.
+var ErrRefused = errors.New("refused")
+
+// Identity is whose credentials are asked for, and how.
+type Identity struct {
+	// Provider is AWS, Azure or GCP.
+	Provider string
+	// Namespace and Account name a service account; the fetcher itself when Account is
+	// empty.
+	Namespace, Account string
+	// Proxy for the requests; the one of the environment when nil.
+	Proxy *url.URL
+	// Region and STS are those of AWS's token service; the environment's when empty.
+	// Registries and Git repositories have theirs in their names.
+	Region, STS string
+	// OtherTLS says that it is not the system's authorities that vouch for the server to
+	// which the credentials go, or that nobody does.
+	OtherTLS bool
+}
+
+// Keys sign requests to AWS.
+type Keys struct{ ID, Secret, Session string }
+
+// Login reads a Git repository: by a bearer token, or by username and password.
+type Login struct{ BearerToken, Username, Password string }
+
+// Config of a Client. The zero value works.
+type Config struct {
+	// ServiceAccounts allows the identities of service accounts.
+	ServiceAccounts bool
+	// DefaultAccount is the service account, in the namespace of each object, whose
+	// identity counts for objects that name none; the fetcher's own when empty.
+	DefaultAccount string
+}
+
+// Client gets credentials, and keeps them until shortly before they end. It is safe for
+// concurrent use.
+type Client struct {
+	cluster client.Client
+	config  Config
+	kept    kept
+}
+
+// New returns a client that reads service accounts from a cluster, uncached, and asks it
+// for their tokens.
+func New(cluster client.Client, config Config) *Client {
+	if config.ServiceAccounts {
+		auth.EnableObjectLevelWorkloadIdentity() // the library has a switch of its own
+	}
+	return &Client{cluster: cluster, config: config}
+}
+
+// own says that the identity is the fetcher's.
+func (c *Client) own(id Identity) bool { return id.Account == "" && c.config.DefaultAccount == "" }
+
+// AWS returns the keys of an identity.
+func (c *Client) AWS(ctx context.Context, id Identity) (Keys, error) {
+	return ask(ctx, c, id, "keys", "", func(ctx context.Context, options []auth.Option) (Keys, time.Time, error) {
+		found, err := aws.NewCredentialsProvider(ctx, options...).Retrieve(ctx)
+		return Keys{ID: found.AccessKeyID, Secret: found.SecretAccessKey, Session: found.SessionToken}, found.Expires, err
+	})
+}
+
+// Storage returns a token that reads storage of Azure or GCP.
+func (c *Client) Storage(ctx context.Context, id Identity) (string, time.Time, error) {
+	type token struct {
+		text string
+		ends time.Time
+	}
+	found, err := ask(ctx, c, id, "storage", "", func(ctx context.Context, options []auth.Option) (token, time.Time, error) {
+		if id.Provider == Azure {
+			found, err := azure.NewTokenCredential(ctx, options...).GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{azure.ScopeBlobStorage}})
+			return token{found.Token, found.ExpiresOn}, found.ExpiresOn, err
+		}
+		found, err := gcp.NewTokenSource(ctx, options...).Token()
+		if err != nil {
+			return token{}, time.Time{}, err
+		}
+		return token{found.AccessToken, found.Expiry}, found.Expiry, nil
+	})
+	return found.text, found.ends, err
+}
+
+// Registry returns the login of an identity to the registry of a repository, which is
+// one of the provider's.
+func (c *Client) Registry(ctx context.Context, id Identity, repository string) (authn.Authenticator, error) {
+	var provider auth.ArtifactRegistryCredentialsProvider
+	switch id.Provider {
+	case AWS:
+		provider = aws.Provider{}
+	case Azure:
+		provider = azure.Provider{}
+	case GCP:
+		provider = gcp.Provider{}
+	default:
+		return nil, fmt.Errorf("%w: there is no provider %q", ErrRefused, id.Provider)
+	}
+	input, err := provider.ParseArtifactRepository(repository)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.overTLS(id); err != nil {
+		return nil, err
+	}
+	return ask(ctx, c, id, "registry", input, func(ctx context.Context, options []auth.Option) (authn.Authenticator, time.Time, error) {
+		found, err := auth.GetArtifactRegistryCredentials(ctx, provider, repository, options...)
+		if err != nil {
+			return nil, time.Time{}, err
+		}
+		return found.Authenticator, found.ExpiresAt, nil
+	})
+}
+
+// Git returns the login of an identity to a repository of AWS CodeCommit or Azure DevOps.
+func (c *Client) Git(ctx context.Context, id Identity, repository *url.URL) (Login, error) {
+	var provider auth.GitCredentialsProvider = aws.Provider{}
+	if id.Provider == Azure {
+		provider = azure.Provider{}
+		if err := c.Shown(id, repository.Hostname()); err != nil {
+			return Login{}, err
+		}
+	}
+	input, err := provider.ParseGitRepository(repository)
+	if err != nil {
+		return Login{}, err
+	}
+	return ask(ctx, c, id, "git", input, func(ctx context.Context, options []auth.Option) (Login, time.Time, error) {
+		found, err := auth.GetGitCredentials(ctx, provider, append(options, auth.WithGitURL(*repository))...)
+		if err != nil {
+			return Login{}, time.Time{}, err
+		}
+		return Login{BearerToken: found.BearerToken, Username: found.Username, Password: found.Password}, found.ExpiresAt, nil
+	})
+}
+
+// ask returns what get returned for the same identity and purpose, as long as that lasts.
+func ask[T any](ctx context.Context, c *Client, id Identity, purpose, input string, get func(context.Context, []auth.Option) (T, time.Time, error)) (T, error) {
+	var none T
+	if id.Account == "" {
+		id.Account = c.config.DefaultAccount
+	}
+	var options []auth.Option
+	scope := []string{purpose, input, id.Provider, id.Region, id.STS}
+	if id.Account != "" {
+		if !c.config.ServiceAccounts {
+			return none, ErrDisabled
+		}
+		var account corev1.ServiceAccount
+		key := types.NamespacedName{Namespace: id.Namespace, Name: id.Account}
+		if err := c.cluster.Get(ctx, key, &account); err != nil {
+			return none, fmt.Errorf("failed to get service account '%s': %w", key, err)
+		}
+		// Its annotations say who it is to the provider.
+		scope = append(scope, string(account.UID), account.ResourceVersion)
+		options = append(options, auth.WithClient(c.cluster), auth.WithServiceAccountNamespace(id.Namespace), auth.WithServiceAccountName(id.Account))
+	}
+	if id.Proxy != nil {
+		scope = append(scope, id.Proxy.String())
+		options = append(options, auth.WithProxyURL(*id.Proxy))
+	}
+	if id.Region != "" {
+		options = append(options, auth.WithSTSRegion(id.Region))
+	}
+	if id.STS != "" {
+		options = append(options, auth.WithSTSEndpoint(id.STS))
+	}
+	found, err := c.kept.get(ctx, scope, func(ctx context.Context) (any, time.Time, error) { return get(ctx, options) })
+	if err != nil {
+		return none, Brief(err)
+	}
+	return found.(T), nil
+}
+
+// Shown returns an ErrRefused when an identity is not for a server: the fetcher's own is
+// for hosts of its provider only, and over TLS with the authorities of the system, since
+// whoever may write an object may name any server.
+func (c *Client) Shown(id Identity, host string) error {
+	if !c.own(id) {
+		return nil
+	}
+	if err := c.overTLS(id); err != nil {
+		return err
+	}
+	ours := slices.ContainsFunc(hosts(id.Provider), func(known string) bool {
+		return host == known || strings.HasPrefix(known, ".") && strings.HasSuffix(host, known)
+	})
+	if !ours {
+		return fmt.Errorf("%w: the fetcher's own identity is not shown to %q, which is no host of %s: set a service account or a Secret", ErrRefused, host, id.Provider)
+	}
+	return nil
+}
+
+func (c *Client) overTLS(id Identity) error {
+	if !c.own(id) || !id.OtherTLS {
+		return nil
+	}
+	return fmt.Errorf("%w: the fetcher's own identity is shown over TLS with the authorities of the system only: "+
+		"set a service account or a Secret, or remove what the object says about TLS", ErrRefused)
+}
+
+// hosts are those that take the tokens of a provider: of storage, and of Git repositories.
+func hosts(provider string) []string {
+	switch provider {
+	case Azure:
+		return []string{
+			".blob.core.windows.net", ".blob.core.chinacloudapi.cn", ".blob.core.usgovcloudapi.net", ".blob.storage.azure.net",
+			"dev.azure.com", ".visualstudio.com",
+		}
+	case GCP:
+		return []string{"storage.googleapis.com", ".storage.googleapis.com", ".p.googleapis.com"}
+	}
+	return nil
+}
