@@ -163,6 +163,19 @@ func TestRightsAreSmall(t *testing.T) {
 			}
 		}
 	}
+	tokens := 0
+	for _, o := range render(t, "kubernetes/identified") {
+		if o.GetName() == "sluice-fetcher-identities" {
+			tokens++
+		}
+		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
+		if o.GetKind() == "Deployment" && o.GetName() == "sluice-fetcher" && !slices.Contains(texts(containers[0].(map[string]any)["args"]), "--object-level-workload-identity") {
+			t.Error("the fetcher is not told that it may ask for tokens")
+		}
+	}
+	if tokens != 2 {
+		t.Errorf("%d objects give the right to ask for tokens, want a role and its binding", tokens)
+	}
 	for _, o := range render(t, "kubernetes/impersonated") {
 		if ref, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); ref == "cluster-admin" {
 			t.Errorf("%s still grants cluster-admin", o.GetName())
