@@ -257,6 +257,12 @@ func TestBadCharts(t *testing.T) {
 	}
 	n.release("nothing", "empty", "")
 	n.await(releaseKind, "nothing", says("Ready", "False", "SourceNotReady", "HelmChart"))
+	for name, spec := range map[string]string{
+		"install": "install: {serverSideApply: false}\n", "upgrade": "upgrade: {serverSideApply: disabled}\n", "rollback": "rollback: {serverSideApply: disabled}\n",
+	} {
+		n.release(name, "web", spec)
+		n.await(releaseKind, name, says("Stalled", "True", "", "spec."+name+".serverSideApply"))
+	}
 }
 
 // TestDrift tells and puts back what others change in a release's objects, but for what its

@@ -118,6 +118,7 @@ func TestRemote(t *testing.T) {
 	t.Run("life", func(t *testing.T) { remoteLife(t, far) })
 	t.Run("missing and late", func(t *testing.T) { remoteMissing(t, far) })
 	t.Run("secret gone", func(t *testing.T) { remoteSecretGone(t, far) })
+	t.Run("unwatched", func(t *testing.T) { remoteUnwatched(t, far) })
 	t.Run("config map", remoteConfigMap)
 	t.Run("refused", func(t *testing.T) { remoteRefused(t, far) })
 	t.Run("unreachable", remoteUnreachable)
@@ -173,6 +174,37 @@ func remoteSecretGone(t *testing.T, far *farCluster) {
 	}
 	n.await(releaseKind, "app", gone)
 	far.await(n, harness.ConfigMapKind, "app", holds("message", "one")) // left behind
+}
+
+// remoteUnwatched finds at the interval what a kubeconfig's user may not watch.
+func remoteUnwatched(t *testing.T, far *farCluster) {
+	n := newTenant(t, "remote-unwatched", farChart())
+	far.namespace(n)
+	if err := far.cluster.Apply(within(t), n.Namespace, []byte(`apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: limited}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: limited}]
+`)); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := far.plane.Kubeconfig(path, "limited"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.connect(string(text))
+	n.release("app", "far", throughSecret+"driftDetection: {mode: enabled}\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"interval":"2s"}}`)
+	n.ready("app")
+	if err := far.cluster.Apply(within(t), n.Namespace, []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {message: edited}\n")); err != nil {
+		t.Fatal(err)
+	}
+	far.await(n, harness.ConfigMapKind, "app", holds("message", "one"))
 }
 
 // remoteConfigMap reaches the own cluster as another one, with a token of a service account.

@@ -146,6 +146,8 @@ func (p *pass) unserved() *refusal {
 		what = "spec.install.serverSideApply: false"
 	case spec.Upgrade != nil && spec.Upgrade.ServerSideApply == "disabled":
 		what = "spec.upgrade.serverSideApply: disabled"
+	case spec.Rollback != nil && spec.Rollback.ServerSideApply == "disabled":
+		what = "spec.rollback.serverSideApply: disabled"
 	default:
 		if _, err := ignored(p.hr); err != nil {
 			return &refusal{reason: "InvalidIgnoreRule", stalled: true, warn: true, message: err.Error()}
