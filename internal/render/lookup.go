@@ -57,4 +57,8 @@ type Answer struct {
 	// Unavailable says why there is no answer for now, because the cluster gives none. The
 	// applier tells people.
 	Unavailable string `json:"unavailable,omitempty"`
+	// Busy says that the cluster is to be asked again soon.
+	Busy bool `json:"busy,omitempty"`
+	// Refused says why the cluster does not say what it serves, which its users have to mend.
+	Refused string `json:"refused,omitempty"`
 }

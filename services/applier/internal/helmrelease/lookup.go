@@ -10,6 +10,7 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	"helm.sh/helm/v3/pkg/chartutil"
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -67,14 +68,18 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 		err = p.connect(p.hr.GetStorageNamespace())
 	}
 	if noTarget(err) != nil || errors.Is(err, cluster.ErrBusy) {
-		return render.Answer{Unavailable: err.Error()}, nil
+		return render.Answer{Unavailable: err.Error(), Busy: errors.Is(err, cluster.ErrBusy)}, nil
 	}
 	if err != nil {
 		return render.Answer{}, err
 	}
 	if q.Served {
 		served, err := p.client.Served()
-		if err != nil {
+		var refused apierrors.APIStatus
+		switch {
+		case errors.As(err, &refused):
+			return render.Answer{Refused: err.Error()}, nil
+		case err != nil:
 			return render.Answer{Unavailable: err.Error()}, nil
 		}
 		return render.Answer{Served: &served}, nil

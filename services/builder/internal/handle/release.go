@@ -175,18 +175,18 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 	defer tree.Release()
 	cluster, err := j.cluster(ctx)
 	if err != nil {
-		return unavailable(err)
+		return j.unavailable(ctx, err)
 	}
 	j.details[seal.DetailAction], j.details[seal.DetailRevision] = wanted.Action, strconv.Itoa(wanted.Revision)
 	request := j.request(cluster, wanted)
 	if wanted.Action == render.Upgrade && j.hr.GetUpgrade().PreserveValues {
 		if request.Previous, err = j.Target.Previous(ctx, j.ring, j.identity()); err != nil {
-			return unavailable(err)
+			return j.unavailable(ctx, err)
 		}
 	}
 	out, err := j.rendered(ctx, tree.Tree, request)
-	if errors.Is(err, served.ErrUnavailable) {
-		return unavailable(err)
+	if errors.Is(err, served.ErrUnavailable) || errors.Is(err, served.ErrBusy) {
+		return j.unavailable(ctx, err)
 	}
 	if err != nil {
 		return j.failOr(ctx, j.explain(err, wanted))
@@ -202,6 +202,12 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 // as soon as it answers.
 const clusterWait = 30 * time.Second
 
+// busyWait is when a cluster is asked again that was busy.
+const busyWait = 2 * time.Second
+
+// reasonClient is Flux's reason for a cluster that cannot be used.
+const reasonClient = "RESTClientError"
+
 // cluster is what templates see of the cluster that the release is made in.
 func (j *releaseJob) cluster(ctx context.Context) (helm.Cluster, error) {
 	if j.hr.Spec.KubeConfig == nil {
@@ -211,10 +217,16 @@ func (j *releaseJob) cluster(ctx context.Context) (helm.Cluster, error) {
 }
 
 // unavailable ends a check whose cluster gives no answer for now. That is no failure of the
-// build: the applier says what is wrong.
-func unavailable(err error) (bus.Result, error) {
-	if errors.Is(err, served.ErrUnavailable) {
+// build: the applier says what is wrong. That the cluster does not say what it serves is one.
+func (j *releaseJob) unavailable(ctx context.Context, err error) (bus.Result, error) {
+	var refused *served.RefusedError
+	switch {
+	case errors.Is(err, served.ErrUnavailable):
 		return bus.Result{Next: clusterWait}, nil
+	case errors.Is(err, served.ErrBusy):
+		return bus.Result{Next: busyWait}, nil
+	case errors.As(err, &refused):
+		return j.fail(ctx, failure{reason: reasonClient, message: refused.Error(), retry: j.retry})
 	}
 	return bus.Result{}, err
 }

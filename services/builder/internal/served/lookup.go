@@ -17,6 +17,15 @@ import (
 // found that out, tells people and asks for the render once the cluster answers.
 var ErrUnavailable = errors.New("the cluster gives no answer")
 
+// ErrBusy says that the cluster of an object is to be asked again soon.
+var ErrBusy = errors.New("the cluster is busy")
+
+// RefusedError says why the cluster of an object does not say what it serves.
+type RefusedError struct{ text string }
+
+// Error implements error.
+func (r *RefusedError) Error() string { return r.text }
+
 // asker asks the applier. *bus.Bus is one.
 type asker interface {
 	Ask(ctx context.Context, subject string, question []byte) ([]byte, error)
@@ -78,7 +87,12 @@ func (r *Reader) ask(ctx context.Context, ring *seal.Keyring, id seal.Identity, 
 	if err := json.Unmarshal(plain, &answer); err != nil {
 		return render.Answer{}, err
 	}
-	if answer.Unavailable != "" {
+	switch {
+	case answer.Refused != "":
+		return render.Answer{}, &RefusedError{answer.Refused}
+	case answer.Busy:
+		return render.Answer{}, ErrBusy
+	case answer.Unavailable != "":
 		return render.Answer{}, fmt.Errorf("%w: %s", ErrUnavailable, answer.Unavailable)
 	}
 	return answer, nil
