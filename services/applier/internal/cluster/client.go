@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
-	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/render"
 )
 
@@ -129,7 +128,7 @@ func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptio
 }
 
 // Served returns the API server's version and all that it serves now.
-func (c *Client) Served() (render.Served, error) { return kube.Served(c.served) }
+func (c *Client) Served() (render.Served, error) { return render.Discover(c.served) }
 
 // Ping returns nil when the API server answers at all, also when it refuses.
 func (c *Client) Ping(ctx context.Context) error {

@@ -8,7 +8,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 
-	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 )
 
@@ -30,6 +30,6 @@ func New(config *rest.Config, b asker) (*Reader, error) {
 // Cluster asks anew each time, in three requests: a definition may have been installed a
 // moment ago for just the chart that is rendered next.
 func (r *Reader) Cluster(context.Context) (helm.Cluster, error) {
-	served, err := kube.Served(r.client)
+	served, err := render.Discover(r.client)
 	return helm.Cluster(served), err
 }
