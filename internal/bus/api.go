@@ -23,9 +23,6 @@ type Note struct {
 	Revision string `json:"revision,omitempty"`
 	// Objects names what the sender saw drift, in a form the stage defines.
 	Objects []string `json:"objects,omitempty"`
-	// Since is when what the check is about had happened, by the clock of who saw it;
-	// zero when that is not known.
-	Since time.Time `json:"since,omitzero"`
 }
 
 // Check is one key to look at.
@@ -34,7 +31,8 @@ type Check struct {
 	Note Note
 	// Sequence of the check in its stream; it grows with every newer check of the key.
 	Sequence uint64
-	// Sent is when the stream stored the check, by the server's clock, or a moment later.
+	// Sent is when the stream stored the check, by the server's clock, or a moment later. What
+	// it and those that it replaced are about had happened by then.
 	Sent time.Time
 	// Deliveries counts deliveries of this very message, from 1. It is inflated by
 	// busy leases and reset by newer checks, so it is for logs only.

@@ -53,7 +53,7 @@ var secretEntries = []string{
 func needles(t *testing.T, w *world) map[string]string {
 	t.Helper()
 	var list corev1.SecretList
-	if err := w.client.List(t.Context(), &list, client.InNamespace("default")); err != nil {
+	if err := w.client.List(t.Context(), &list); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}

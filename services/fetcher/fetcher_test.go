@@ -232,6 +232,7 @@ func TestFetcher(t *testing.T) {
 		{"a URL that is an option stalls", urlThatIsAnOption},
 		{"SHA-256", sha256Repositories},
 		{"storage heals", storageHeals},
+		{"status of before", statusOfBefore},
 		{"storage faults", storageFaults},
 		{"storage is tidied", storageTidied},
 		{"storage is swept", storageSwept},

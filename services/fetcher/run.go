@@ -132,8 +132,8 @@ func Run(ctx context.Context, c Config) (err error) {
 	return nil
 }
 
-// skew is how far apart the clocks of this process, of the bus and of webhooks may be. What
-// runs in one process has one clock.
+// skew is how far apart the clocks of this process and of the bus may be. What runs in one
+// process has one clock.
 func (s *service) skew() time.Duration {
 	if s.Single {
 		return 0

@@ -23,6 +23,10 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
 
+// late is how many further answers there may be for those who are woken while the first is
+// under way, far fewer than there are objects.
+const late = 3
+
 // door sends requests to servers by who they come from, and counts them.
 type door struct {
 	url string
@@ -167,15 +171,16 @@ func sharedRepositories(t *testing.T, w *world) {
 	began := time.Now()
 	w.push(keys...)
 	settled(second)
-	// An answer stays for flight.Keep: on a slow machine there may be more of them.
+	// An answer stays for flight.Keep: on a slow machine there may be more of them. Those whose
+	// checks are sent when it is under way get the next one.
 	periods := 1 + int(time.Since(began)/flight.Keep)
 	counts := d.take()
 	if counts["us POST"] != 1 || counts["them POST"] != 0 {
 		t.Errorf("downloads after a push: %v", counts)
 	}
 	for _, user := range []string{"us", "them"} {
-		if n := counts[user+" GET"]; n < 1 || n > periods {
-			t.Errorf("%s listed %d times after one push, want %d", user, n, periods)
+		if n := counts[user+" GET"]; n < 1 || n > periods+late {
+			t.Errorf("%s listed %d times after one push, want %d at most", user, n, periods+late)
 		}
 	}
 }
@@ -321,10 +326,10 @@ func sharedCharts(t *testing.T, w *world) {
 	asked, _ = server.since(before)
 	periods := 1 + int(time.Since(started)/flight.Keep)
 	// Both Secrets have the same login, and the third one asks by itself.
-	if n := count(asked, "app-1.1.0.tgz"); n < 1 || n > periods {
-		t.Errorf("%d charts were downloaded %d times after one push, want %d: %q", 2*each, n, periods, asked)
+	if n := count(asked, "app-1.1.0.tgz"); n < 1 || n > periods+late {
+		t.Errorf("%d charts were downloaded %d times after one push, want %d at most: %q", 2*each, n, periods+late, asked)
 	}
-	if n := count(asked, "/index.yaml someone"); n < 1 || n > periods {
-		t.Errorf("%d objects read the index %d times after one push, want %d: %q", 2*each, n, periods, asked)
+	if n := count(asked, "/index.yaml someone"); n < 1 || n > periods+late {
+		t.Errorf("%d objects read the index %d times after one push, want %d at most: %q", 2*each, n, periods+late, asked)
 	}
 }

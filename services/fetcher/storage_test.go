@@ -19,6 +19,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/s3server"
@@ -199,5 +200,40 @@ func storageSwept(t *testing.T, w *world) {
 		if _, err := w.blobs.Stat(t.Context(), name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// A status that another fetcher wrote, at another address or with another digest, is brought up
+// to date. (The API server takes none without a digest.)
+func statusOfBefore(t *testing.T, w *world) {
+	sha := gittest.NewRepo(t, w.root, "before").Commit("main", "first", map[string]string{"a": "1"})
+	w.create("before", sourcev1.GitRepositorySpec{URL: w.http.URL + "/before", Reference: branch("main")})
+	want := w.await("the artifact", "before", at("main@sha1:"+sha)).Status.Artifact
+	for name, change := range map[string]struct {
+		status func(*meta.Artifact)
+		// downloads says that the artifact has to be made anew.
+		downloads bool
+	}{
+		"another address":       {status: func(a *meta.Artifact) { a.URL = "http://elsewhere.example.com/" + a.Path }},
+		"a digest of no kind":   {status: func(a *meta.Artifact) { a.Digest = "md5:00" }, downloads: true},
+		"a size that is wrong":  {status: func(a *meta.Artifact) { *a.Size++ }, downloads: true},
+		"a digest of something": {status: func(a *meta.Artifact) { a.Digest = blob.Digest([]byte("something")) }, downloads: true},
+	} {
+		obj := w.await("what is there", "before", ready)
+		before := obj.DeepCopy()
+		made := obj.Status.Artifact.LastUpdateTime
+		change.status(obj.Status.Artifact)
+		if err := w.client.Status().Patch(t.Context(), obj, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		got := w.request("before", name).Status.Artifact
+		if got == nil || got.URL != "http://"+w.address+"/"+got.Path || got.Digest != want.Digest || *got.Size != *want.Size || got.Revision != want.Revision {
+			t.Errorf("%s: got %+v, want %+v", name, got, want)
+			continue
+		}
+		if !change.downloads && !got.LastUpdateTime.Equal(&made) {
+			t.Errorf("%s: the artifact was made anew", name)
+		}
+		w.download(got)
 	}
 }

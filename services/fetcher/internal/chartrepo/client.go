@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
@@ -266,9 +267,12 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 	if location.Scheme != "http" && location.Scheme != "https" {
 		return nil, fmt.Errorf("the index names a URL of scheme %q, only http and https are read", location.Scheme)
 	}
-	key, err := flight.KeyOf(r.identity(), location.String())
+	key, err := flight.KeyOf(r.identity(), location.String(), v.Digest)
 	if err != nil {
 		return nil, err
+	}
+	if v.Digest != "" {
+		ctx = flight.Since(ctx, time.Time{}) // the index says that it is the same package
 	}
 	answer, err := c.charts.Do(ctx, key, func() (*spool.Spool, error) { return c.download(ctx, r, location) })
 	if err != nil {

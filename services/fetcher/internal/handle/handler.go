@@ -51,8 +51,7 @@ type Config struct {
 	JitterPercent int
 	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
 	Keep int
-	// Skew is how far the clocks of the bus and of those who send checks may be apart from
-	// this process'.
+	// Skew is how far the clocks of the bus and of this process may be apart.
 	Skew time.Duration
 	// PerHost is how many sources of one host are looked at at once; 4 when zero.
 	PerHost int
@@ -97,9 +96,6 @@ func New(cluster Cluster, kinds source.Kinds, artifacts shelf.Shelf, b *bus.Bus,
 // meanwhile, before the queue's own backoff takes over.
 const tries = 3
 
-// noteTimer is the reason of a check that a timer sent.
-const noteTimer = "timer"
-
 // Handle makes one pass over the source of a check.
 func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
 	kind, ok := h.kinds[check.Key.Kind]
@@ -108,7 +104,7 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	}
 	// A timer follows no change of the object, so the cache will do for it. Every
 	// other check may be younger than the cache.
-	live := check.Note.Reason != noteTimer
+	live := check.Note.Reason != "timer"
 	var result bus.Result
 	var err error
 	for range tries {
@@ -144,21 +140,9 @@ func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check
 	case !urgent(check.Note):
 		return bus.Result{Next: later()}, nil
 	}
-	return newPass(h, kind, check, obj).run(flight.Since(ctx, h.since(check, state.Interval)))
-}
-
-// since is when what the check is about had happened: what an upstream said after that
-// will do. An interval is met no more exactly than its jitter, so that objects which look
-// at the same place may share a look.
-func (h *Handler) since(check bus.Check, interval time.Duration) time.Time {
-	at := check.Sent
-	switch {
-	case check.Note.Reason == noteTimer:
-		at = at.Add(-time.Duration(float64(interval) * h.jitter()))
-	case !check.Note.Since.IsZero() && check.Note.Since.Before(at):
-		at = check.Note.Since
-	}
-	return at.Add(h.config.Skew)
+	// What the upstream says after the check was sent will do, whoever asks: that is after
+	// whatever the check, and one that it replaced, is about.
+	return newPass(h, kind, check, obj).run(flight.Since(ctx, check.Sent.Add(h.config.Skew)))
 }
 
 // read returns the object, nil when it does not exist. What the cache lacks is
@@ -190,12 +174,10 @@ func (h *Handler) next(interval time.Duration) time.Duration {
 	if interval <= 0 {
 		return bus.Never
 	}
-	factor := 1 + h.jitter()*(2*rand.Float64()-1) //nolint:gosec // spreads load, guards nothing
+	spread := float64(max(h.config.JitterPercent, 0)) / 100
+	factor := 1 + spread*(2*rand.Float64()-1) //nolint:gosec // spreads load, guards nothing
 	return max(time.Second, time.Duration(float64(interval)*factor))
 }
-
-// jitter is the part of an interval that it may be off.
-func (h *Handler) jitter() float64 { return float64(max(h.config.JitterPercent, 0)) / 100 }
 
 // record writes a Kubernetes Event about the object.
 func (h *Handler) record(obj source.Object, annotations map[string]string, kind, reason, message string) {

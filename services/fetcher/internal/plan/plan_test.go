@@ -19,8 +19,7 @@ func TestHookChecksSourcesOnly(t *testing.T) {
 		Receiver:  events.NewKey("Receiver", "apps", "github"),
 		Resources: []events.Key{git, events.NewKey("Kustomization", "apps", "two")},
 	}
-	received := time.Now().UTC()
-	e, err := events.New("webhook", hook.Receiver, hook, received)
+	e, err := events.New("webhook", hook.Receiver, hook, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +27,7 @@ func TestHookChecksSourcesOnly(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []bus.Target{{Stage: events.StageFetch, Key: git, Note: bus.Note{Reason: "hook", Since: received}}}
+	want := []bus.Target{{Stage: events.StageFetch, Key: git, Note: bus.Note{Reason: "hook"}}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
