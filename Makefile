@@ -41,8 +41,8 @@ race: controlplane ## run the tests of what holds state with the race detector
 	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) internal services/webhook services/fetcher services/builder services/applier
 
 .PHONY: chaos
-chaos: controlplane ## kill services at random during 200 pushes (CHAOS_PUSHES, CHAOS_SEED)
-	cd test && CHAOS_PUSHES=$${CHAOS_PUSHES:-200} go test ./chaos -count=1 -v -timeout 30m
+chaos: controlplane ## kill services at random during 200 pushes, and 500 changes of sources (CHAOS_PUSHES, CHAOS_SOURCES, CHAOS_SEED)
+	cd test && CHAOS_PUSHES=$${CHAOS_PUSHES:-200} CHAOS_SOURCES=$${CHAOS_SOURCES:-500} go test ./chaos -count=1 -v -timeout 40m
 
 .PHONY: lint
 lint: ## golangci-lint and govulncheck over every module

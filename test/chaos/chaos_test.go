@@ -44,7 +44,7 @@ func TestChaos(t *testing.T) {
 	t.Logf("CHAOS_PUSHES=%d CHAOS_SEED=%d", pushes, seed)
 	world := newWorld(t)
 	g := newGround(t, world)
-	all, base := g.services(t)
+	all, base := g.services(t, services[:]...)
 	tenant := newTenant(t, world, base)
 
 	ctx, cancel := context.WithTimeout(t.Context(), time.Duration(pushes)*pushPause+3*calm)
@@ -57,7 +57,9 @@ func TestChaos(t *testing.T) {
 	witnesses, watching := errgroup.WithContext(watching)
 	witnesses.Go(func() error { return seen.watch(watching, world.Cluster, tenant.Namespace) })
 	witnesses.Go(func() error { return log.follow(watching, admin) })
-	witnesses.Go(func() error { return reader.read(watching, world.Cluster, tenant.Namespace, harness.SourceName) })
+	witnesses.Go(func() error {
+		return reader.read(watching, world.Cluster, harness.GitRepositoryKind, tenant.Namespace, harness.SourceName)
+	})
 
 	start := time.Now()
 	newest, err := storm(watching, tenant, all, pushes, uint64(seed))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/test/harness"
 )
@@ -19,16 +20,17 @@ import (
 // other tools of the ecosystem do. A fetcher that is dead does not answer; one that
 // answers must have the artifact, whole.
 type consumer struct {
-	downloads, artifacts int
-	last                 string
+	// downloads were whole; unanswered are those to which nobody, or nobody who knew, answered.
+	downloads, artifacts, unanswered int
+	last                             string
 }
 
 // breath is how long the consumer rests between two looks.
 const breath = 20 * time.Millisecond
 
-func (c *consumer) read(ctx context.Context, k *harness.Cluster, namespace, source string) error {
+func (c *consumer) read(ctx context.Context, k *harness.Cluster, kind schema.GroupVersionKind, namespace, source string) error {
 	for pause(ctx, breath) {
-		u, err := k.Get(ctx, harness.GitRepositoryKind, namespace, source)
+		u, err := k.Get(ctx, kind, namespace, source)
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}
@@ -37,11 +39,9 @@ func (c *consumer) read(ctx context.Context, k *harness.Cluster, namespace, sour
 			continue
 		}
 		status, got, err := download(ctx, url)
-		if err != nil {
-			continue // the fetcher is dead, or died while it answered: nothing was read whole
-		}
-		if status == http.StatusServiceUnavailable {
-			continue // it says itself that it does not know yet
+		if err != nil || status == http.StatusServiceUnavailable {
+			c.unanswered++ // the fetcher is dead, or died while it answered, or says itself that it does not know yet
+			continue
 		}
 		if status == http.StatusOK && got == digest {
 			c.downloads++
@@ -52,7 +52,7 @@ func (c *consumer) read(ctx context.Context, k *harness.Cluster, namespace, sour
 			continue
 		}
 		// The status may have moved on since it was read, and far.
-		now, err := k.Get(ctx, harness.GitRepositoryKind, namespace, source)
+		now, err := k.Get(ctx, kind, namespace, source)
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}

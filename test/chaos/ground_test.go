@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/minio/minio-go/v7"
+	"github.com/minio/minio-go/v7/pkg/credentials"
 	"github.com/nats-io/nats.go"
 
 	deploynats "github.com/sluice-gitops/sluice/deploy/nats"
@@ -91,9 +93,8 @@ type service struct {
 	kills                     int
 }
 
-// services starts the four programs and waits until they are ready. base is the
-// address of webhooks.
-func (g *ground) services(t *testing.T) (all []*service, base string) {
+// services starts programs and waits until they are ready. base is the address of webhooks.
+func (g *ground) services(t *testing.T, names ...string) (all []*service, base string) {
 	t.Helper()
 	var ports [6]string
 	for i := range ports {
@@ -107,7 +108,7 @@ func (g *ground) services(t *testing.T) (all []*service, base string) {
 		"webhook": {"--webhook-addr", ports[4]},
 		"fetcher": {"--artifact-addr", ports[5], "--artifact-adv-addr", ports[5]},
 	}
-	for i, name := range services {
+	for i, name := range names {
 		s := &service{
 			name: name, binary: g.binaries[name], log: filepath.Join(g.world.Folder, name+".log"), health: "http://" + ports[i] + "/readyz",
 			args: append([]string{
@@ -130,6 +131,16 @@ func (g *ground) services(t *testing.T) (all []*service, base string) {
 		}
 	}
 	return all, "http://" + ports[4]
+}
+
+// storage is a client of the S3 server that the services use.
+func (g *ground) storage(t *testing.T) *minio.Client {
+	t.Helper()
+	store, err := minio.New(g.s3.Addr, &minio.Options{Creds: credentials.NewStaticV4(g.s3.AccessKey, g.s3.SecretKey, ""), Region: g.s3.Region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 // account returns a kubeconfig of the service account that the service has in a cluster, so

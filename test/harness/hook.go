@@ -7,10 +7,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // HookPath returns the path a Receiver listens on: the hash of its token, name and namespace.
@@ -47,6 +49,24 @@ func PushHook(ctx context.Context, url, token, branch, commit string) error {
 	}
 	if response.StatusCode != http.StatusOK {
 		return &HookError{Status: response.StatusCode, Answer: strings.TrimSpace(string(text))}
+	}
+	return nil
+}
+
+// DeliverHook sends a hook until it is taken, as the flux CLI does: again when nobody
+// answers, when the answer is a fault of the server's, and when the receiver is not known yet.
+func DeliverHook(ctx context.Context, url, token, branch, commit string) error {
+	var last error
+	err := Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
+		last = PushHook(ctx, url, token, branch, commit)
+		var refused *HookError
+		if errors.As(last, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusNotFound {
+			return false, last
+		}
+		return last == nil, nil
+	})
+	if err != nil {
+		return errors.Join(err, last)
 	}
 	return nil
 }

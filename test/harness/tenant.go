@@ -2,11 +2,8 @@ package harness
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"net/http"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -119,26 +116,14 @@ func (t *Tenant) Remove(ctx context.Context, paths ...string) (err error) {
 	return t.Deliver(ctx)
 }
 
-// Deliver sends the hook of the newest commit until it is taken, as the flux CLI
-// does: again when nobody answers, when the answer is a fault of the server's, and
-// when the receiver is not known yet.
+// Deliver sends the hook of the newest commit until it is taken.
 func (t *Tenant) Deliver(ctx context.Context) error {
 	url := t.Webhook
 	if url == "" {
 		url = t.Sluice.Webhook
 	}
-	url += HookPath(t.Token, SourceName, t.Namespace)
-	var last error
-	err := Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
-		last = PushHook(ctx, url, t.Token, Branch, t.Commit)
-		var refused *HookError
-		if errors.As(last, &refused) && refused.Status < http.StatusInternalServerError && refused.Status != http.StatusNotFound {
-			return false, last
-		}
-		return last == nil, nil
-	})
-	if err != nil {
-		return fmt.Errorf("deliver the hook of %s: %w", t.Namespace, errors.Join(err, last))
+	if err := DeliverHook(ctx, url+HookPath(t.Token, SourceName, t.Namespace), t.Token, Branch, t.Commit); err != nil {
+		return fmt.Errorf("deliver the hook of %s: %w", t.Namespace, err)
 	}
 	return nil
 }
