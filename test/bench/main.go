@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -97,6 +98,25 @@ func keep(wanted bool, page, text string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(root, "docs", page), []byte(text), 0o644)
+}
+
+// keepAbove writes the part of a page above a heading, and leaves what follows it as it is.
+func keepAbove(wanted bool, page, heading, text string) error {
+	if !wanted {
+		return nil
+	}
+	root, err := harness.Root()
+	if err != nil {
+		return err
+	}
+	before, err := os.ReadFile(filepath.Join(root, "docs", page))
+	if err != nil {
+		return err
+	}
+	if _, rest, found := strings.Cut(string(before), heading); found {
+		text += "\n" + heading + rest
+	}
+	return keep(wanted, page, text)
 }
 
 // runGrowth prints the memory of one process by the number of objects it manages.

@@ -42,7 +42,7 @@ func runSources(ctx context.Context, n int, quiet time.Duration, write bool) (er
 	}
 	text := q.markdown()
 	fmt.Print(text)
-	return keep(write, "sources.md", text)
+	return keepAbove(write, "sources.md", "# A large repository\n", text)
 }
 
 func (w *world) sources(ctx context.Context, n int, quiet time.Duration, p *progress) (quietSources, error) {
