@@ -16,6 +16,7 @@ import (
 type Reader struct {
 	client *discovery.DiscoveryClient
 	bus    asker
+	served shared[helm.Cluster]
 }
 
 // New returns a Reader of the API server that config reaches, and whose applier is on the bus.
@@ -27,9 +28,14 @@ func New(config *rest.Config, b asker) (*Reader, error) {
 	return &Reader{client: client, bus: b}, nil
 }
 
-// Cluster asks anew each time, in three requests: a definition may have been installed a
-// moment ago for just the chart that is rendered next.
-func (r *Reader) Cluster(context.Context) (helm.Cluster, error) {
+// Cluster returns what is served after it is called: a definition may have been installed a
+// moment ago for just the chart that is rendered next. Those who ask at the same time share the answer.
+func (r *Reader) Cluster(ctx context.Context) (helm.Cluster, error) {
+	return r.served.get(ctx, r.discover)
+}
+
+// discover sends three requests.
+func (r *Reader) discover() (helm.Cluster, error) {
 	served, err := render.Discover(r.client)
 	return helm.Cluster(served), err
 }
