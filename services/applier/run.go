@@ -86,7 +86,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	worker := newWorker(cfg, m, ring, clusters, planner, compiler, tell)
-	releases, err := newReleaseWorker(cfg, m, ring, clusters, compiler, worker.Renders)
+	releases, err := newReleaseWorker(cfg, m, ring, clusters, planner, compiler, worker.Renders)
 	if err != nil {
 		return err
 	}
@@ -346,7 +346,7 @@ var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
 
 // newReleaseWorker returns the worker for HelmReleases. Their Events come from the component
 // that Flux's users know.
-func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
+func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
 	r, err := recorder.New(m.GetConfig(), m.GetScheme(), helmrelease.Component, cfg.Logger)
 	if err != nil {
 		return nil, err
@@ -355,7 +355,7 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fle
 		return nil, fmt.Errorf("add recorder: %w", err)
 	}
 	return &helmrelease.Worker{
-		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Places: clusters.Releases(), Keys: ring, Renders: renders,
+		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Keys: ring, Renders: renders,
 		CEL: compiler, Recorder: r, Log: cfg.Logger,
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,

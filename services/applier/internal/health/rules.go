@@ -65,6 +65,13 @@ func compile(compiler *cel.Compiler, e kustomize.HealthCheckExpressions) (rule, 
 	return r, nil
 }
 
+// Cover says whether an expression decides about a kind.
+func (rules Rules) Cover(kind schema.GroupKind) bool {
+	_, own := rules[kind]
+	_, group := rules[schema.GroupKind{Group: kind.Group}]
+	return own || group
+}
+
 // Evaluate returns the state of an object that was read. An expression that cannot
 // be evaluated leaves the state Unknown: the object may yet get what it needs.
 func (rules Rules) Evaluate(ctx context.Context, o *unstructured.Unstructured) (State, error) {

@@ -43,6 +43,11 @@ func (p *pass) chart(ctx context.Context) (*refusal, error) {
 	}
 	wanted := chartOf(p.hr, name)
 	live := &sourcev1.HelmChart{}
+	if p.Watched(sourcev1.HelmChartKind) && p.Client.Get(ctx, name, live) == nil && same(live, wanted) {
+		p.hr.Status.HelmChart = name.String()
+		return nil, nil
+	}
+	live = &sourcev1.HelmChart{}
 	err := p.Live.Get(ctx, name, live)
 	switch {
 	case meta.IsNoMatchError(err):
@@ -139,13 +144,17 @@ func (p *pass) deleteChart(ctx context.Context) error {
 	return nil
 }
 
-// source reads the chart's source and its artifact.
-func (p *pass) source(ctx context.Context, kind string, name types.NamespacedName) (desired.Source, *refusal, error) {
+// source reads the chart's source and its artifact, from the watch when there is one and live is false.
+func (p *pass) source(ctx context.Context, kind string, name types.NamespacedName, live bool) (desired.Source, *refusal, error) {
 	object, ok := desired.NewSource(kind).(chartSource)
 	if !ok {
 		return desired.Source{}, &refusal{reason: reasonArtifact, stalled: true, warn: true, message: fmt.Sprintf("charts of kind %s are not supported", kind)}, nil
 	}
-	err := p.Live.Get(ctx, name, object)
+	var reader client.Reader = p.Client
+	if live || !p.Watched(kind) {
+		reader = p.Live
+	}
+	err := reader.Get(ctx, name, object)
 	switch {
 	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
 		return desired.Source{}, &refusal{reason: reasonArtifact, message: fmt.Sprintf("could not get Source object: %s", err), retry: retryWait, warn: true}, nil

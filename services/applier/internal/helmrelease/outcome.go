@@ -54,6 +54,9 @@ func (p *pass) succeeded(ctx context.Context, all []*record, made *record, actio
 		if err := p.observe(); err != nil {
 			return bus.Result{}, err
 		}
+		if done, result, err := p.arrived(ctx, made, all, kept); err != nil || done {
+			return result, err
+		}
 	case release.Test:
 		message := textTested(made, len(p.tests(made)))
 		c.Set(helmv2.TestSuccessCondition, metav1.ConditionTrue, helmv2.TestSucceededReason, message)
@@ -175,15 +178,48 @@ func (p *pass) tests(made *record) map[string]*helmv2.TestHookStatus {
 	return out
 }
 
+// arrived ends a pass whose install or upgrade leaves nothing to do, as the newest render that
+// the pass knows says, with one write of the status. When done is false it has written nothing.
+func (p *pass) arrived(ctx context.Context, made *record, all []*record, action helmv2.ReleaseAction) (done bool, result bus.Result, err error) {
+	if p.head == nil || p.hr.Annotations[helmv2.ForceRequestAnnotation] != p.hr.Status.LastHandledForceAt {
+		return false, bus.Result{}, nil
+	}
+	g, err := p.goal(*p.head, made.Chart.Metadata, made.Config)
+	if err != nil {
+		return false, bus.Result{}, err
+	}
+	if err := p.chronicle(made, all, action); err != nil {
+		return false, bus.Result{}, err
+	}
+	state, _, err := verdict.Of(p.hr, all, g.wanted)
+	if err != nil || state != verdict.InSync {
+		return false, bus.Result{}, err
+	}
+	result, err = p.inSync(ctx, g, made)
+	return true, result, err
+}
+
 // remember puts a revision into the status, writes that and goes on.
 func (p *pass) remember(ctx context.Context, made *record, all []*record, action helmv2.ReleaseAction, follow func(context.Context) (bus.Result, error)) (bus.Result, error) {
+	if err := p.chronicle(made, all, action); err != nil {
+		return bus.Result{}, err
+	}
+	p.summarize()
+	if err := p.write(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	return follow(ctx)
+}
+
+// chronicle puts a revision into the status' history.
+func (p *pass) chronicle(made *record, all []*record, action helmv2.ReleaseAction) error {
 	snapshot, err := verdict.Snapshot(made, action)
 	if err != nil {
-		return bus.Result{}, err
+		return err
 	}
 	history, err := verdict.Keep(p.hr.Status.History, snapshot, all)
 	if err != nil {
-		return bus.Result{}, err
+		return err
 	}
 	snapshot.OCIDigest = p.hr.Status.LastAttemptedRevisionDigest
 	if action == "" && p.hr.GetTest().Enable {
@@ -191,11 +227,7 @@ func (p *pass) remember(ctx context.Context, made *record, all []*record, action
 	}
 	history.Truncate(p.hr.GetTest().IgnoreFailures)
 	p.hr.Status.History = history
-	p.summarize()
-	if err := p.write(ctx); err != nil {
-		return bus.Result{}, err
-	}
-	return follow(ctx)
+	return nil
 }
 
 // later ends a pass; what remedies a failure goes on in another.

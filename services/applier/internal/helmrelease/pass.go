@@ -13,6 +13,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -28,6 +29,8 @@ const (
 	retryWait = 30 * time.Second
 	// again is when a failed attempt goes on to what remedies it.
 	again = time.Second
+	// fresh is how long a new object may wait for its first render before that is said.
+	fresh = 10 * time.Second
 )
 
 // The reasons of a HelmRelease that is not at its chart yet.
@@ -59,6 +62,12 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 			return result, err
 		}
 	}
+	if f, err := p.chart(ctx); err != nil || f != nil {
+		return p.refuseOr(ctx, f, err)
+	}
+	if unborn, err := p.unborn(ctx); err != nil || unborn {
+		return bus.Result{Next: fresh}, err
+	}
 	if err := p.connect(p.hr.GetStorageNamespace()); err != nil {
 		return p.refuse(ctx, refusal{reason: "FactoryError", message: err.Error(), retry: retryWait, warn: true})
 	}
@@ -66,12 +75,14 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if err != nil {
 		return p.noStorage(ctx, err)
 	}
-	if f, err := p.chart(ctx); err != nil || f != nil {
-		return p.refuseOr(ctx, f, err)
-	}
 	if ours := p.underWay(all); ours != nil {
 		return p.goOn(ctx, ours, all)
 	}
+	return p.pursue(ctx, all)
+}
+
+// pursue brings a release on which no action is under way to its newest render.
+func (p *pass) pursue(ctx context.Context, all []*record) (bus.Result, error) {
 	if f, err := p.dependencies(ctx); err != nil || f != nil {
 		return p.refuseOr(ctx, f, err)
 	}
@@ -157,7 +168,8 @@ func (p *pass) unserved() *refusal {
 	return &refusal{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, warn: true, message: what + " is not served by this version of Sluice"}
 }
 
-// build reads the source and the newest render of it.
+// build reads the source and the newest render of it. A source that the watch shows as it was is
+// read again from the API server before the render is taken for another's.
 func (p *pass) build(ctx context.Context) (desired.Build, *refusal, error) {
 	kind, name := kube.ChartSource(p.hr)
 	if p.Options.NoCrossNamespaceRefs && name.Namespace != p.hr.Namespace {
@@ -168,13 +180,21 @@ func (p *pass) build(ctx context.Context) (desired.Build, *refusal, error) {
 		return desired.Build{}, &refusal{reason: fluxacl.AccessDeniedReason, stalled: true, warn: true, message: fmt.Sprintf(
 			"can't access '%s/%s', ExternalArtifact feature gate is disabled", kind, name)}, nil
 	}
-	source, f, err := p.source(ctx, kind, name)
-	if err != nil || f != nil {
-		return desired.Build{}, f, err
-	}
 	log, err := p.Bus.Open(ctx, events.BuildSubject(p.Options.Cluster, p.key))
 	if err != nil {
 		return desired.Build{}, nil, fmt.Errorf("read newest render: %w", err)
+	}
+	build, f, err := p.judge(ctx, log, kind, name, false)
+	if p.Watched(kind) && err == nil && (f != nil || build.State != desired.Rendered) {
+		return p.judge(ctx, log, kind, name, true)
+	}
+	return build, f, err
+}
+
+func (p *pass) judge(ctx context.Context, log *bus.Log, kind string, name types.NamespacedName, live bool) (desired.Build, *refusal, error) {
+	source, f, err := p.source(ctx, kind, name, live)
+	if err != nil || f != nil {
+		return desired.Build{}, f, err
 	}
 	newest, ok := log.Last()
 	if !ok {
@@ -188,13 +208,34 @@ func (p *pass) build(ctx context.Context) (desired.Build, *refusal, error) {
 	return build, nil, err
 }
 
+// unborn says whether the object is new, its chart is there and its first render is on its way: there is
+// nothing to do but to wait for that.
+func (p *pass) unborn(ctx context.Context) (bool, error) {
+	kind, name := kube.ChartSource(p.hr)
+	if p.onDemand() || p.hr.Status.StorageNamespace != "" || !p.Watched(kind) || p.Options.NoCrossNamespaceRefs && name.Namespace != p.hr.Namespace || time.Since(p.hr.CreationTimestamp.Time) >= fresh {
+		return false, nil
+	}
+	if _, f, err := p.source(ctx, kind, name, false); err != nil || f != nil {
+		return false, err
+	}
+	log, err := p.Bus.Open(ctx, events.BuildSubject(p.Options.Cluster, p.key))
+	if err != nil {
+		return false, fmt.Errorf("read newest render: %w", err)
+	}
+	_, ok := log.Last()
+	return !ok, nil
+}
+
+// onDemand says whether the builder renders only what it is asked for.
+func (p *pass) onDemand() bool { return len(p.hr.Spec.DependsOn) > 0 || p.hr.Spec.KubeConfig != nil }
+
 // pending waits for the builder, and asks it when it waits to be asked.
 func (p *pass) pending(ctx context.Context, all []*record) (bus.Result, error) {
 	p.progressing("Fulfilling prerequisites")
 	if err := p.write(ctx); err != nil {
 		return bus.Result{}, err
 	}
-	if len(p.hr.Spec.DependsOn) == 0 && p.hr.Spec.KubeConfig == nil {
+	if !p.onDemand() {
 		return bus.Result{Next: retryWait}, nil
 	}
 	return p.ask(ctx, wantedAfter(all))

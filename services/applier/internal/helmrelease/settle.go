@@ -38,10 +38,12 @@ type goal struct {
 
 // settle finds the least that makes the release be at its newest render, and does it.
 func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, rendered render.Release) (bus.Result, error) {
-	g, err := p.goal(head, rendered)
+	g, err := p.goal(head, rendered.Chart.Metadata, rendered.Config)
 	if err != nil {
 		return bus.Result{}, err
 	}
+	g.render, g.forced = rendered, helmv2.ShouldHandleForceRequest(p.hr)
+	p.head = &head
 	p.resetCounters(g)
 	state, why, err := verdict.Of(p.hr, all, g.wanted)
 	if err != nil {
@@ -58,9 +60,10 @@ func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, render
 	return p.act(ctx, all, g, next)
 }
 
-func (p *pass) goal(head seal.Head, rendered render.Release) (goal, error) {
-	g := goal{head: head, render: rendered}
-	config, err := verdict.ConfigDigest(rendered.Config)
+// goal is what a render of a chart with values asks for.
+func (p *pass) goal(head seal.Head, chart *helmchart.Metadata, values map[string]any) (goal, error) {
+	g := goal{head: head}
+	config, err := verdict.ConfigDigest(values)
 	if err != nil {
 		return g, err
 	}
@@ -69,7 +72,7 @@ func (p *pass) goal(head seal.Head, rendered render.Release) (goal, error) {
 		return g, err
 	}
 	g.wanted = verdict.Wanted{
-		ChartName: rendered.Chart.Metadata.Name, ChartVersion: rendered.Chart.Metadata.Version,
+		ChartName: chart.Name, ChartVersion: chart.Version,
 		ConfigDigest: config, PostRenderers: post, CommonMetadata: metadata,
 	}
 	if kind, _ := kube.ChartSource(p.hr); kind == sourcev1.OCIRepositoryKind {
@@ -77,7 +80,6 @@ func (p *pass) goal(head seal.Head, rendered render.Release) (goal, error) {
 			g.digest = digest
 		}
 	}
-	g.forced = helmv2.ShouldHandleForceRequest(p.hr)
 	return g, nil
 }
 
@@ -269,7 +271,11 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 	if err != nil || refused != nil || build.Head.RenderID == "" {
 		return false, err
 	}
-	return inputOf(build.Head) != made.Run.Input, nil
+	if inputOf(build.Head) != made.Run.Input {
+		return true, nil
+	}
+	p.head = &build.Head
+	return false, nil
 }
 
 // step takes one step of an action and says what came of it.

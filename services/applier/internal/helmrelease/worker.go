@@ -17,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
@@ -38,8 +39,10 @@ type Bus interface {
 type Worker struct {
 	Bus Bus
 	// Client writes; Live reads from the API server.
-	Client   client.Client
-	Live     client.Reader
+	Client client.Client
+	Live   client.Reader
+	// Watched says whether Client reads a kind of source from a watch.
+	Watched  func(kind string) bool
 	Places   Places
 	Keys     *keys.Ring
 	Renders  *desired.Renders
@@ -47,6 +50,8 @@ type Worker struct {
 	Recorder eventrecord.EventRecorder
 	Log      *slog.Logger
 	Options  Options
+
+	written written
 }
 
 // Options change how a worker decides.
@@ -69,16 +74,15 @@ var errLost = errors.New("the object changed since it was read")
 // Handle does the work of one check. What another wrote in between is read again once; a
 // second loss is left to a later check.
 func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
-	result, err := w.once(ctx, check)
+	result, err := w.once(ctx, check, false)
 	if (errors.Is(err, errLost) || errors.Is(err, helmstore.ErrLost)) && ctx.Err() == nil {
-		result, err = w.once(ctx, check)
+		result, err = w.once(ctx, check, true)
 	}
 	return result, err
 }
 
-func (w *Worker) once(ctx context.Context, check bus.Check) (bus.Result, error) {
-	hr := &helmv2.HelmRelease{}
-	err := w.Live.Get(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, hr)
+func (w *Worker) once(ctx context.Context, check bus.Check, live bool) (bus.Result, error) {
+	hr, err := w.read(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, live)
 	if apierrors.IsNotFound(err) {
 		w.Places.Forget(cluster.Owner{Namespace: check.Key.Namespace, Name: check.Key.Name})
 		return bus.Result{Next: bus.Never}, w.Bus.Forget(ctx, events.StageApply, check.Key)
@@ -122,6 +126,10 @@ type pass struct {
 	log      *slog.Logger
 	started  time.Time
 
+	// head is that of the newest render, once the pass has found the action under way, or what it
+	// begins, to be of its inputs.
+	head *seal.Head
+
 	// lines say what an action that failed did last.
 	lines   []string
 	place   *Place
@@ -141,6 +149,7 @@ func (p *pass) finalizer(ctx context.Context, edit func(client.Object, string) b
 		return p.lost("write finalizer of", err)
 	}
 	status := p.hr.Status
+	p.written.put(next)
 	p.read, p.hr = next, next.DeepCopy()
 	p.hr.Status = status
 	return nil
@@ -151,13 +160,14 @@ func (p *pass) write(ctx context.Context) error {
 	if equality.Semantic.DeepEqual(p.read.Status, p.hr.Status) {
 		return nil
 	}
-	written := p.read.DeepCopy()
-	written.Status = *p.hr.Status.DeepCopy()
+	next := p.read.DeepCopy()
+	next.Status = *p.hr.Status.DeepCopy()
 	patch := client.MergeFromWithOptions(p.read, client.MergeFromWithOptimisticLock{})
-	if err := p.Client.Status().Patch(ctx, written, patch, FieldOwner); err != nil {
+	if err := p.Client.Status().Patch(ctx, next, patch, FieldOwner); err != nil {
 		return p.lost("write status of", err)
 	}
-	p.read, p.hr = written, written.DeepCopy()
+	p.written.put(next)
+	p.read, p.hr = next, next.DeepCopy()
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -85,7 +86,7 @@ func (s *sourceWatch) late(ctx context.Context) (missing bool) {
 
 // round tries to watch what is not watched yet.
 func (s *sourceWatch) round(ctx context.Context) (missing bool) {
-	for _, kind := range desired.SourceKinds() {
+	for _, kind := range append(desired.SourceKinds(), sourcev1.HelmChartKind) {
 		if s.has(kind) {
 			continue
 		}

@@ -183,7 +183,8 @@ func (r *Runner) Correct(ctx context.Context, differences []Difference) error {
 	a := &acting{Runner: r}
 	for _, group := range groups(objects) {
 		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
-			return r.Live.put(ctx, r.Client, o, digests[o])
+			_, err := r.Live.put(ctx, r.Client, o, digests[o])
+			return err
 		}); err != nil {
 			return err
 		}

@@ -72,7 +72,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 		}
 		a.run.Cleared = true
 		h.LastRun = helmrelease.HookExecution{StartedAt: helmtime.Time{Time: a.now().UTC()}, Phase: helmrelease.HookPhaseRunning}
-		if err := a.Store.Update(ctx, a.record); err != nil {
+		if err := a.store(ctx); err != nil {
 			return Progress{}, err
 		}
 	}

@@ -35,8 +35,8 @@ func (l *Live) manage(objects []*unstructured.Unstructured) {
 	}
 }
 
-// put applies an object of the release and notes what it is like now.
-func (l *Live) put(ctx context.Context, client *cluster.Client, o *unstructured.Unstructured, digest string) error {
+// put applies an object of the release, notes what it is like now and returns it.
+func (l *Live) put(ctx context.Context, client *cluster.Client, o *unstructured.Unstructured, digest string) (*unstructured.Unstructured, error) {
 	ref := cluster.RefOf(o)
 	if l != nil {
 		l.Table.Begin(ref)
@@ -49,9 +49,9 @@ func (l *Live) put(ctx context.Context, client *cluster.Client, o *unstructured.
 		l.Table.Applied(ref, l.Owner, digest, cluster.MetadataOf(answer))
 	}
 	if err != nil {
-		return engine.Refusal(o, err)
+		return nil, engine.Refusal(o, err)
 	}
-	return nil
+	return answer, nil
 }
 
 // standing compares an object to what was applied, without a request.

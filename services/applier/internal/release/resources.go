@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"golang.org/x/sync/errgroup"
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
@@ -25,31 +28,51 @@ const (
 )
 
 // apply makes the record's objects exist, kind by kind in Helm's order, and deletes what
-// earlier revisions made and this one has not.
-func (a *acting) apply(ctx context.Context) error {
+// earlier revisions made and this one has not. It waits for objects to go that are being deleted,
+// since what is applied to them goes with them.
+func (a *acting) apply(ctx context.Context) (Progress, error) {
 	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
 	if err != nil {
-		return permanent("%w", err)
+		return Progress{}, permanent("%w", err)
 	}
 	if err := a.mayAdopt(ctx, objects); err != nil {
-		return err
+		return Progress{}, err
 	}
 	for _, o := range objects {
 		own(o, a.record.Name, a.record.Namespace)
 	}
 	if err := a.takeOver(ctx, objects); err != nil {
-		return err
+		return Progress{}, err
 	}
 	a.Live.manage(objects)
+	a.applied = make(map[cluster.Ref]*unstructured.Unstructured, len(objects))
+	var mu sync.Mutex
+	var going []cluster.Ref
 	for _, group := range groups(objects) {
-		if err := a.each(ctx, group, a.putOwn); err != nil {
-			return err
+		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
+			live, err := a.putOwn(ctx, o)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			a.applied[cluster.RefOf(o)] = live
+			if live.GetDeletionTimestamp() != nil {
+				going = append(going, cluster.RefOf(o))
+			}
+			return nil
+		}); err != nil {
+			return Progress{}, err
 		}
 	}
-	if a.run.Action == Install {
-		return nil
+	if len(going) > 0 {
+		slices.SortFunc(going, cluster.Compare)
+		return waitFor(going, "deletion of "+names(going)), nil
 	}
-	return a.removeLeft(ctx, refs(objects))
+	if a.run.Action == Install {
+		return Progress{}, nil
+	}
+	return Progress{}, a.removeLeft(ctx, refs(objects))
 }
 
 // put applies an object. What the API server says of one that it refuses is worded for people,
@@ -62,10 +85,10 @@ func (r *Runner) put(ctx context.Context, o *unstructured.Unstructured) error {
 }
 
 // putOwn applies an object of the release, which is followed from then on.
-func (r *Runner) putOwn(ctx context.Context, o *unstructured.Unstructured) error {
+func (r *Runner) putOwn(ctx context.Context, o *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	digest, err := r.Live.digest(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return r.Live.put(ctx, r.Client, o, digest)
 }
@@ -191,7 +214,9 @@ func (a *acting) cleanUp(ctx context.Context) error {
 	return nil
 }
 
-// ready looks at the health of the record's objects.
+// ready looks at the health of the record's objects. What this step applied and is ready by the
+// API server's answer is not read again. What it is not is waited for without a look: that comes
+// once somebody watches.
 func (a *acting) ready(ctx context.Context) (Progress, error) {
 	if a.Options.DisableWait {
 		return Progress{}, nil
@@ -200,12 +225,24 @@ func (a *acting) ready(ctx context.Context) (Progress, error) {
 	if err != nil {
 		return Progress{}, permanent("%w", err)
 	}
-	var awaited []cluster.Ref
-	for _, r := range refs(objects) {
-		if job := r.Group == "batch" && r.Kind == "Job"; job && a.Options.DisableWaitForJobs {
+	applied := a.applied
+	a.applied = nil
+	var awaited, changing []cluster.Ref
+	for _, o := range objects {
+		r := cluster.RefOf(o)
+		if r.GroupKind() == jobKind && a.Options.DisableWaitForJobs || a.lasting(o) {
 			continue
 		}
 		awaited = append(awaited, r)
+		if live := applied[r]; live == nil || !a.current(ctx, live) {
+			changing = append(changing, r)
+		}
+	}
+	if applied != nil && len(changing) > 0 {
+		return waitFor(changing, names(changing)), nil
+	}
+	if applied != nil {
+		return Progress{}, nil
 	}
 	report, err := health.Check(ctx, a.Client, awaited, a.Options.Rules)
 	switch {
@@ -217,6 +254,40 @@ func (a *acting) ready(ctx context.Context) (Progress, error) {
 		return waitFor(report.Waiting(), health.List(report.InProgress)+health.Reasons(report.InProgress)), nil
 	}
 	return Progress{}, nil
+}
+
+// current says whether an object is ready. What cannot be told is found out by the next look.
+func (a *acting) current(ctx context.Context, live *unstructured.Unstructured) bool {
+	state, err := a.Options.Rules.Evaluate(ctx, live)
+	return err == nil && state.Status == string(status.CurrentStatus)
+}
+
+var jobKind = schema.GroupKind{Group: "batch", Kind: "Job"}
+
+// lasting says that an object is ready once it was applied, whatever its state: nothing about
+// its kind's health depends on more.
+func (a *acting) lasting(o *unstructured.Unstructured) bool {
+	kind := o.GroupVersionKind().GroupKind()
+	switch kind.Group {
+	case "":
+		switch kind.Kind {
+		case "Service":
+			if t, _, _ := unstructured.NestedString(o.Object, "spec", "type"); t == "LoadBalancer" {
+				return false
+			}
+		case "ConfigMap", "Secret", "ServiceAccount", "LimitRange", "ResourceQuota":
+		default:
+			return false
+		}
+	case "networking.k8s.io":
+		if kind.Kind != "Ingress" && kind.Kind != "NetworkPolicy" && kind.Kind != "IngressClass" {
+			return false
+		}
+	case "rbac.authorization.k8s.io", "storage.k8s.io", "scheduling.k8s.io", "admissionregistration.k8s.io":
+	default:
+		return false
+	}
+	return !a.Options.Rules.Cover(kind)
 }
 
 // CreateNamespace makes a namespace unless it is there.

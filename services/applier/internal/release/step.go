@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	helmtime "helm.sh/helm/v3/pkg/time"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
@@ -57,7 +59,7 @@ var phasesOf = map[string][]string{
 // oldest first, record among them. A *FailedError ends the action: it is stored as failed. Any
 // other error is worth another step.
 func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helmstore.Record) (Progress, error) {
-	a := &acting{Runner: r, record: record, run: record.Run, all: all}
+	a := &acting{Runner: r, record: record, run: record.Run, all: all, stored: *record.Run}
 	for {
 		if a.run.Phase == phaseEnd {
 			return Progress{Done: true}, a.end(ctx)
@@ -77,13 +79,13 @@ func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helm
 		switch {
 		case err == nil && left > 0:
 			p.Left = left
-			return p, r.Store.Update(ctx, record)
+			return p, a.store(ctx)
 		case err == nil:
 			err = fmt.Errorf("timeout waiting for: %s", p.Message)
 		case ctx.Err() != nil, errors.Is(err, helmstore.ErrLost):
 			return Progress{}, err
 		case transient(err) && left > 0:
-			return Progress{}, errors.Join(err, r.Store.Update(ctx, record))
+			return Progress{}, errors.Join(err, a.store(ctx))
 		}
 		return Progress{}, a.fail(ctx, err)
 	}
@@ -110,6 +112,24 @@ type acting struct {
 	record *helmstore.Record
 	run    *helmstore.Run
 	all    []*helmstore.Record
+	// stored is how far the storage says that the action is.
+	stored helmstore.Run
+	// applied are the API server's answers to what this step applied.
+	applied map[cluster.Ref]*unstructured.Unstructured
+}
+
+// store stores how far the action got, unless the storage has that. News of the log alone waits for more.
+func (a *acting) store(ctx context.Context) error {
+	news := *a.run
+	news.Log = a.stored.Log
+	if reflect.DeepEqual(news, a.stored) {
+		return nil
+	}
+	if err := a.Store.Update(ctx, a.record); err != nil {
+		return err
+	}
+	a.stored = *a.run
+	return nil
 }
 
 // next moves the journal to the phase that follows.
@@ -135,7 +155,7 @@ func (a *acting) phase(ctx context.Context) (Progress, error) {
 		if a.run.Action == Uninstall {
 			return Progress{}, a.remove(ctx)
 		}
-		return Progress{}, a.apply(ctx)
+		return a.apply(ctx)
 	case phaseWait:
 		if a.run.Action == Uninstall {
 			return a.gone(ctx)
