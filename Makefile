@@ -49,8 +49,8 @@ lint: ## golangci-lint and govulncheck over every module
 	tools/lint.sh $(MODULES)
 
 .PHONY: bench
-bench: ## measure (N=300 sets the number of Kustomizations, MEMORY=1 measures memory by objects, FAIRNESS=1 a push beside another tenant's, SOURCES=1000 sources in which nothing changes, PROFILE=folder keeps profiles)
-	cd test && go run ./bench $(if $(N),-n $(N)) $(if $(MEMORY),-memory) $(if $(FAIRNESS),-fairness -rounds 20) $(if $(SOURCES),-sources $(SOURCES)) $(if $(PROFILE),-profile $(abspath $(PROFILE))) $(if $(WRITE),-write)
+bench: ## measure (N=300 sets the number of Kustomizations, MEMORY=1 measures memory by objects, FAIRNESS=1 a push beside another tenant's, SOURCES=1000 sources in which nothing changes, HELM=300 Helm releases, PROFILE=folder keeps profiles)
+	cd test && go run ./bench $(if $(N),-n $(N)) $(if $(MEMORY),-memory) $(if $(FAIRNESS),-fairness -rounds 20) $(if $(SOURCES),-sources $(SOURCES)) $(if $(HELM),-helm $(HELM)) $(if $(PROFILE),-profile $(abspath $(PROFILE))) $(if $(WRITE),-write)
 
 .PHONY: verify
 verify: ## build and vet each module alone, check that it is tidy, formatted and generated

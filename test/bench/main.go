@@ -27,8 +27,9 @@ func main() {
 	growth := flag.Bool("memory", false, "measure memory by the number of objects, up to 10,000, and nothing else")
 	fairness := flag.Bool("fairness", false, "measure pushes of a tenant beside another's changes, and nothing else")
 	sources := flag.Int("sources", 0, "measure so many sources in which nothing changes, and nothing else")
+	releases := flag.Int("helm", 0, "measure so many HelmReleases of one chart, and nothing else")
 	write := flag.Bool("write", false, "keep the table in docs")
-	profiles := flag.String("profile", "", "folder that gets processor profiles of install, change of all and change of one")
+	profiles := flag.String("profile", "", "folder that gets processor profiles of install, change of all and change of one, or of install and upgrade of Helm releases")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -43,6 +44,9 @@ func main() {
 	}
 	if *sources > 0 {
 		measure = func() error { return runSources(ctx, *sources, *quiet, *write) }
+	}
+	if *releases > 0 {
+		measure = func() error { return runHelm(ctx, *releases, *rounds, *write, *profiles) }
 	}
 	if err := measure(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

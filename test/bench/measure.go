@@ -189,7 +189,12 @@ func hasValue(want string) func(*unstructured.Unstructured) bool {
 
 // allReady waits until every Kustomization is Ready at the newest commit, by one watch.
 func (w *world) allReady(ctx context.Context) error {
-	r, err := w.Cluster.Resource(kustomization, controlNamespace)
+	return w.all(ctx, kustomization, func(u *unstructured.Unstructured) bool { return harness.Ready(u, w.revision()) })
+}
+
+// all waits until the objects of every application are as wanted, by one watch.
+func (w *world) all(ctx context.Context, kind schema.GroupVersionKind, ok func(*unstructured.Unstructured) bool) error {
+	r, err := w.Cluster.Resource(kind, controlNamespace)
 	if err != nil {
 		return err
 	}
@@ -198,7 +203,7 @@ func (w *world) allReady(ctx context.Context) error {
 		waiting[appName(i)] = "not seen"
 	}
 	note := func(u *unstructured.Unstructured) {
-		if harness.Ready(u, w.revision()) {
+		if ok(u) {
 			delete(waiting, u.GetName())
 			return
 		}
@@ -207,7 +212,7 @@ func (w *world) allReady(ctx context.Context) error {
 	for ctx.Err() == nil {
 		list, err := r.List(ctx, metav1.ListOptions{})
 		if err != nil {
-			return fmt.Errorf("wait for Kustomizations: %w", err)
+			return fmt.Errorf("wait for %ss: %w", kind.Kind, err)
 		}
 		for i := range list.Items {
 			note(&list.Items[i])
@@ -217,7 +222,7 @@ func (w *world) allReady(ctx context.Context) error {
 		}
 		watch, err := r.Watch(ctx, metav1.ListOptions{ResourceVersion: list.GetResourceVersion()})
 		if err != nil {
-			return fmt.Errorf("wait for Kustomizations: %w", err)
+			return fmt.Errorf("wait for %ss: %w", kind.Kind, err)
 		}
 		for e := range watch.ResultChan() {
 			u, isObject := e.Object.(*unstructured.Unstructured)
@@ -232,7 +237,7 @@ func (w *world) allReady(ctx context.Context) error {
 		watch.Stop()
 	}
 	for name, state := range waiting {
-		return fmt.Errorf("wait for %d Kustomizations: %w; %s: %s", len(waiting), ctx.Err(), name, state)
+		return fmt.Errorf("wait for %d %ss: %w; %s: %s", len(waiting), kind.Kind, ctx.Err(), name, state)
 	}
 	return ctx.Err()
 }

@@ -23,7 +23,13 @@ type world struct {
 	profiles string
 }
 
+// setUp starts a world with a repository of n applications.
 func setUp(ctx context.Context, n int, progress *progress, flags ...string) (*world, error) {
+	return setUpWith(ctx, n, tree(n, "1"), progress, flags...)
+}
+
+// setUpWith starts a world whose repository has files.
+func setUpWith(ctx context.Context, n int, files map[string]string, progress *progress, flags ...string) (*world, error) {
 	base, err := harness.NewWorld(ctx, harness.WorldOptions{
 		Plane: controlplane.Options{
 			NoNodes: true, RequestLog: true,
@@ -35,13 +41,13 @@ func setUp(ctx context.Context, n int, progress *progress, flags ...string) (*wo
 		return nil, err
 	}
 	w := &world{World: base, n: n}
-	if err := w.fill(ctx); err != nil {
+	if err := w.fill(ctx, files); err != nil {
 		return w, err
 	}
 	return w, nil
 }
 
-func (w *world) fill(ctx context.Context) (err error) {
+func (w *world) fill(ctx context.Context, files map[string]string) (err error) {
 	for _, name := range []string{controlNamespace, sluiceNamespace, bareNamespace} {
 		if err := w.Namespace(ctx, name); err != nil {
 			return err
@@ -56,7 +62,7 @@ func (w *world) fill(ctx context.Context) (err error) {
 	if w.repo, err = w.Store.NewRepo(ctx, "bench"); err != nil {
 		return err
 	}
-	return w.change(ctx, tree(w.n, "1"), "Add the apps")
+	return w.change(ctx, files, "Add the apps")
 }
 
 // createAll creates the source, the Receiver and all Kustomizations, in parallel.
