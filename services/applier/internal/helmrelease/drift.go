@@ -40,7 +40,7 @@ func (p *pass) drift(ctx context.Context, made *record) error {
 	if err != nil {
 		return err
 	}
-	runner := &release.Runner{Client: p.client, Store: p.store, Live: live}
+	runner := &release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests, Live: live}
 	found, err := p.compare(ctx, runner, made)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

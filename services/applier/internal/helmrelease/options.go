@@ -25,7 +25,7 @@ func (p *pass) runner(action string) (*release.Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &release.Runner{Client: p.client, Store: p.store, Options: options, Live: live}, nil
+	return &release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests, Options: options, Live: live}, nil
 }
 
 func (p *pass) options(action string) release.Options {

@@ -235,7 +235,7 @@ func (p *pass) later(context.Context) (bus.Result, error) { return bus.Result{Ne
 
 // keepInventory puts a revision's objects into the status.
 func (p *pass) keepInventory(made *record) error {
-	runner := &release.Runner{Client: p.client}
+	runner := &release.Runner{Client: p.client, Manifests: &p.manifests}
 	list, err := runner.Objects(made)
 	if err != nil {
 		return fmt.Errorf("build inventory of release %s: %w", fullName(made), err)
@@ -321,7 +321,7 @@ func (p *pass) stop(ctx context.Context, next verdict.Next) (bus.Result, error) 
 // unlock frees a revision that is pending and that nobody works on.
 func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
 	status := last.Info.Status
-	runner := release.Runner{Client: p.client, Store: p.store}
+	runner := release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests}
 	if err := runner.Unlock(ctx, last); err != nil {
 		return bus.Result{}, err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
+	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 )
 
 // FieldOwner is the manager of what is written to HelmReleases and HelmCharts, Flux's.
@@ -136,6 +137,8 @@ type pass struct {
 	account string
 	client  *cluster.Client
 	store   *helmstore.Store
+	// manifests are those that the pass has read.
+	manifests release.Manifests
 }
 
 // finalizer adds or removes the finalizer.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"helm.sh/helm/v3/pkg/release"
 )
@@ -23,6 +24,15 @@ type stored struct {
 	ApplyMethod string `json:"apply_method,omitempty"`
 }
 
+// compressors are used again: each holds nearly a megabyte.
+var compressors = sync.Pool{New: func() any {
+	w, err := gzip.NewWriterLevel(nil, gzip.BestCompression)
+	if err != nil { // never: the level is one
+		w = gzip.NewWriter(nil)
+	}
+	return w
+}}
+
 // pack writes a release as Helm does: JSON, gzip, base64.
 func pack(r *Record) ([]byte, error) {
 	body, err := json.Marshal(stored{Release: r.Release, ApplyMethod: r.ApplyMethod})
@@ -31,10 +41,9 @@ func pack(r *Record) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	text := base64.NewEncoder(base64.StdEncoding, &out)
-	small, err := gzip.NewWriterLevel(text, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
+	small := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(small)
+	small.Reset(text)
 	if _, err := small.Write(body); err != nil {
 		return nil, err
 	}

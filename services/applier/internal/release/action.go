@@ -90,6 +90,8 @@ type Runner struct {
 	Options Options
 	// Live notes what objects are like; nil notes nothing.
 	Live *Live
+	// Manifests keep what was read; nil reads each time.
+	Manifests *Manifests
 	// Now is time.Now when nil.
 	Now func() time.Time
 }

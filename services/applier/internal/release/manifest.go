@@ -25,10 +25,54 @@ const (
 	policyKeep          = "keep"
 )
 
+// Manifests are manifests that were read: one is needed several times in a pass, and a copy of what was read
+// costs far less than reading YAML. The zero value is empty. It is not for concurrent use, and lives as long as a pass.
+type Manifests struct {
+	read map[string][]*unstructured.Unstructured
+}
+
+// get returns copies of the objects of a manifest.
+func (m *Manifests) get(manifest string) ([]*unstructured.Unstructured, error) {
+	all, ok := m.read[manifest]
+	if !ok {
+		var err error
+		if all, err = parse(manifest); err != nil {
+			return nil, err
+		}
+		if m.read == nil {
+			m.read = map[string][]*unstructured.Unstructured{}
+		}
+		m.read[manifest] = all
+	}
+	out := make([]*unstructured.Unstructured, len(all))
+	for i, o := range all {
+		out[i] = o.DeepCopy()
+	}
+	return out, nil
+}
+
 // objects reads a manifest: its objects in their order, lists taken apart, each in the
 // release's namespace unless it names another or its kind has none. The end of a document's last line, which splitting
 // takes away, may be the end of a value.
 func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructured, error) {
+	read := parse
+	if r.Manifests != nil {
+		read = r.Manifests.get
+	}
+	out, err := read(manifest)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range out {
+		if err := r.place(o, namespace); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// parse reads the objects of a manifest as they are written.
+func parse(manifest string) ([]*unstructured.Unstructured, error) {
 	parts := releaseutil.SplitManifests(manifest)
 	names := slices.Collect(maps.Keys(parts))
 	sort.Sort(releaseutil.BySplitManifestsOrder(names))
@@ -54,11 +98,6 @@ func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructur
 			return nil
 		}); err != nil {
 			return nil, fmt.Errorf("read manifest: %w", err)
-		}
-	}
-	for _, o := range out {
-		if err := r.place(o, namespace); err != nil {
-			return nil, err
 		}
 	}
 	return out, nil
