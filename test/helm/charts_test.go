@@ -1,5 +1,7 @@
 package helm
 
+import "fmt"
+
 // webChart is a chart with what most charts have: defaults, a helper, a workload and notes.
 func webChart() map[string]string {
 	return map[string]string{
@@ -69,6 +71,36 @@ spec:
 	}
 	files["moody/templates/pre.yaml"] = hook("{{ .Release.Name }}-pre", "pre-install,pre-upgrade", "-5", "before-hook-creation", completing)
 	files["moody/templates/post.yaml"] = hook("{{ .Release.Name }}-post", "post-install,post-upgrade", "5", "hook-succeeded", completing)
+	return files
+}
+
+// chainChart has hooks one after another, and waits for ever when its values say so.
+func chainChart() map[string]string {
+	files := map[string]string{
+		"chain/Chart.yaml":  "apiVersion: v2\nname: chain\nversion: 1.0.0\n",
+		"chain/values.yaml": "stuck: false\nstuckHook: false\n",
+		"chain/templates/workload.yaml": `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: {{ .Release.Name }}}
+spec:
+  selector: {matchLabels: {app: {{ .Release.Name }}}}
+  template:
+    metadata: {labels: {app: {{ .Release.Name }}}}
+    spec:
+      {{- if .Values.stuck }}
+      nodeSelector: {kubernetes.io/hostname: nowhere}
+      {{- end }}
+      containers: [{name: web, image: example.com/web}]
+`,
+		"chain/templates/stuck.yaml": "{{- if .Values.stuckHook }}\n" + hook("{{ .Release.Name }}-stuck", "pre-install", "9", "before-hook-creation",
+			`template: {spec: {nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}}`) + "{{- end }}\n",
+	}
+	for _, event := range []string{"pre-install", "post-install"} {
+		for weight := range 2 {
+			files[fmt.Sprintf("chain/templates/%s-%d.yaml", event, weight)] = hook(
+				fmt.Sprintf("{{ .Release.Name }}-%s-%d", event, weight), event, fmt.Sprint(weight), "hook-succeeded", completing)
+		}
+	}
 	return files
 }
 

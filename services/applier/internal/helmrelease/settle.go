@@ -282,7 +282,7 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
 	action := made.Run.Action
 	began := made.Run.Since
-	progress, err := runner.Step(ctx, made, all)
+	done, wait, err := p.advance(ctx, runner, made, all)
 	if failure := p.asFailure(err); failure != nil {
 		p.took(began)
 		return p.failed(ctx, all, made, action, failure)
@@ -290,12 +290,11 @@ func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, a
 	if err != nil {
 		return bus.Result{}, err
 	}
-	if progress.Done {
+	if done {
 		p.took(began)
 		return p.succeeded(ctx, all, made, action)
 	}
-	waited := time.Since(began)
-	return bus.Result{Next: min(max(waited/4, 500*time.Millisecond), 5*time.Second, max(progress.Left, 500*time.Millisecond))}, nil
+	return bus.Result{Next: wait}, nil
 }
 
 // crdsOf reads the definitions of the render that an action began with. They are no part of
