@@ -118,14 +118,16 @@ func (p *onePush) follow(entries []harness.Entry, checks []handledCheck, namespa
 
 // handledCheck is a line of the log about a check.
 type handledCheck struct {
-	Time      time.Time     `json:"ts"`
-	Message   string        `json:"msg"`
-	Stage     string        `json:"stage"`
-	Namespace string        `json:"namespace"`
-	Took      time.Duration `json:"took"`
+	Time         time.Time `json:"ts"`
+	Message      string    `json:"msg"`
+	Stage        string    `json:"stage"`
+	Namespace    string    `json:"namespace"`
+	Milliseconds int64     `json:"duration_ms"`
 }
 
-func (c handledCheck) began() time.Time { return c.Time.Add(-c.Took) }
+func (c handledCheck) began() time.Time {
+	return c.Time.Add(-time.Duration(c.Milliseconds) * time.Millisecond)
+}
 
 func handled(log []byte, namespace string) (checks []handledCheck) {
 	lines := bufio.NewScanner(bytes.NewReader(log))
