@@ -37,6 +37,8 @@ type Change struct {
 // ApplyProgressing says that an applier claimed the revision and began.
 type ApplyProgressing struct {
 	Applied
+	// Attempt tells a claim in the journal from another one of the same; "" in others.
+	Attempt string `json:"attempt,omitempty"`
 	// Message is the message of the object's Reconciling condition.
 	Message string `json:"message"`
 	// Objects are those that the attempt may make and that the object's status does not

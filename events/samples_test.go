@@ -41,7 +41,7 @@ func samples() []events.Data {
 		rendered,
 		events.BuildUnchanged{BuildRendered: rendered},
 		events.BuildFailed{BuildInput: input, Reason: "BuildFailed", Message: "apps/podinfo/deployment.yaml: line 3: mapping values", Stalled: true},
-		events.ApplyProgressing{Applied: applied, Message: "Applying " + revision, Objects: []events.ObjectRef{service}},
+		events.ApplyProgressing{Applied: applied, Attempt: "4HQX2K", Message: "Applying " + revision, Objects: []events.ObjectRef{service}},
 		events.ApplySucceeded{Applied: applied, Changes: changes, DurationMS: 34},
 		events.ApplyFailed{Applied: applied, Reason: "ReconciliationFailed", Message: "Service/apps/podinfo: field is immutable", Stalled: true, Changes: changes},
 		events.Health{Applied: applied, Healthy: false, Message: "1 of 5 objects is not ready", Waiting: []events.ObjectRef{service}},

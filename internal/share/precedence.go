@@ -13,6 +13,8 @@ const (
 	// quietShare is how many times as much the busiest tenant must have done lately for
 	// another one to go before it.
 	quietShare = 4
+	// busyCount is what a busy tenant began lately, at least: a push is far from it.
+	busyCount = 32
 	// memory is the half-life of what a tenant did.
 	memory = time.Second
 	// between is how long precedence outlasts a check, so that it holds until the next
@@ -22,7 +24,8 @@ const (
 	// as it is used, so that busy tenants are held up for half of the time at most.
 	fullCredit = time.Second
 	// patience bounds one wait. A step that takes longer waits for something else than
-	// processors, and does not count any more.
+	// processors, and does not count any more; nor does a quiet tenant's check for so
+	// long after it began or had a step.
 	patience = 250 * time.Millisecond
 	// fewTenants are never too many to remember what they did.
 	fewTenants = 1024
@@ -43,7 +46,7 @@ type Precedence struct {
 	most   doer      // who did the most
 	next   doer      // who did the most but for that one
 	quiet  int       // checks of quiet tenants in work
-	until  time.Time // precedence lasts until then at least
+	until  time.Time // precedence lasts until then
 	looked time.Time // credit was right then
 	credit time.Duration
 	spent  bool
@@ -92,7 +95,7 @@ func (p *Precedence) Begin(ctx context.Context, tenant string) (_ context.Contex
 	quiet := p.isQuiet(tenant, now)
 	p.count(tenant, now)
 	if quiet {
-		p.settle(now)
+		p.extend(now, patience)
 		p.quiet++
 	}
 	p.mu.Unlock()
@@ -115,7 +118,9 @@ func Step(ctx context.Context) (done func()) {
 	if t.quiet {
 		t.of.mu.Lock()
 		defer t.of.mu.Unlock()
-		t.of.count(t.tenant, time.Now())
+		now := time.Now()
+		t.of.count(t.tenant, now)
+		t.of.extend(now, patience)
 		return func() {}
 	}
 	return t.of.step(ctx, t.tenant)
@@ -165,8 +170,13 @@ func (p *Precedence) Expect(tenant string) {
 	if !p.isQuiet(tenant, now) {
 		return
 	}
+	p.extend(now, between)
+}
+
+// extend lets precedence last for a while from now, at least.
+func (p *Precedence) extend(now time.Time, while time.Duration) {
 	p.settle(now)
-	if until := now.Add(between); until.After(p.until) {
+	if until := now.Add(while); until.After(p.until) {
 		p.until = until
 	}
 }
@@ -193,11 +203,8 @@ func (p *Precedence) tell() {
 // they have none.
 func (p *Precedence) lasts(now time.Time) time.Duration {
 	p.settle(now)
-	switch {
-	case p.spent:
+	if p.spent {
 		return 0
-	case p.quiet > 0:
-		return p.credit
 	}
 	return max(0, min(p.credit, p.until.Sub(now)))
 }
@@ -207,10 +214,7 @@ func (p *Precedence) lasts(now time.Time) time.Duration {
 func (p *Precedence) settle(now time.Time) {
 	passed := now.Sub(p.looked)
 	p.looked = now
-	used := passed
-	if p.quiet == 0 {
-		used = min(passed, max(0, p.until.Sub(now)+passed))
-	}
+	used := min(passed, max(0, p.until.Sub(now)+passed))
 	if p.spent {
 		used = 0
 	}
@@ -246,13 +250,13 @@ func (p *Precedence) forget(now time.Time) {
 	p.keep = max(fewTenants, 2*len(p.did))
 }
 
-// isQuiet says whether a tenant did little beside another one.
+// isQuiet says whether a tenant did little beside another one, which is busy.
 func (p *Precedence) isQuiet(tenant string, now time.Time) bool {
 	other := p.most
 	if other.tenant == tenant {
 		other = p.next
 	}
-	return quietShare*(p.did[tenant].now(now)+1) <= other.now(now)
+	return max(busyCount, quietShare*(p.did[tenant].now(now)+1)) <= other.now(now)
 }
 
 // Transport makes every request a step of the check that its context belongs to.

@@ -81,6 +81,35 @@ func TestPrecedence(t *testing.T) {
 			defer share.Step(ctx)()
 			return waited(ctx)
 		}, 50 * time.Millisecond},
+		{"a check that waits for something else holds up nobody", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx := busy(t, p, "a")
+			_, end := p.Begin(t.Context(), "b")
+			defer end()
+			<-time.After(250 * time.Millisecond)
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 0},
+		{"until it goes on", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx := busy(t, p, "a")
+			quiet, end := p.Begin(t.Context(), "b")
+			defer end()
+			<-time.After(300 * time.Millisecond)
+			share.Step(quiet)()
+			time.AfterFunc(10*time.Millisecond, end)
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 60 * time.Millisecond},
+		{"a push or two is not busy", func(t *testing.T, p *share.Precedence) time.Duration {
+			ctx, end := p.Begin(t.Context(), "a")
+			defer end()
+			for range 20 {
+				share.Step(ctx)()
+			}
+			_, end = p.Begin(t.Context(), "b")
+			defer end()
+			defer share.Step(ctx)()
+			return waited(ctx)
+		}, 0},
 		{"but not for a busy one's", func(t *testing.T, p *share.Precedence) time.Duration {
 			ctx := busy(t, p, "a")
 			p.Expect("a")
@@ -100,7 +129,7 @@ func TestPrecedence(t *testing.T) {
 		{"nobody who does as much goes before", func(t *testing.T, p *share.Precedence) time.Duration {
 			ctx := busy(t, p, "a")
 			busy(t, p, "b")
-			<-time.After(100 * time.Millisecond) // b's first check was a quiet one
+			<-time.After(300 * time.Millisecond) // b's first check was a quiet one
 			_, end := p.Begin(t.Context(), "b")
 			defer end()
 			defer share.Step(ctx)()
@@ -116,10 +145,11 @@ func TestPrecedence(t *testing.T) {
 		}, 0},
 		{"a busy tenant is not held up for longer than the credit", func(t *testing.T, p *share.Precedence) time.Duration {
 			ctx := busy(t, p, "a")
-			_, end := p.Begin(t.Context(), "b")
+			quiet, end := p.Begin(t.Context(), "b")
 			defer end()
 			asked := time.Now()
 			for range 100 {
+				share.Step(quiet)()
 				done := share.Step(ctx)
 				waited(ctx)
 				done()

@@ -391,65 +391,6 @@ func killed(t *testing.T, w *world) {
 	}
 }
 
-// killedInstalling plays an applier that claimed in the journal, made an object and died.
-func killedInstalling(t *testing.T, w *world) {
-	for _, c := range []struct {
-		reason string
-		before func(a *app)
-		play   func(a *app)
-	}{
-		{"so does the render that was there before", func(a *app) {
-			a.build(configMap("another", "1"))
-			a.ready()
-		}, func(a *app) { a.holds("another", "1") }},
-		{"so does that render at another revision", func(a *app) {
-			a.build(configMap("another", "1"))
-			a.ready()
-		}, func(a *app) {
-			a.moveSource("main@sha1:2")
-			a.build(configMap("another", "1"))
-			a.ready()
-		}},
-		{"the next render prunes it", nil, func(a *app) {
-			a.build(configMap("another", "1"))
-			a.ready()
-		}},
-		{"it goes with the Kustomization", nil, (*app).delete},
-		{"a failure keeps it in the inventory", nil, func(a *app) {
-			a.publish(events.BuildFailed{BuildInput: a.input(a.get()), Reason: "BuildFailed", Message: "broken"})
-			ks := a.condition(kube.ConditionReady, "False", "BuildFailed", "broken")
-			if ks.Status.Inventory == nil || len(ks.Status.Inventory.Entries) != 1 {
-				t.Errorf("the inventory is %+v", ks.Status.Inventory)
-			}
-			a.delete()
-		}},
-	} {
-		t.Run(c.reason, func(t *testing.T) {
-			a := w.newApp(t, nil)
-			if c.before != nil {
-				c.before(a)
-			}
-			a.settled()
-			w.stop()
-			owner := map[string]string{"kustomize.toolkit.fluxcd.io/name": a.name, "kustomize.toolkit.fluxcd.io/namespace": a.namespace}
-			one := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "one", Labels: owner}}
-			if err := a.Create(t.Context(), one); err != nil {
-				t.Fatal(err)
-			}
-			err := a.tryAppend(events.ApplySubject(clusterName, a.key()), events.ApplyProgressing{
-				Applied: events.Applied{Cluster: clusterName, Object: a.key(), UID: string(a.get().UID), Revision: a.revision, RenderID: "lost"},
-				Objects: []events.ObjectRef{{APIVersion: "v1", Kind: "ConfigMap", Namespace: a.namespace, Name: "one"}},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.stop = w.start(applier.Settings{})
-			c.play(a)
-			a.absent("one")
-		})
-	}
-}
-
 func replicas(t *testing.T, w *world) {
 	w.stop()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "sluice-system"}}

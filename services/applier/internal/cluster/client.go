@@ -155,6 +155,11 @@ func (c *Client) Delete(ctx context.Context, r Ref, uid types.UID) error {
 	return c.delete(ctx, r, uid, metav1.DeleteOptions{})
 }
 
+// DeleteVersion deletes an object with a uid while it has a resource version.
+func (c *Client) DeleteVersion(ctx context.Context, r Ref, uid types.UID, version string) error {
+	return c.delete(ctx, r, uid, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &version}})
+}
+
 // DeletePropagating deletes an object with a uid: what it owns follows as policy says.
 func (c *Client) DeletePropagating(ctx context.Context, r Ref, uid types.UID, policy metav1.DeletionPropagation) error {
 	return c.delete(ctx, r, uid, metav1.DeleteOptions{PropagationPolicy: &policy})
@@ -183,8 +188,11 @@ func (c *Client) delete(ctx context.Context, r Ref, uid types.UID, opts metav1.D
 		background := metav1.DeletePropagationBackground
 		opts.PropagationPolicy = &background
 	}
+	if opts.Preconditions == nil {
+		opts.Preconditions = &metav1.Preconditions{}
+	}
 	if uid != "" {
-		opts.Preconditions = &metav1.Preconditions{UID: &uid}
+		opts.Preconditions.UID = &uid
 	}
 	return resource.Delete(ctx, r.Name, opts)
 }

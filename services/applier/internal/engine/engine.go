@@ -165,10 +165,10 @@ func (c *call) tried(ctx context.Context, todo []*item) ([]*item, error) {
 	var made []*item
 	for len(inert) > 0 {
 		n := min(batch, len(inert))
-		err := c.req.Guard(ctx)
-		if err == nil {
-			err = c.each(ctx, inert[:n], c.make)
+		if err := c.req.Guard(ctx); err != nil {
+			return nil, err
 		}
+		err := c.each(ctx, inert[:n], c.create)
 		var left []*item
 		for _, i := range inert[:n] {
 			if i.done {

@@ -15,7 +15,7 @@ import (
 )
 
 // inertKinds do nothing by themselves, so that one that exists for a moment and is
-// taken back did nothing. A Service is one while nothing outside the cluster is made for it.
+// taken back did nothing. A Service is one while it concerns nobody but its clients.
 var inertKinds = []schema.GroupKind{{Kind: "ConfigMap"}, {Kind: "Secret"}, {Kind: "ServiceAccount"}, {Kind: "Service"}}
 
 // takeBackTime bounds the deletion of what a failed stage made.
@@ -27,16 +27,20 @@ func (c *call) inert(i *item) bool {
 	if c.req.Careful || i.exists || i.optOut != 0 || len(i.ignored) > 0 || !slices.Contains(inertKinds, i.ref.GroupKind()) {
 		return false
 	}
-	if i.ref.Kind == "Service" {
-		kind, _, _ := unstructured.NestedString(i.desired.Object, "spec", "type")
-		return kind == "" || kind == "ClusterIP"
+	if len(i.desired.GetFinalizers()) > 0 { // it could not be taken back at once
+		return false
 	}
-	return true
+	if i.ref.Kind != "Service" {
+		return true
+	}
+	kind, _, _ := unstructured.NestedString(i.desired.Object, "spec", "type")
+	_, captures, _ := unstructured.NestedFieldNoCopy(i.desired.Object, "spec", "externalIPs")
+	return (kind == "" || kind == "ClusterIP") && !captures && len(i.desired.GetAnnotations()) == 0
 }
 
-// make makes an inert object, if there is none of its name. When the API server does
+// create makes an inert object, if there is none of its name. When the API server does
 // not take it, a trial shall say why.
-func (c *call) make(ctx context.Context, i *item) error {
+func (c *call) create(ctx context.Context, i *item) error {
 	i.absent = true
 	defer func() { i.absent = false }()
 	c.records.Begin(i.ref)
@@ -61,17 +65,19 @@ func refused(err error) bool {
 		apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
 }
 
-// takeBack deletes what make made of a stage that fails because of why, as if nothing
-// had been made. What stays is in the inventory of the attempt.
+// takeBack deletes what create made of a stage that is refused because of why, as if
+// nothing had been made. What stays, and what somebody changed meanwhile, is in the
+// inventory of the attempt.
 func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
-	if len(made) == 0 || ctx.Err() != nil {
-		return why // stopped, not refused: the next attempt goes on
+	if len(made) == 0 || ctx.Err() != nil || c.req.Guard(ctx) != nil {
+		return why // stopped, or another applier's by now: the next attempt goes on
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackTime)
 	defer cancel()
 	errs := []error{why}
 	for _, i := range made {
-		if err := c.req.Client.Delete(ctx, i.ref, i.before.UID); err != nil && !cluster.IsGone(err) {
+		err := c.req.Client.DeleteVersion(ctx, i.ref, i.before.UID, i.before.ResourceVersion)
+		if err != nil && !cluster.IsGone(err) {
 			errs = append(errs, fmt.Errorf("take back %s: %w", i.ref, err))
 			continue
 		}

@@ -1,6 +1,9 @@
 package engine_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -64,6 +67,10 @@ func TestInert(t *testing.T) {
 		}, false, 3, "ConfigMap/NS/a dry-run failed (Invalid)", "Service", ""},
 		{"balancer", "a Service for which something is made outside is tried", strings.ReplaceAll(workload, "spec: {selector", "spec: {type: LoadBalancer, selector"), nil,
 			false, 2, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+		{"outside", "so is one that takes traffic of addresses outside", strings.ReplaceAll(workload, "spec: {selector", "spec: {externalIPs: [192.0.2.7], selector"), nil,
+			false, 2, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+		{"held", "what could not be taken back at once is tried", strings.Replace(wrongConfig, "{name: a,", "{name: a, finalizers: [example.com/hold],", 1), nil,
+			false, 3, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
 		{"careful", "after a failure everything is tried", workload, nil, true, 4, "", "ServiceAccount ConfigMap Service Deployment",
 			"ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
 	} {
@@ -100,5 +107,36 @@ func TestInert(t *testing.T) {
 				t.Errorf("%s: %q exist, want %q", c.reason, got, c.left)
 			}
 		})
+	}
+}
+
+// An applier that lost its claim between two batches leaves what it made to who has it now.
+func TestInertLostClaim(t *testing.T) {
+	f := newFixture(t)
+	const objects = 140 // more than a batch
+	var all []string
+	for n := range objects {
+		all = append(all, fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d, namespace: NS}", n))
+	}
+	lost := errors.New("claim lost")
+	calls := 0
+	_, err := f.try(strings.Join(all, "\n---\n"), func(r *engine.Request) {
+		r.Guard = func(ctx context.Context) error {
+			if calls++; calls < 2 {
+				return nil
+			}
+			other := *r
+			other.Guard = nil
+			_, err := engine.New(f.table, engine.Options{}).Apply(ctx, other)
+			return errors.Join(lost, err)
+		}
+	})
+	if !errors.Is(err, lost) {
+		t.Fatal(err)
+	}
+	for n := range objects {
+		if r := f.ref("v1", "ConfigMap", fmt.Sprintf("c%d", n)); !f.exists(r) {
+			t.Fatalf("%s is gone, which the new holder of the claim applied", r)
+		}
 	}
 }

@@ -61,10 +61,7 @@ func (f *Finalizer) Finalize(ctx context.Context, ks *kustomizev1.Kustomization)
 	if !controllerutil.ContainsFinalizer(ks, kube.Finalizer) {
 		return bus.Result{Next: bus.Never}, nil // deleted before it ever got ours, or done
 	}
-	list, err := f.owned(ctx, ks)
-	if err != nil {
-		return bus.Result{}, err
-	}
+	list := owned(ks)
 	if ks.Spec.Suspend || !deletes(ks) || len(list) == 0 {
 		return f.release(ctx, ks)
 	}
@@ -219,16 +216,13 @@ func (f *Finalizer) tell(ctx context.Context, ks *kustomizev1.Kustomization, del
 	return journal.Write(ctx, events.Pruned{Applied: journal.Applied(revision, id), Objects: refs})
 }
 
-// owned returns what the object may have in the cluster: its inventory, and what an
-// attempt made whose applier died.
-func (f *Finalizer) owned(ctx context.Context, ks *kustomizev1.Kustomization) ([]inventory.Entry, error) {
-	journal, err := report.Open(ctx, f.Bus, f.Cluster, ks)
-	if err != nil || ks.Status.Inventory == nil {
-		return journal.Made(), err
+func owned(ks *kustomizev1.Kustomization) []inventory.Entry {
+	if ks.Status.Inventory == nil {
+		return nil
 	}
 	list := make([]inventory.Entry, 0, len(ks.Status.Inventory.Entries))
 	for _, e := range ks.Status.Inventory.Entries {
 		list = append(list, inventory.Entry{ID: e.ID, Version: e.Version})
 	}
-	return inventory.Merge(list, journal.Made()), nil
+	return list
 }

@@ -2,6 +2,7 @@ package handle
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -83,7 +84,7 @@ func (p *pass) claim(ctx context.Context, a status.Attempt, objects []render.Obj
 	p.tellSuperseded(a)
 	next := p.ks.DeepCopy()
 	status.Claim(next, a)
-	setInventory(next, inventory.Merge(p.entries(), inventory.Of(plain(objects))))
+	setInventory(next, inventory.Merge(entries(p.ks), inventory.Of(plain(objects))))
 	status.Renew(p.ks, next, time.Now())
 	held, err := p.Writer.Take(ctx, p.ks, next)
 	if err != nil {
@@ -109,12 +110,14 @@ func (p *pass) quick(objects []render.Object) bool {
 // status does and costs the API server nothing. The attempt is lost all the same
 // when somebody else writes the status. What the attempt may make is in the journal, too.
 func (p *pass) claimQuick(ctx context.Context, a status.Attempt, objects []render.Object) (*attempt, error) {
-	all := inventory.Merge(p.entries(), inventory.Of(plain(objects)))
+	all := inventory.Merge(entries(p.ks), inventory.Of(plain(objects)))
 	made, err := inventory.ParseAll(inventory.Stale(all, entries(p.ks)))
 	if err != nil {
 		return nil, err
 	}
-	begun := events.ApplyProgressing{Applied: p.journal.Applied(a.Revision, a.RenderID), Message: status.Detecting(p.ks, a)}
+	begun := events.ApplyProgressing{
+		Applied: p.journal.Applied(a.Revision, a.RenderID), Attempt: rand.Text(), Message: status.Detecting(p.ks, a),
+	}
 	for _, ref := range made {
 		begun.Objects = append(begun.Objects, eventRef(ref))
 	}
@@ -159,7 +162,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 		return nil
 	}
 	if !applied.Wrote {
-		setInventory(try.next, p.entries())
+		setInventory(try.next, entries(p.ks))
 	}
 	message := err.Error()
 	if len(applied.Changes) > 0 {
@@ -171,7 +174,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 // prune deletes what left the render. What could not be deleted stays in the
 // inventory, so that a later pass tries again.
 func (p *pass) prune(ctx context.Context, try *attempt) *status.Failure {
-	stale := inventory.Stale(p.entries(), entries(try.next))
+	stale := inventory.Stale(entries(p.ks), entries(try.next))
 	if len(stale) == 0 {
 		return nil
 	}

@@ -23,7 +23,7 @@ func (p *pass) overBudget(ctx context.Context, a status.Attempt, objects []rende
 	if err != nil || !set || !p.ks.Spec.Prune || status.Pruning(p.ks, a.RenderID) {
 		return nil, err
 	}
-	have := p.entries()
+	have := entries(p.ks)
 	stale := inventory.Stale(have, inventory.Of(plain(objects)))
 	refs, err := inventory.ParseAll(stale)
 	if err != nil || b.Allows(refs, len(have)) {

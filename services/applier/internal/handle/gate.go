@@ -223,10 +223,6 @@ func (p *pass) dependencies(ctx context.Context, a status.Attempt) (ready bool, 
 // write writes a failure that was found before anything was claimed.
 func (p *pass) write(ctx context.Context, a status.Attempt, f status.Failure) (*kustomizev1.Kustomization, error) {
 	next := p.ks.DeepCopy()
-	status.Begin(next, p.begun) // the journal will not end with it any more
-	if len(p.made) > 0 {
-		setInventory(next, p.entries())
-	}
 	status.Fail(next, a, f, time.Now())
 	written, err := p.Writer.Status(ctx, p.ks, next)
 	if err != nil {

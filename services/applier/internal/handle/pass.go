@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
-	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -35,11 +34,6 @@ type pass struct {
 
 	source desired.Source
 	build  desired.Build
-	// begun is an attempt that an applier began in the journal and never ended,
-	// because it died. The cluster may have all of it.
-	begun status.Attempt
-	// made is what that attempt may have made and the status does not list.
-	made []inventory.Entry
 	// rules are the object's own ones about health.
 	rules health.Rules
 }
@@ -49,11 +43,6 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 		if err := p.Target.Recall(ctx, p.ks); err != nil {
 			return bus.Result{}, err
 		}
-	}
-	good, _ := status.LastGood(p.ks)
-	if id, revision := p.journal.Begun(); id != good {
-		p.begun = status.Attempt{RenderID: id, Revision: revision, Started: p.started}
-		p.made = p.journal.Made()
 	}
 	f := refuse(p.ks, p.Options)
 	rules, err := health.Compile(p.Depend.CEL, p.ks.Spec.HealthCheckExprs)
@@ -145,10 +134,6 @@ func (p *pass) readOnce(ctx context.Context, live bool) error {
 	p.build, err = desired.Judge(ctx, p.Keys, p.Options.Cluster, p.ks, source, newest)
 	return err
 }
-
-// entries is what the object may have in the cluster: its inventory, and what an
-// attempt made that never ended.
-func (p *pass) entries() []inventory.Entry { return inventory.Merge(entries(p.ks), p.made) }
 
 // attempt is what the newest build asks for.
 func (p *pass) attempt() status.Attempt {

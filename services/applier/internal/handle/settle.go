@@ -21,9 +21,7 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	dirty := p.Target.Dirty(p.ks)
 	putBack := len(dirty) > 0 && !p.reportOnly()
 	since, waiting := status.Waiting(p.ks, a.RenderID, a.Revision)
-	left := len(p.made) > 0 // by an attempt that never ended: only another one clears it away
 	switch {
-	case left:
 	case status.Done(p.ks, a.RenderID, a.Revision):
 		return p.done(ctx, a, dirty)
 	case waiting && !status.Requested(p.ks):
@@ -36,7 +34,7 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 	if err != nil || !ready {
 		return result, err
 	}
-	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack && !left {
+	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack {
 		return p.move(ctx, a)
 	}
 	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && !putBack {
@@ -87,10 +85,7 @@ func (p *pass) move(ctx context.Context, a status.Attempt) (bus.Result, error) {
 // hold puts back what drifted from the last good render, while the newest build
 // cannot be applied.
 func (p *pass) hold(ctx context.Context) error {
-	id, revision := p.begun.RenderID, p.begun.Revision
-	if id == "" {
-		id, revision = status.LastGood(p.ks)
-	}
+	id, revision := status.LastGood(p.ks)
 	if id == "" || p.Target == nil {
 		return nil
 	}

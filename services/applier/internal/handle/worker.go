@@ -16,8 +16,10 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
 // Bus is what the worker uses of the bus.
@@ -104,18 +106,21 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 	switch {
 	case ks == nil:
 		return w.gone(ctx, check.Key)
-	case !ks.DeletionTimestamp.IsZero():
-		w.patience.forget(check.Key)
-		return w.Finalizer.Finalize(ctx, ks)
-	case ks.Spec.Suspend:
+	case ks.Spec.Suspend && ks.DeletionTimestamp.IsZero():
 		return bus.Result{Next: bus.Never}, nil
-	}
-	ks, err := w.Writer.AddFinalizer(ctx, ks)
-	if err != nil {
-		return bus.Result{}, err
 	}
 	journal, err := report.Open(ctx, w.Bus, w.Options.Cluster, ks)
 	if err != nil {
+		return bus.Result{}, err
+	}
+	if ks, err = w.adopt(ctx, ks, journal); err != nil {
+		return bus.Result{}, err
+	}
+	if !ks.DeletionTimestamp.IsZero() {
+		w.patience.forget(check.Key)
+		return w.Finalizer.Finalize(ctx, ks)
+	}
+	if ks, err = w.Writer.AddFinalizer(ctx, ks); err != nil {
 		return bus.Result{}, err
 	}
 	p := &pass{Worker: w, check: check, ks: ks, journal: journal, log: log, started: time.Now()}
@@ -131,6 +136,21 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 		defer leave()
 	}
 	return p.run(ctx)
+}
+
+// adopt writes to the status what only the journal knows of an attempt that an applier
+// began and never ended, because it died: that the cluster may have all of it, and what
+// it may have made. Nothing is appended to the journal before, since it would hide that.
+func (w *Worker) adopt(ctx context.Context, ks *kustomizev1.Kustomization, journal *report.Journal) (*kustomizev1.Kustomization, error) {
+	id, revision := journal.Begun()
+	made := inventory.Stale(journal.Made(), entries(ks))
+	if good, _ := status.LastGood(ks); id == "" || id == good && len(made) == 0 {
+		return ks, nil
+	}
+	next := ks.DeepCopy()
+	status.Begin(next, status.Attempt{RenderID: id, Revision: revision, Started: time.Now()})
+	setInventory(next, inventory.Merge(entries(ks), made))
+	return w.Writer.Status(ctx, ks, next)
 }
 
 // gone forgets an object that does not exist any more.
