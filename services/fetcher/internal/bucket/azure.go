@@ -31,10 +31,14 @@ const (
 	keyAuthority, keyAccount, keySAS      = "authorityHost", "accountKey", "sasKey"
 )
 
-// ofMachine says that the Secret only names which of the identities of the machine counts.
+// text is an entry of the Secret without what surrounds it; blank ones count as missing.
+func (s secrets) text(key string) string { return strings.TrimSpace(string(s.Login[key])) }
+
+// ofMachine says that the Secret only names which of the identities of the machine
+// counts: a client without a secret or a certificate of its own.
 func (s secrets) ofMachine() bool {
-	return len(s.Login[keyClient]) > 0 &&
-		(len(s.Login[keyTenant]) == 0 || len(s.Login[keyClientSecret]) == 0 && len(s.Login[keyCertificate]) == 0)
+	own := s.text(keyTenant) != "" && (s.text(keyClientSecret) != "" || s.text(keyCertificate) != "")
+	return s.text(keyClient) != "" && !own
 }
 
 // fixed is a token that was got before.
@@ -82,7 +86,7 @@ func newAzure(spec sourcev1.BucketSpec, login azureLogin, via http.RoundTripper)
 
 func azureOptions(via http.RoundTripper) policy.ClientOptions {
 	return policy.ClientOptions{
-		Transport: &http.Client{Transport: via},
+		Transport: &http.Client{Transport: via, CheckRedirect: noRedirect},
 		Telemetry: policy.TelemetryOptions{ApplicationID: "sluice"},
 		Retry: policy.RetryOptions{
 			MaxRetries: 2, RetryDelay: 100 * time.Millisecond,
@@ -101,7 +105,7 @@ func azureOptions(via http.RoundTripper) policy.ClientOptions {
 
 // azure reads a login from the Secret, in the order of the entries that Flux looks for.
 func (s secrets) azure(spec sourcev1.BucketSpec, via http.RoundTripper) (login azureLogin, err error) {
-	text := func(key string) string { return strings.TrimSpace(string(s.Login[key])) }
+	text := s.text
 	tenant, client := text(keyTenant), text(keyClient)
 	options := azureOptions(via)
 	if host := text(keyAuthority); host != "" {
@@ -110,11 +114,10 @@ func (s secrets) azure(spec sourcev1.BucketSpec, via http.RoundTripper) (login a
 	switch {
 	case tenant != "" && client != "" && text(keyClientSecret) != "":
 		login.token, err = azidentity.NewClientSecretCredential(tenant, client, text(keyClientSecret), &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
-	case tenant != "" && client != "" && len(s.Login[keyCertificate]) > 0:
-		login.token, err = s.certificate(tenant, client, options)
-	case client != "":
-		// The identity is one of the machine.
+	case s.ofMachine():
 		login.token, err = azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(client)})
+	case client != "":
+		login.token, err = s.certificate(tenant, client, options)
 	case text(keyAccount) != "":
 		login.account, err = s.account(spec)
 	case text(keySAS) != "":

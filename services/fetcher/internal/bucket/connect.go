@@ -98,7 +98,11 @@ func (k *Kind) identify(ctx context.Context, o *sourcev1.Bucket, spec sourcev1.B
 			return misfit(err.Error())
 		}
 		id.OtherTLS = id.OtherTLS || at.Scheme != "https"
-		if err := k.config.Identities.Shown(id, at.Hostname()); err != nil {
+		shown := k.config.Identities.Shown
+		if o.Spec.SecretRef != nil {
+			shown = k.config.Identities.ShownOfMachine
+		}
+		if err := shown(id, at.Hostname()); err != nil {
 			return source.Unidentified(spec.Provider, err)
 		}
 	}

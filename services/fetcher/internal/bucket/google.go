@@ -46,13 +46,17 @@ func newGCS(spec sourcev1.BucketSpec, tokens oauth2.TokenSource, via http.RoundT
 	}
 	// The context is not kept: a client is given.
 	service, err := storage.NewService(context.Background(),
-		option.WithHTTPClient(&http.Client{Transport: &oauth2.Transport{Source: tokens, Base: via}}),
+		option.WithHTTPClient(&http.Client{Transport: &oauth2.Transport{Source: tokens, Base: via}, CheckRedirect: noRedirect}),
 		option.WithEndpoint(at.JoinPath("storage/v1/").String()), option.WithUserAgent("sluice"))
 	if err != nil {
 		return nil, err
 	}
 	return &gcs{objects: service.Objects, bucket: spec.BucketName}, nil
 }
+
+// noRedirect takes a redirect for the answer: following it would show the login to
+// whatever server it names.
+func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // endpoint is the URL of spec.endpoint, which may have a scheme and need not.
 func endpoint(spec sourcev1.BucketSpec) (*url.URL, error) {

@@ -76,6 +76,7 @@ func (r Repository) get(ctx context.Context, location *url.URL, header func(http
 			return errors.New("refused a redirect from https to " + next.URL.Scheme)
 		}
 		next.Header.Del("Authorization")
+		next.Header.Del("Referer") // its query may be a token
 		authorize(next)
 		return nil
 	}}

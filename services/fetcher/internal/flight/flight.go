@@ -36,6 +36,12 @@ type Key [sha256.Size]byte
 
 // KeyOf returns the key of parts, which can be written as JSON.
 func KeyOf(parts ...any) (Key, error) {
+	parts = slices.Clone(parts)
+	for i, part := range parts {
+		if s, ok := part.(string); ok {
+			parts[i] = struct{ Text []byte }{[]byte(s)} // as text, different bytes that are none would be the same
+		}
+	}
 	text, err := json.Marshal(parts)
 	if err != nil {
 		return Key{}, fmt.Errorf("compare what is asked: %w", err)
@@ -184,7 +190,18 @@ func (g *Group[T]) lead(ctx context.Context, key Key, l *line[T], me *asker[T], 
 	g.mu.Lock()
 	l.began = began
 	g.mu.Unlock()
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		g.mu.Lock() // ask panicked: that is this call's, and another one asks
+		defer g.mu.Unlock()
+		l.current, l.began = without(l.current, me), time.Time{}
+		g.handOn(key, l)
+	}()
 	value, err := ask()
+	returned = true
 	g.mu.Lock()
 	l.current, l.began = without(l.current, me), time.Time{}
 	if err != nil && ctx.Err() != nil {

@@ -250,3 +250,28 @@ func TestKeys(t *testing.T) {
 		t.Error("what cannot be written got a key")
 	}
 }
+
+// A panic of who asks is its own: the next one asks again.
+func TestPanicBlocksNobody(t *testing.T) {
+	var g Group[string]
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("the panic was swallowed")
+			}
+		}()
+		_, _ = g.Do(t.Context(), Key{1}, func() (string, error) { panic("broken") })
+	}()
+	answer, err := g.Do(t.Context(), Key{1}, func() (string, error) { return "new", nil })
+	if err != nil || answer.Value != "new" {
+		t.Errorf("after a panic: %q, %v", answer.Value, err)
+	}
+}
+
+func TestKeysOfBytesThatAreNoText(t *testing.T) {
+	one, err := KeyOf("user", "\xff\xfe")
+	other, err2 := KeyOf("user", "\xfd\xfc")
+	if err != nil || err2 != nil || one == other {
+		t.Errorf("different passwords have the key %x, %v, %v", one, err, err2)
+	}
+}

@@ -158,6 +158,9 @@ func (c *Client) Git(ctx context.Context, id Identity, repository *url.URL) (Log
 	if err != nil {
 		return Login{}, err
 	}
+	if err := c.overTLS(id); err != nil {
+		return Login{}, err
+	}
 	return ask(ctx, c, id, "git", input, func(ctx context.Context, options []auth.Option) (Login, time.Time, error) {
 		found, err := auth.GetGitCredentials(ctx, provider, append(options, auth.WithGitURL(*repository))...)
 		if err != nil {
@@ -222,6 +225,17 @@ func (c *Client) Shown(id Identity, host string) error {
 		return fmt.Errorf("%w: the fetcher's own identity is not shown to %q, which is no host of %s: set a service account or a Secret", ErrRefused, host, id.Provider)
 	}
 	return nil
+}
+
+// ShownOfMachine is Shown for an identity of the machine that a Secret names. It is never
+// an account's, and none is served where a default account replaces the fetcher's own.
+func (c *Client) ShownOfMachine(id Identity, host string) error {
+	if c.config.DefaultAccount != "" {
+		return fmt.Errorf("%w: a Secret that names an identity of the machine is not served beside --default-source-service-account: "+
+			"give it the secret or the certificate of the client", ErrRefused)
+	}
+	id.Account = ""
+	return c.Shown(id, host)
 }
 
 func (c *Client) overTLS(id Identity) error {
