@@ -38,6 +38,7 @@ type ground struct {
 // newGround starts a control plane, Git, NATS with one user for each service, and S3.
 func newGround(t *testing.T, world *harness.World) *ground {
 	t.Helper()
+	t.Chdir(".") // and back: the embedded S3 server goes into its own folder, which ends with the test
 	g := &ground{world: world, binaries: map[string]string{}}
 	for _, name := range services {
 		binary, err := harness.Build(t.Context(), "services/"+name+"/cmd", "sluice-"+name)
