@@ -14,7 +14,7 @@ func TestManyAskOnce(t *testing.T) {
 		var k kept
 		var asked int
 		ask := func(context.Context) (any, time.Time, error) {
-			time.Sleep(time.Second)
+			<-time.After(time.Second)
 			asked++
 			return asked, time.Now().Add(10 * time.Minute), nil
 		}
@@ -30,11 +30,11 @@ func TestManyAskOnce(t *testing.T) {
 		if _, err := k.get(t.Context(), []string{"ab", ""}, ask); err != nil || asked != 2 {
 			t.Errorf("another scope, which reads the same when joined, was not asked for: %v", err)
 		}
-		time.Sleep(7 * time.Minute)
+		<-time.After(7 * time.Minute)
 		if got, _ := k.get(t.Context(), []string{"a", "b"}, ask); got != 1 {
 			t.Errorf("after seven of ten minutes it was asked again")
 		}
-		time.Sleep(2 * time.Minute)
+		<-time.After(2 * time.Minute)
 		if got, _ := k.get(t.Context(), []string{"a", "b"}, ask); got != 3 {
 			t.Errorf("after nine of ten minutes it was not asked again")
 		}
@@ -53,7 +53,7 @@ func TestNothingIsKeptLongerThanAnHour(t *testing.T) {
 			if _, err := k.get(t.Context(), []string{"a"}, ask); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(59 * time.Minute)
+			<-time.After(59 * time.Minute)
 		}
 		if asked != 2 {
 			t.Errorf("asked %d times in two hours, want 2", asked)
