@@ -154,6 +154,8 @@ func storageTidied(t *testing.T, w *world) {
 		sha := repo.Commit("main", "next", map[string]string{"a": strings.Repeat("x", n)})
 		w.push(key("tidy"))
 		all = append(all, w.await("the artifact", "tidy", at("main@sha1:"+sha)).Status.Artifact)
+		stored := time.Now().Unix() // storage tells ages in whole seconds
+		w.eventually("the next second", func() bool { return time.Now().Unix() > stored }, func() any { return nil })
 	}
 	w.eventually("two older artifacts", func() bool {
 		stored, err := w.blobs.List(t.Context(), "artifacts/gitrepository/default/tidy/")
