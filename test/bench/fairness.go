@@ -31,13 +31,11 @@ const fairnessEpilogue = `
   lists the refs of the repository, and a fixed piece of computing. They show what the processors, shared with the API
   server, etcd, the Git server and the other tenant's changes, cost anybody.
 
-What Sluice can give is order, and it is tested by counts, not by time: a check of a namespace that has none in work is among the next few
+What Sluice gives is order, which is tested by counts, not by time: a check of a namespace that has none in work is among the next few
 whatever waits in its lane, it finds a worker however long the checks of others take, and its build is the next one
-(` + "`internal/bus/bustest`, `internal/share`, `services/builder/internal/sandbox`" + `). It cannot give processors that are not there. The aim is a ratio of at
-most 2. Where everything shares two processors it is not reached: a request to the API server, a listing by Git and even plain computing
-take two to four times as long by then, and a push is many such steps, one after the other. Of what a push takes longer, a small part is
-waiting for a worker, and that is the same steps too: events and checks on their way through NATS. It does not grow with the number of
-checks that wait.
+(` + "`internal/bus/bustest`, `internal/share`, `services/builder/internal/sandbox`" + `). And precedence: while a quiet tenant's check is in work the
+busy ones pause at their next step ([ADR 15](adr/0015-precedence.md)). The aim is a ratio of at most 2. It does not grow with the number of checks that wait. What
+was measured for comparison is slower beside by more than that, because nobody pauses for it.
 `
 
 // runFairness prints where a push's time goes, alone and beside another tenant's changes.
