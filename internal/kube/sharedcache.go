@@ -25,11 +25,11 @@ func (s *SharedCache) New(config *rest.Config, options cache.Options) (cache.Cac
 	return s.share(func() (cache.Cache, error) { return cache.New(config, options) })
 }
 
-func (s *SharedCache) share(make func() (cache.Cache, error)) (cache.Cache, error) {
+func (s *SharedCache) share(open func() (cache.Cache, error)) (cache.Cache, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.cache == nil {
-		c, err := make()
+		c, err := open()
 		if err != nil {
 			return nil, err
 		}
