@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 
@@ -49,7 +50,7 @@ func TestNoRedirect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := azureOptions(http.DefaultTransport).Transport.(*http.Client).CheckRedirect(request, nil); got != http.ErrUseLastResponse {
+	if got := azureOptions(http.DefaultTransport).Transport.(*http.Client).CheckRedirect(request, nil); !errors.Is(got, http.ErrUseLastResponse) {
 		t.Errorf("a redirect of Azure is answered by %v", got)
 	}
 }
