@@ -189,12 +189,12 @@ func hasValue(want string) func(*unstructured.Unstructured) bool {
 
 // allReady waits until every Kustomization is Ready at the newest commit, by one watch.
 func (w *world) allReady(ctx context.Context) error {
-	return w.all(ctx, kustomization, func(u *unstructured.Unstructured) bool { return harness.Ready(u, w.revision()) })
+	return w.all(ctx, controlNamespace, kustomization, func(u *unstructured.Unstructured) bool { return harness.Ready(u, w.revision()) })
 }
 
 // all waits until the objects of every application are as wanted, by one watch.
-func (w *world) all(ctx context.Context, kind schema.GroupVersionKind, ok func(*unstructured.Unstructured) bool) error {
-	r, err := w.Cluster.Resource(kind, controlNamespace)
+func (w *world) all(ctx context.Context, namespace string, kind schema.GroupVersionKind, ok func(*unstructured.Unstructured) bool) error {
+	r, err := w.Cluster.Resource(kind, namespace)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,22 @@ type Ref struct {
 	Name      string
 }
 
+// Seen is an object that was looked at.
+type Seen struct {
+	Ref Ref
+	// At is the resourceVersion that it had; empty when it was not there, or nobody looked.
+	At string
+}
+
+// Unseen names objects that nobody looked at.
+func Unseen(refs ...Ref) []Seen {
+	var out []Seen
+	for _, r := range refs {
+		out = append(out, Seen{Ref: r})
+	}
+	return out
+}
+
 // RefOf returns the name of an object.
 func RefOf(o *unstructured.Unstructured) Ref {
 	return NewRef(o.GroupVersionKind(), o.GetNamespace(), o.GetName())

@@ -26,6 +26,8 @@ type State struct {
 	Message string
 	// Error says why the status is Unknown.
 	Error string
+	// At is the resourceVersion of the object that was evaluated; empty when there was none.
+	At string
 }
 
 // String returns <Kind/namespace/name status: 'Status'> without the brackets.
@@ -57,6 +59,15 @@ func (r Report) Waiting() []cluster.Ref {
 		refs = append(refs, s.Object)
 	}
 	return refs
+}
+
+// Awaited are the objects that are not ready as they were looked at, failed ones first.
+func (r Report) Awaited() []cluster.Seen {
+	var out []cluster.Seen
+	for _, s := range slices.Concat(r.Failed, r.InProgress) {
+		out = append(out, cluster.Seen{Ref: s.Object, At: s.At})
+	}
+	return out
 }
 
 // List formats states as Flux does: [Kind/ns/name status: 'InProgress', …].
@@ -129,7 +140,9 @@ func look(ctx context.Context, client *cluster.Client, r cluster.Ref, rules Rule
 	case err != nil:
 		return State{}, fmt.Errorf("read %s: %w", r, err)
 	}
-	return rules.Evaluate(ctx, o)
+	s, err := rules.Evaluate(ctx, o)
+	s.At = o.GetResourceVersion()
+	return s, err
 }
 
 // absent is the state of an object that is not there. A Job's time to live removes

@@ -19,7 +19,7 @@ func (p *pass) runner(action string) (*release.Runner, error) {
 		return nil, fmt.Errorf("compile healthCheckExprs: %w", err)
 	}
 	options := p.options(action)
-	options.Rules, options.MaxHistory = rules, p.hr.GetMaxHistory()
+	options.Rules, options.MaxHistory, options.Brief = rules, p.hr.GetMaxHistory(), brief
 	options.CRDLabels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
 	live, err := p.live()
 	if err != nil {

@@ -75,8 +75,13 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if err != nil {
 		return p.noStorage(ctx, err)
 	}
-	if ours := p.underWay(all); ours != nil {
-		return p.goOn(ctx, ours, all)
+	if ours := p.ours(all); ours != nil {
+		if !ours.Run.Over {
+			return p.goOn(ctx, ours, all)
+		}
+		if latest := p.hr.Status.History.Latest(); latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) {
+			return p.conclude(ctx, ours, all)
+		}
 	}
 	return p.pursue(ctx, all)
 }
@@ -98,6 +103,9 @@ func (p *pass) pursue(ctx context.Context, all []*record) (bus.Result, error) {
 	case desired.Pending:
 		return p.pending(ctx, all)
 	case desired.Rendered:
+	}
+	if build.Head.Generation > p.hr.Generation { // the builder's watch is ahead of ours
+		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", p.hr.Namespace, p.hr.Name, errLost)
 	}
 	rendered, err := p.Renders.OpenRelease(ctx, p.identity(), build.Head.RenderName, build.Head.RenderID)
 	if errors.Is(err, desired.ErrBroken) {

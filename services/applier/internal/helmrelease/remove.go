@@ -97,11 +97,11 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 			return bus.Result{}, false, err
 		}
 	}
-	done, wait, err := p.advance(ctx, runner, last, all)
+	progress, wait, err := p.advance(ctx, runner, last, all)
 	if failure := p.asFailure(err); failure != nil {
 		return p.notUninstalled(ctx, last, failure)
 	}
-	if err != nil || !done {
+	if err != nil || !progress.Done {
 		return bus.Result{Next: wait}, false, err
 	}
 	p.tell(note{reason: helmv2.UninstallSucceededReason, message: textUninstalled(last), of: last})

@@ -2,6 +2,7 @@ package helmrelease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -121,11 +123,11 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 		}
 		return p.release(ctx, all, g, string(next.Kind))
 	case verdict.Rollback:
-		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), release.Rollback, "")
+		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), helmstore.Run{Action: release.Rollback})
 	case verdict.Uninstall:
-		return p.begin(ctx, all, all[len(all)-1], release.Uninstall, "")
+		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Uninstall})
 	case verdict.Test:
-		return p.begin(ctx, all, all[len(all)-1], release.Test, "")
+		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Test})
 	case verdict.Unlock:
 		return p.unlock(ctx, all[len(all)-1])
 	case verdict.Wait:
@@ -147,18 +149,16 @@ func (p *pass) release(ctx context.Context, all []*record, g goal, action string
 		}
 		return p.ask(ctx, wanted)
 	}
-	s := &p.hr.Status
-	s.LastAttemptedGeneration, s.LastAttemptedReleaseAction = p.hr.Generation, helmv2.ReleaseAction(action)
-	s.LastAttemptedRevision, s.LastAttemptedRevisionDigest = g.wanted.ChartVersion, g.digest
-	s.LastAttemptedConfigDigest, s.StorageNamespace = g.wanted.ConfigDigest, p.hr.GetStorageNamespace()
+	p.hr.Status.StorageNamespace = p.hr.GetStorageNamespace()
 	made := &record{Release: g.render.Release}
 	made.Labels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
 	if len(all) == 0 { // what the status remembers went with the revisions
-		s.ClearHistory()
+		p.hr.Status.ClearHistory()
 	} else {
 		made.Info.FirstDeployed = all[0].Info.FirstDeployed
 	}
-	return p.begin(ctx, all, made, action, inputOf(g.head), g.render.CRDs...)
+	run := helmstore.Run{Action: action, Input: inputOf(g.head), Generation: p.hr.Generation, OCIDigest: g.digest}
+	return p.begin(ctx, all, made, run, g.render.CRDs...)
 }
 
 // inputOf identifies what a head was rendered from, whatever for.
@@ -182,27 +182,34 @@ func rolledBack(to *record, revision int) *record {
 	return &record{Release: &again}
 }
 
-// begin claims the object by its status, stores the revision as pending and takes the first step.
-func (p *pass) begin(ctx context.Context, all []*record, made *record, action, input string, crds ...*helmchart.File) (bus.Result, error) {
-	runner, err := p.runner(action)
+// begin stores the revision as pending and takes the first step of an action. That it is under way is written to the
+// status first, unless the action is likely to be over before anybody looks.
+func (p *pass) begin(ctx context.Context, all []*record, made *record, run helmstore.Run, crds ...*helmchart.File) (bus.Result, error) {
+	runner, err := p.runner(run.Action)
 	if err != nil {
 		return bus.Result{}, err
 	}
-	p.progressing(fmt.Sprintf("Running '%s' action with timeout of %s", action, runner.Options.Timeout))
-	if err := p.write(ctx); err != nil {
+	run.Owner, run.UID = p.hr.Namespace+"/"+p.hr.Name, string(p.hr.UID)
+	if err := p.attempted(made, run); err != nil {
 		return bus.Result{}, err
 	}
-	runner.Options.CRDs = crds
-	if action == release.Install && p.hr.GetInstall().CreateNamespace {
-		if err := runner.CreateNamespace(ctx, made.Namespace); err != nil {
-			return p.failed(ctx, all, made, action, err)
+	message := textRunning(run.Action, runner.Options.Timeout)
+	if !p.quick(run.Action) {
+		p.progressing(message)
+		if err := p.write(ctx); err != nil {
+			return bus.Result{}, err
 		}
 	}
-	run := helmstore.Run{Action: action, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Input: input}
+	runner.Options.CRDs = crds
+	if run.Action == release.Install && p.hr.GetInstall().CreateNamespace {
+		if err := runner.CreateNamespace(ctx, made.Namespace); err != nil {
+			return p.failed(ctx, all, made, run.Action, err)
+		}
+	}
 	if err := runner.Begin(ctx, made, run); err != nil {
 		return bus.Result{}, err
 	}
-	if action != release.Uninstall && action != release.Test {
+	if run.Action != release.Uninstall && run.Action != release.Test {
 		all = append(all, made)
 		p.began()
 	}
@@ -210,16 +217,14 @@ func (p *pass) begin(ctx context.Context, all []*record, made *record, action, i
 	if err != nil {
 		return bus.Result{}, err
 	}
-	if err := journal.Write(ctx, events.ApplyProgressing{
-		Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Message: fmt.Sprintf("Running '%s' action with timeout of %s", action, runner.Options.Timeout),
-	}); err != nil {
+	if err := journal.Write(ctx, events.ApplyProgressing{Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Message: message}); err != nil {
 		return bus.Result{}, err
 	}
 	return p.step(ctx, runner, made, all)
 }
 
-// underWay returns the revision that an action of this object is working on.
-func (p *pass) underWay(all []*record) *record {
+// ours returns the newest revision if an action of this object is working on it, or made it.
+func (p *pass) ours(all []*record) *record {
 	if len(all) == 0 {
 		return nil
 	}
@@ -230,10 +235,14 @@ func (p *pass) underWay(all []*record) *record {
 	return last
 }
 
-// goOn takes the next step of an action, unless it only waits and something newer is wanted.
+// goOn takes the next step of an action, unless something newer is wanted.
 func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Result, error) {
+	p.ahead.take(made)
 	runner, err := p.runner(made.Run.Action)
 	if err != nil {
+		return bus.Result{}, err
+	}
+	if err := p.attempted(made, *made.Run); err != nil {
 		return bus.Result{}, err
 	}
 	if release.MakesDefinitions(made) {
@@ -262,6 +271,19 @@ func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Resul
 	return p.step(ctx, runner, made, all)
 }
 
+// conclude says what came of an action that has ended, when whoever ended it could not: it died, or the
+// object was written meanwhile.
+func (p *pass) conclude(ctx context.Context, made *record, all []*record) (bus.Result, error) {
+	if err := p.attempted(made, *made.Run); err != nil {
+		return bus.Result{}, err
+	}
+	if made.Run.Failure != "" {
+		p.lines = made.Run.Log
+		return p.failed(ctx, all, made, made.Run.Action, errors.New(made.Run.Failure))
+	}
+	return p.succeeded(ctx, all, made, made.Run.Action)
+}
+
 // superseded says whether there is a render of other inputs than those of the action.
 func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 	if made.Run.Input == "" {
@@ -278,23 +300,32 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 	return false, nil
 }
 
-// step takes one step of an action and says what came of it.
+// step takes one step of an action and says what came of it; that it is still under way, once that lasts.
 func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
-	action := made.Run.Action
-	began := made.Run.Since
-	done, wait, err := p.advance(ctx, runner, made, all)
+	action, began := made.Run.Action, made.Run.Since
+	progress, wait, err := p.advance(ctx, runner, made, all)
 	if failure := p.asFailure(err); failure != nil {
 		p.took(began)
 		return p.failed(ctx, all, made, action, failure)
 	}
-	if err != nil {
-		return bus.Result{}, err
-	}
-	if done {
+	if err == nil && progress.Done {
 		p.took(began)
 		return p.succeeded(ctx, all, made, action)
 	}
-	return bus.Result{Next: wait}, nil
+	if progress.Ahead {
+		p.ahead.put(made)
+	}
+	left := brief - time.Since(began)
+	if left <= 0 && !errors.Is(err, helmstore.ErrLost) {
+		p.progressing(textRunning(action, runner.Options.Timeout))
+		if failed := p.write(ctx); failed != nil {
+			return bus.Result{}, errors.Join(err, failed)
+		}
+	}
+	if left > 0 && !meta.IsStatusConditionTrue(p.hr.Status.Conditions, kube.ConditionReconciling) {
+		wait = min(wait, left)
+	}
+	return bus.Result{Next: wait}, err
 }
 
 // crdsOf reads the definitions of the render that an action began with. They are no part of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	corev1 "k8s.io/api/core/v1"
@@ -135,4 +136,8 @@ func (p *pass) journalFailure(ctx context.Context, reason, message string, stall
 	return journal.Write(ctx, events.ApplyFailed{
 		Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Reason: reason, Message: serve.Redact(message), Stalled: stalled,
 	})
+}
+
+func textRunning(action string, timeout time.Duration) string {
+	return fmt.Sprintf("Running '%s' action with timeout of %s", action, timeout)
 }

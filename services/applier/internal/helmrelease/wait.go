@@ -18,29 +18,34 @@ const (
 
 // advance takes steps of an action until it is over, or waits for what somebody watches by now. Then wait is
 // when it is looked at again although no watch told anything: at its deadline at the latest.
-func (p *pass) advance(ctx context.Context, runner *release.Runner, made *record, all []*record) (done bool, wait time.Duration, err error) {
-	began := made.Run.Since
-	var watched, untold []cluster.Ref
+func (p *pass) advance(ctx context.Context, runner *release.Runner, made *record, all []*record) (progress release.Progress, wait time.Duration, err error) {
+	var watched []cluster.Ref // before the step looked
 	for {
-		progress, err := runner.Step(ctx, made, all)
+		progress, err = runner.Step(ctx, made, all)
 		if err != nil || progress.Done {
 			p.place.Table.Await(p.owner(), nil)
-			return progress.Done, 0, err
+			return progress, 0, err
 		}
-		if within(progress.Waiting, watched) { // nothing changed since the watch began
-			return false, pollAfter(time.Since(began), progress.Left, len(untold) == 0), nil
+		for _, w := range progress.Waiting {
+			p.place.Table.Manage(w.Ref.GVK())
 		}
-		watched = progress.Waiting
-		untold = p.watch(watched)
+		untold, stale := p.place.Table.Await(p.owner(), progress.Waiting)
+		unseen := unseen(progress.Waiting)
+		if !stale && within(unseen, watched) {
+			return progress, pollAfter(time.Since(made.Run.Since), progress.Left, len(untold) == 0), nil
+		}
+		watched = unseen
 	}
 }
 
-// watch asks for a check whenever one of these objects changes. It returns those of which no watch tells yet.
-func (p *pass) watch(refs []cluster.Ref) (untold []cluster.Ref) {
-	for _, r := range refs {
-		p.place.Table.Manage(r.GVK())
+// unseen are the objects of which no version is known: those that are not there, or go.
+func unseen(waiting []cluster.Seen) (refs []cluster.Ref) {
+	for _, w := range waiting {
+		if w.At == "" {
+			refs = append(refs, w.Ref)
+		}
 	}
-	return p.place.Table.Await(p.owner(), refs)
+	return refs
 }
 
 // within says whether all refs are among others.

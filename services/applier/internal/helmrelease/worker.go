@@ -53,6 +53,7 @@ type Worker struct {
 	Options  Options
 
 	written written
+	ahead   ahead
 }
 
 // Options change how a worker decides.

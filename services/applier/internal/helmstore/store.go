@@ -2,8 +2,8 @@
 // helm command lists, shows and rolls back what is stored here, and the other way round.
 //
 // The one thing of our own is an annotation on the Secret of a release that an action is
-// working on: how far it got. It goes with the release in one write, so that an applier that
-// is killed leaves what the next one needs to go on.
+// working on, or made: how far it got. It goes with the release in one write, so that an applier that
+// is killed leaves what the next one needs to go on, or to tell how it ended.
 package helmstore
 
 import (
@@ -56,8 +56,14 @@ type Run struct {
 	Hook    int    `json:"hook,omitempty"`
 	Cleared bool   `json:"cleared,omitempty"`
 	Made    bool   `json:"made,omitempty"`
-	// Input identifies what an install or an upgrade was rendered from.
-	Input string `json:"input,omitempty"`
+	// Input identifies what an install or an upgrade was rendered from, Generation is that of the
+	// HelmRelease, OCIDigest the chart's when it comes from an OCIRepository.
+	Input      string `json:"input,omitempty"`
+	Generation int64  `json:"generation,omitempty"`
+	OCIDigest  string `json:"ociDigest,omitempty"`
+	// Over says that the action has ended, Failure why it failed.
+	Over    bool   `json:"over,omitempty"`
+	Failure string `json:"failure,omitempty"`
 	// Log says what the action did last, for people.
 	Log []string `json:"log,omitempty"`
 	// Since is when the action began.
@@ -69,7 +75,7 @@ type Record struct {
 	*release.Release
 	// ApplyMethod is ssa for server-side apply; empty for what Helm 3 stored.
 	ApplyMethod string
-	// Run is the action that is under way; nil when none is.
+	// Run is the action that is under way, or that made the revision; nil when none of ours did.
 	Run *Run
 
 	secret *corev1.Secret
@@ -149,6 +155,25 @@ func (s *Store) Delete(ctx context.Context, r *Record) error {
 	return nil
 }
 
+// Stored is how far the storage says that the action is; the zero Run when it says nothing.
+func (r *Record) Stored() (Run, error) {
+	run := Run{}
+	text, ok := "", false
+	if r.secret != nil {
+		text, ok = r.secret.Annotations[runAnnotation]
+	}
+	if !ok {
+		return run, nil
+	}
+	if err := json.Unmarshal([]byte(text), &run); err != nil {
+		return run, fmt.Errorf("annotation %s of %s: %w", runAnnotation, describe(r), err)
+	}
+	return run, nil
+}
+
+// Mark identifies what the storage has of a revision: every write of it has another.
+func (r *Record) Mark() string { return string(r.secret.UID) + "/" + r.secret.ResourceVersion }
+
 func secretName(r *Record) string {
 	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", r.Name, r.Version)
 }
@@ -201,11 +226,12 @@ func decode(secret *corev1.Secret) (*Record, error) {
 	for _, own := range []string{labelName, labelOwner, labelStatus, labelVersion, labelCreated, labelModified} {
 		delete(r.Labels, own)
 	}
-	if text, ok := secret.Annotations[runAnnotation]; ok {
-		r.Run = &Run{}
-		if err := json.Unmarshal([]byte(text), r.Run); err != nil {
-			return nil, fmt.Errorf("annotation %s: %w", runAnnotation, err)
+	if _, ok := secret.Annotations[runAnnotation]; ok {
+		run, err := r.Stored()
+		if err != nil {
+			return nil, err
 		}
+		r.Run = &run
 	}
 	return r, nil
 }

@@ -255,7 +255,7 @@ func TestWhatCouldNotBeToldIsToldAgain(t *testing.T) {
 	if n := f.next(settings); n.Why != livestate.Changed {
 		t.Errorf("noticed %q", n.Why)
 	}
-	f.table.Await(f.owner, []cluster.Ref{deployment})
+	f.table.Await(f.owner, cluster.Unseen(deployment))
 	f.refuse.Store(3)
 	f.edit(deployment, "controller", merge, `{"status":{"observedGeneration":9}}`, "status")
 	select {
@@ -336,7 +336,7 @@ func TestAwaitTellsOfAnyChange(t *testing.T) {
 	f.quiet()
 	r := f.ref("apps/v1", "Deployment", "web")
 	stranger := f.ref("v1", "ConfigMap", "stranger")
-	if uncovered := f.table.Await(f.owner, []cluster.Ref{r, stranger}); len(uncovered) != 1 || uncovered[0] != stranger {
+	if uncovered, _ := f.table.Await(f.owner, cluster.Unseen(r, stranger)); len(uncovered) != 1 || uncovered[0] != stranger {
 		t.Errorf("uncovered: %v", uncovered)
 	}
 	f.edit(r, "controller", merge, `{"status":{"observedGeneration":9}}`, "status")
@@ -347,6 +347,38 @@ func TestAwaitTellsOfAnyChange(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Error("nobody was told")
+	}
+}
+
+// TestAwaitKnowsWhatWasLookedAt shows that a version that was looked at is no news, and a newer one is, whether
+// the watch showed it before or shows it later.
+func TestAwaitKnowsWhatWasLookedAt(t *testing.T) {
+	f := newFixture(t, livestate.Options{})
+	f.apply(web)
+	f.quiet()
+	r := f.ref("v1", "ConfigMap", "settings") // which no controller writes
+	old := f.live(r).GetResourceVersion()
+	if _, stale := f.table.Await(f.owner, []cluster.Seen{{Ref: r, At: old}}); stale {
+		t.Error("nothing changed since it was looked at")
+	}
+	f.edit(r, "tool", merge, `{"data":{"new":"1"}}`)
+	<-f.change
+	if _, stale := f.table.Await(f.owner, []cluster.Seen{{Ref: r, At: old}}); !stale {
+		t.Error("the watch has shown a newer version")
+	}
+	at := f.live(r).GetResourceVersion()
+	if _, stale := f.table.Await(f.owner, []cluster.Seen{{Ref: r, At: at}}); stale {
+		t.Error("that is the version which the watch has shown")
+	}
+	// an answer comes before the watch shows it: then the watch brings no news
+	f.table.Await(f.owner, nil)
+	f.edit(r, "tool", merge, `{"data":{"new":"2"}}`)
+	f.table.Await(f.owner, []cluster.Seen{{Ref: r, At: f.live(r).GetResourceVersion()}})
+	f.quiet()
+	select {
+	case <-f.change:
+		t.Error("told of a version that was looked at")
+	default:
 	}
 }
 

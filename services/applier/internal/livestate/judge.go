@@ -18,7 +18,7 @@ func (t *Table) observe(r cluster.Ref, rec *record, live Slim) {
 		return
 	}
 	rec.seen, rec.present = live, true
-	t.changed(objectOf(r))
+	t.changed(objectOf(r), live.ResourceVersion)
 	if rec.applied != nil && rec.busy == 0 {
 		t.judge(r, rec)
 	}
@@ -107,7 +107,7 @@ func (t *Table) gone(r cluster.Ref, k *kind, rec *record, version string) {
 	if rec.busy > 0 {
 		rec.left = version
 	}
-	t.changed(objectOf(r))
+	t.changed(objectOf(r), "")
 	if rec.applied != nil && rec.busy == 0 {
 		t.dirty(r, rec, Deleted)
 	}
@@ -118,16 +118,17 @@ func (t *Table) gone(r cluster.Ref, k *kind, rec *record, version string) {
 // unlabelled takes the fact that an object lives without owner labels.
 func (t *Table) unlabelled(r cluster.Ref, rec *record, live Slim) {
 	rec.seen, rec.present = live, true
-	t.changed(objectOf(r))
+	t.changed(objectOf(r), live.ResourceVersion)
 	if rec.applied != nil && rec.busy == 0 && !live.OptOut.Any(NoReconcile|Ignore) {
 		t.dirty(r, rec, Unlabelled)
 	}
 }
 
-// changed tells owners that await the object.
-func (t *Table) changed(o object) {
+// changed tells owners that await the object of a version that they have not looked at; of any
+// when it is empty.
+func (t *Table) changed(o object, version string) {
 	for owner, set := range t.awaited {
-		if set[o] {
+		if known, ok := set[o]; ok && (known == "" || version == "" || newer(version, known)) {
 			t.outbox.touch(owner, t.now().Add(t.opts.Gather))
 		}
 	}

@@ -25,7 +25,7 @@ type Table struct {
 	mu      sync.Mutex
 	kinds   map[schema.GroupKind]*kind
 	owned   map[cluster.Owner]map[*record]struct{} // records in which an owner has a claim
-	awaited map[cluster.Owner]map[object]bool
+	awaited map[cluster.Owner]map[object]string // the version an object was looked at
 	outbox  outbox
 	start   func(*kind) // set while Run runs
 }
@@ -99,7 +99,7 @@ func New(client *cluster.Client, opts Options) *Table {
 		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
 		kinds:   map[schema.GroupKind]*kind{},
 		owned:   map[cluster.Owner]map[*record]struct{}{},
-		awaited: map[cluster.Owner]map[object]bool{},
+		awaited: map[cluster.Owner]map[object]string{},
 		outbox:  newOutbox(),
 	}
 }
@@ -256,25 +256,28 @@ func (t *Table) Unwatched(refs []cluster.Ref) []cluster.Ref {
 	return out
 }
 
-// Await asks for OnChange when one of refs changes, in place of what the owner
-// awaited before; no refs end it. It returns the objects whose changes cannot be
-// seen, because they carry no owner label or their kind is not watched.
-func (t *Table) Await(owner cluster.Owner, refs []cluster.Ref) (uncovered []cluster.Ref) {
+// Await asks for OnChange when one of these objects changes after the version it was looked at, in
+// place of what the owner awaited before; no objects end it. It returns the objects whose changes cannot
+// be seen, because they carry no owner label or their kind is not watched. stale is true when one was seen
+// at a newer version already.
+func (t *Table) Await(owner cluster.Owner, objects []cluster.Seen) (uncovered []cluster.Ref, stale bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.awaited, owner)
-	if len(refs) == 0 {
-		return nil
+	if len(objects) == 0 {
+		return nil, false
 	}
-	set := make(map[object]bool, len(refs))
-	for _, r := range refs {
-		set[objectOf(r)] = true
-		if k, rec := t.find(r); rec == nil || !rec.present || !k.watched {
-			uncovered = append(uncovered, r)
+	set := make(map[object]string, len(objects))
+	for _, o := range objects {
+		set[objectOf(o.Ref)] = o.At
+		k, rec := t.find(o.Ref)
+		if rec == nil || !rec.present || !k.watched {
+			uncovered = append(uncovered, o.Ref)
 		}
+		stale = stale || o.At != "" && rec != nil && rec.present && newer(rec.seen.ResourceVersion, o.At)
 	}
 	t.awaited[owner] = set
-	return uncovered
+	return uncovered, stale
 }
 
 // Release forgets what an owner claimed and awaited, as after its deletion.

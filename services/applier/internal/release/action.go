@@ -58,6 +58,9 @@ const (
 type Options struct {
 	// Timeout of the whole action.
 	Timeout time.Duration
+	// Brief is how long an action that can be taken from its begin again may wait for its resources
+	// before the storage is told how far it got.
+	Brief time.Duration
 	// DisableHooks runs none, DisableWait does not wait until resources are ready or gone,
 	// DisableWaitForJobs does not wait for Jobs among them.
 	DisableHooks, DisableWait, DisableWaitForJobs bool
@@ -101,10 +104,12 @@ type Progress struct {
 	// Done says that the action is over with success.
 	Done bool
 	// Waiting are the objects it waits for; Message says how they are.
-	Waiting []cluster.Ref
+	Waiting []cluster.Seen
 	Message string
 	// Left is how much time the action has.
 	Left time.Duration
+	// Ahead says that the action got further than the storage says.
+	Ahead bool
 }
 
 // FailedError is an action that ended without success and is stored as failed.

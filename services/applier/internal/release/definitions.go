@@ -46,7 +46,7 @@ func (a *acting) definitions(ctx context.Context) (Progress, error) {
 	case len(report.Failed) > 0:
 		return Progress{}, permanent("CRDs are not established: %s", health.List(report.Failed))
 	case len(report.InProgress) > 0:
-		return waitFor(report.Waiting(), health.List(report.InProgress)), nil
+		return waitFor(report.Awaited(), health.List(report.InProgress)), nil
 	case made:
 		return Progress{}, a.Client.Cluster().ForgetKinds()
 	}

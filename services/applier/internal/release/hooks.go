@@ -68,7 +68,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 	if !a.run.Cleared {
 		left, err := a.discard(ctx, h, helmrelease.HookBeforeHookCreation)
 		if err != nil || len(left) > 0 {
-			return waitFor(left, "deletion of "+names(left)), err
+			return waitFor(cluster.Unseen(left...), "deletion of "+names(left)), err
 		}
 		a.run.Cleared = true
 		h.LastRun = helmrelease.HookExecution{StartedAt: helmtime.Time{Time: a.now().UTC()}, Phase: helmrelease.HookPhaseRunning}
@@ -160,7 +160,7 @@ func (a *acting) discard(ctx context.Context, h *helmrelease.Hook, policy helmre
 }
 
 // completed looks at the Jobs and Pods of a hook; the other kinds are done when they are made.
-func (a *acting) completed(ctx context.Context, objects []*unstructured.Unstructured) (waiting []cluster.Ref, message string, err error) {
+func (a *acting) completed(ctx context.Context, objects []*unstructured.Unstructured) (waiting []cluster.Seen, message string, err error) {
 	for _, o := range objects {
 		r := cluster.RefOf(o)
 		job := r.Group == "batch" && r.Kind == "Job"
@@ -185,10 +185,10 @@ func (a *acting) completed(ctx context.Context, objects []*unstructured.Unstruct
 			return nil, "", why
 		}
 		if !done {
-			waiting = append(waiting, r)
+			waiting = append(waiting, cluster.Seen{Ref: r, At: live.GetResourceVersion()})
 		}
 	}
-	return waiting, names(waiting), nil
+	return waiting, describe(waiting), nil
 }
 
 func expires(o *unstructured.Unstructured) bool {
@@ -223,6 +223,14 @@ func podDone(live *unstructured.Unstructured) (bool, error) {
 		return false, permanent("pod %s failed", live.GetName())
 	}
 	return false, nil
+}
+
+func describe(list []cluster.Seen) string {
+	refs := make([]cluster.Ref, len(list))
+	for i, s := range list {
+		refs[i] = s.Ref
+	}
+	return names(refs)
 }
 
 func names(list []cluster.Ref) string {

@@ -128,7 +128,7 @@ func (a applier) act(ctx context.Context, namespace, action string) (done bool, 
 	if at == nil && action == release.Uninstall {
 		return true, nil
 	}
-	if at == nil || at.Run == nil {
+	if at == nil || at.Run == nil || at.Run.Over {
 		run := helmstore.Run{Action: action, Owner: namespace + "/" + appName, UID: "uid"}
 		if action != release.Uninstall {
 			if at = next(namespace, action, all); at == nil {

@@ -67,7 +67,7 @@ func (a *acting) apply(ctx context.Context) (Progress, error) {
 	}
 	if len(going) > 0 {
 		slices.SortFunc(going, cluster.Compare)
-		return waitFor(going, "deletion of "+names(going)), nil
+		return waitFor(cluster.Unseen(going...), "deletion of "+names(going)), nil
 	}
 	if a.run.Action == Install {
 		return Progress{}, nil
@@ -215,8 +215,7 @@ func (a *acting) cleanUp(ctx context.Context) error {
 }
 
 // ready looks at the health of the record's objects. What this step applied and is ready by the
-// API server's answer is not read again. What it is not is waited for without a look: that comes
-// once somebody watches.
+// API server's answer is not read again, and what is not is waited for as the answer shows it.
 func (a *acting) ready(ctx context.Context) (Progress, error) {
 	if a.Options.DisableWait {
 		return Progress{}, nil
@@ -227,19 +226,20 @@ func (a *acting) ready(ctx context.Context) (Progress, error) {
 	}
 	applied := a.applied
 	a.applied = nil
-	var awaited, changing []cluster.Ref
+	var awaited []cluster.Ref
+	var changing []cluster.Seen
 	for _, o := range objects {
 		r := cluster.RefOf(o)
 		if r.GroupKind() == jobKind && a.Options.DisableWaitForJobs || a.lasting(o) {
 			continue
 		}
 		awaited = append(awaited, r)
-		if live := applied[r]; live == nil || !a.current(ctx, live) {
-			changing = append(changing, r)
+		if live := applied[r]; live != nil {
+			changing = append(changing, a.unready(ctx, live)...)
 		}
 	}
-	if applied != nil && len(changing) > 0 {
-		return waitFor(changing, names(changing)), nil
+	if len(changing) > 0 {
+		return waitFor(changing, describe(changing)), nil
 	}
 	if applied != nil {
 		return Progress{}, nil
@@ -251,15 +251,21 @@ func (a *acting) ready(ctx context.Context) (Progress, error) {
 	case len(report.Failed) > 0:
 		return Progress{}, permanent("resources are not ready: %s%s", health.List(report.Failed), health.Reasons(report.Failed))
 	case len(report.InProgress) > 0:
-		return waitFor(report.Waiting(), health.List(report.InProgress)+health.Reasons(report.InProgress)), nil
+		return waitFor(report.Awaited(), health.List(report.InProgress)+health.Reasons(report.InProgress)), nil
 	}
 	return Progress{}, nil
 }
 
-// current says whether an object is ready. What cannot be told is found out by the next look.
-func (a *acting) current(ctx context.Context, live *unstructured.Unstructured) bool {
+// unready returns an object unless it is ready. What cannot be told counts as not looked at.
+func (a *acting) unready(ctx context.Context, live *unstructured.Unstructured) []cluster.Seen {
 	state, err := a.Options.Rules.Evaluate(ctx, live)
-	return err == nil && state.Status == string(status.CurrentStatus)
+	switch {
+	case err != nil:
+		return cluster.Unseen(cluster.RefOf(live))
+	case state.Status == string(status.CurrentStatus):
+		return nil
+	}
+	return []cluster.Seen{{Ref: state.Object, At: live.GetResourceVersion()}}
 }
 
 var jobKind = schema.GroupKind{Group: "batch", Kind: "Job"}

@@ -59,7 +59,11 @@ var phasesOf = map[string][]string{
 // oldest first, record among them. A *FailedError ends the action: it is stored as failed. Any
 // other error is worth another step.
 func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helmstore.Record) (Progress, error) {
-	a := &acting{Runner: r, record: record, run: record.Run, all: all, stored: *record.Run}
+	stored, err := record.Stored()
+	if err != nil {
+		return Progress{}, err
+	}
+	a := &acting{Runner: r, record: record, run: record.Run, all: all, stored: stored}
 	for {
 		if a.run.Phase == phaseEnd {
 			return Progress{Done: true}, a.end(ctx)
@@ -78,7 +82,10 @@ func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helm
 		left := r.Options.Timeout - r.now().Sub(a.run.Since)
 		switch {
 		case err == nil && left > 0:
-			p.Left = left
+			p.Left, p.Ahead = left, a.brief()
+			if p.Ahead {
+				return p, nil
+			}
 			return p, a.store(ctx)
 		case err == nil:
 			err = fmt.Errorf("timeout waiting for: %s", p.Message)
@@ -132,6 +139,25 @@ func (a *acting) store(ctx context.Context) error {
 	return nil
 }
 
+// brief says whether the action waits for its resources since a moment only, and may be taken
+// from its begin again: it applied nothing but these.
+func (a *acting) brief() bool {
+	return a.run.Phase == phaseWait && a.Options.Timeout-a.left() < a.Options.Brief && len(a.Options.CRDs) == 0 &&
+		(a.Options.DisableHooks || len(a.hooksFor(hooksOf[a.run.Action][0])) == 0)
+}
+
+// over notes that the action ended, and why if it failed.
+func (a *acting) over(why error) {
+	run := *a.run
+	run.Over = true
+	if why == nil {
+		run.Log = nil
+	} else {
+		run.Failure = why.Error()
+	}
+	a.record.Run = &run
+}
+
 // next moves the journal to the phase that follows.
 func (a *acting) next() error {
 	phases := phasesOf[a.run.Action]
@@ -167,16 +193,18 @@ func (a *acting) phase(ctx context.Context) (Progress, error) {
 
 // end stores an action that succeeded.
 func (a *acting) end(ctx context.Context) error {
-	a.record.Run = nil
 	switch a.run.Action {
 	case Test:
+		a.record.Run = nil
 		return a.Store.Update(ctx, a.record)
 	case Uninstall:
+		a.record.Run = nil
 		return a.forget(ctx)
 	}
+	a.over(nil)
 	for _, other := range a.all {
 		if other.Version != a.record.Version && other.Info.Status == helmrelease.StatusDeployed {
-			other.Info.Status = helmrelease.StatusSuperseded
+			other.Info.Status, other.Run = helmrelease.StatusSuperseded, nil
 			if err := a.Store.Update(ctx, other); err != nil {
 				return err
 			}
@@ -233,7 +261,9 @@ func (a *acting) fail(ctx context.Context, why error) error {
 			why = fmt.Errorf("%w; and what it made could not be deleted: %w", why, err)
 		}
 	}
-	a.record.Run = nil
+	if a.over(why); a.run.Action == Test || a.run.Action == Uninstall {
+		a.record.Run = nil // it made no revision that could tell
+	}
 	switch a.run.Action {
 	case Install:
 		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release %q failed: %s", a.record.Name, why))
@@ -250,10 +280,12 @@ func (a *acting) fail(ctx context.Context, why error) error {
 	return &FailedError{Err: why, Log: a.run.Log}
 }
 
-// Supersede ends an action that only waits until its objects are ready, because something newer
-// is wanted. It returns false when it is at something else, which has to end first.
+// Supersede ends an install or an upgrade, because something newer is wanted. It returns false when a
+// hook is under way, which has to end first, and for other actions.
 func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool, error) {
-	if record.Run.Phase != phaseWait || record.Run.Action != Install && record.Run.Action != Upgrade {
+	run := record.Run
+	hooks := run.Phase == phaseBefore || run.Phase == phaseAfter
+	if hooks && (run.Hook > 0 || run.Cleared) || run.Action != Install && run.Action != Upgrade {
 		return false, nil
 	}
 	record.SetStatus(helmrelease.StatusFailed, "Superseded while waiting for resources to be ready")
@@ -272,6 +304,6 @@ func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record) error {
 // left is how long an action still has, for what is waited for inside a step.
 func (a *acting) left() time.Duration { return a.Options.Timeout - a.now().Sub(a.run.Since) }
 
-func waitFor(waiting []cluster.Ref, message string) Progress {
+func waitFor(waiting []cluster.Seen, message string) Progress {
 	return Progress{Waiting: waiting, Message: message}
 }

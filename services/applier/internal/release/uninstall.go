@@ -76,5 +76,5 @@ func (a *acting) gone(ctx context.Context) (Progress, error) {
 	if len(left) == 0 {
 		return Progress{}, nil
 	}
-	return waitFor(left, "deletion of "+names(left)), nil
+	return waitFor(cluster.Unseen(left...), "deletion of "+names(left)), nil
 }

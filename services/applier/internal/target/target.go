@@ -246,7 +246,8 @@ func inventoryOf(ks *kustomizev1.Kustomization) []cluster.Ref {
 
 // Await asks for a check whenever one of these objects changes.
 func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) []cluster.Ref {
-	return t.table.Await(ownerOf(ks), refs)
+	untold, _ := t.table.Await(ownerOf(ks), cluster.Unseen(refs...))
+	return untold
 }
 
 // Calm lets an object be put back at once again that was fought over.
