@@ -163,18 +163,23 @@ func TestRightsAreSmall(t *testing.T) {
 			}
 		}
 	}
-	tokens := 0
+	tokens, told := 0, 0
 	for _, o := range render(t, "kubernetes/identified") {
 		if o.GetName() == "sluice-fetcher-identities" {
 			tokens++
 		}
 		containers, _, _ := unstructured.NestedSlice(o.Object, "spec", "template", "spec", "containers")
-		if o.GetKind() == "Deployment" && o.GetName() == "sluice-fetcher" && !slices.Contains(texts(containers[0].(map[string]any)["args"]), "--object-level-workload-identity") {
-			t.Error("the fetcher is not told that it may ask for tokens")
+		if o.GetKind() == "Deployment" && slices.ContainsFunc(containers[0].(map[string]any)["env"].([]any), func(v any) bool {
+			return v.(map[string]any)["name"] == "SLUICE_OBJECT_LEVEL_WORKLOAD_IDENTITY"
+		}) {
+			told++
 		}
 	}
 	if tokens != 2 {
 		t.Errorf("%d objects give the right to ask for tokens, want a role and its binding", tokens)
+	}
+	if told != 2 {
+		t.Errorf("%d services are told that they may ask for tokens, want the fetcher and the applier", told)
 	}
 	for _, o := range render(t, "kubernetes/impersonated") {
 		if ref, _, _ := unstructured.NestedString(o.Object, "roleRef", "name"); ref == "cluster-admin" {
