@@ -40,6 +40,9 @@ type Settings struct {
 	NoCrossNamespaceRefs bool
 	// ExternalArtifacts allows sources of kind ExternalArtifact.
 	ExternalArtifacts bool
+	// ServiceAccountIdentities lets objects use the identity that a service account has at a
+	// cloud provider: Flux's feature gate ObjectLevelWorkloadIdentity.
+	ServiceAccountIdentities bool
 	// ConfigSelector selects the ConfigMaps and Secrets whose changes count at once;
 	// empty watches none.
 	ConfigSelector string
@@ -108,6 +111,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread both ways, in percent; 0 to 99")
 	fs.BoolVar(&s.NoCrossNamespaceRefs, "no-cross-namespace-refs", false, "refuse references to objects of other namespaces")
 	fs.BoolVar(&s.ExternalArtifacts, "external-artifacts", false, "serve ArtifactGenerators, and allow sources of kind ExternalArtifact; Flux's feature gate ExternalArtifact")
+	fs.BoolVar(&s.ServiceAccountIdentities, "object-level-workload-identity", false, "let sources, and ConfigMaps of spec.kubeConfig, use the identity that the service account they name has at a cloud provider; Flux's feature gate ObjectLevelWorkloadIdentity")
 	fs.StringVar(&s.ConfigSelector, "watch-configs-label-selector", "reconcile.fluxcd.io/watch=Enabled", "labels of the ConfigMaps and Secrets (variables, kubeconfigs) whose changes count at once; empty watches none")
 	fs.StringVar(&s.LogLevel, "log-level", "info", "lowest level to log: trace, debug, info or error")
 }

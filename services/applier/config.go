@@ -42,9 +42,13 @@ type Settings struct {
 	InsecureKubeconfigExec bool
 	// InsecureKubeconfigTLS accepts kubeconfigs that do not check the server's certificate.
 	InsecureKubeconfigTLS bool
-	// DefaultKubeconfigServiceAccount is whose tokens are used by ConfigMaps of
-	// spec.kubeConfig that name no service account; empty refuses them.
+	// DefaultKubeconfigServiceAccount is whose identity is used by ConfigMaps of
+	// spec.kubeConfig that name no service account; when empty, provider generic is refused,
+	// and clouds see the applier's own.
 	DefaultKubeconfigServiceAccount string
+	// ServiceAccountIdentities lets ConfigMaps of spec.kubeConfig use the identities that
+	// service accounts have at clouds: Flux's feature gate ObjectLevelWorkloadIdentity.
+	ServiceAccountIdentities bool
 	// StageKinds are kinds, as group/Kind, applied before the rest.
 	StageKinds []string
 	// AdditiveDependencyCheck asks for the built-in check of a dependency beside its
@@ -58,7 +62,7 @@ type Settings struct {
 // Bind declares the settings as flags of fs.
 func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.DefaultServiceAccount, "default-service-account", "", "service account of Kustomizations and HelmReleases that name none; empty uses the applier's own rights")
-	fs.StringVar(&s.DefaultKubeconfigServiceAccount, "default-kubeconfig-service-account", "", "service account whose tokens reach the cluster of a ConfigMap of spec.kubeConfig that names none; empty refuses such a ConfigMap")
+	fs.StringVar(&s.DefaultKubeconfigServiceAccount, "default-kubeconfig-service-account", "", "service account whose identity reaches the cluster of a ConfigMap of spec.kubeConfig that names none; when empty, provider generic is refused, and clouds see the applier's own")
 	fs.BoolVar(&s.InsecureKubeconfigExec, "insecure-kubeconfig-exec", false, "let kubeconfigs in Secrets run programs of the image to get a token")
 	fs.BoolVar(&s.InsecureKubeconfigTLS, "insecure-kubeconfig-tls", false, "accept http, and certificates that are not checked, in spec.kubeConfig")
 	fs.BoolVar(&s.CreateRuntimeNamespace, "create-runtime-namespace", false, "create the runtime namespace if it is missing")

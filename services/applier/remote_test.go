@@ -62,7 +62,6 @@ func TestRemote(t *testing.T) {
 		{"moved", "from the own cluster to another one and back", remoteMoved},
 		{"secret gone", "a deletion leaves objects behind when the kubeconfig is gone", remoteSecretGone},
 		{"config map", "a token of a service account of the namespace", remoteGeneric},
-		{"unserved provider", "a cloud's provider stalls by name", remoteUnserved},
 		{"refused", "a kubeconfig that runs programs fails and names the field", remoteRefused},
 		{"refused connection", "fails clearly and recovers when the cluster is there", remoteRefusedConnection},
 		{"dependency first", "a dependency that is not ready comes before a missing Secret", remoteDependency},
@@ -427,18 +426,6 @@ func remoteGeneric(t *testing.T, w *remoteWorld) {
 	if want := "system:serviceaccount:" + a.namespace + ":tenant"; applied != want {
 		t.Errorf("applied as %q, want %s", applied, want)
 	}
-}
-
-func remoteUnserved(t *testing.T, w *remoteWorld) {
-	a := w.world.newApp(t, func(ks *kustomizev1.Kustomization) {
-		ks.Spec.KubeConfig = &fluxmeta.KubeConfigReference{ConfigMapRef: &fluxmeta.LocalObjectReference{Name: "far"}}
-	})
-	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "far"}, Data: map[string]string{"provider": "aws"}}
-	if err := w.Create(t.Context(), cm); err != nil {
-		t.Fatal(err)
-	}
-	a.build(configMap("one", "1"))
-	a.condition(kube.ConditionStalled, "True", "ReconciliationFailed", "provider aws is not supported")
 }
 
 func remoteRefused(t *testing.T, w *remoteWorld) {

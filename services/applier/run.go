@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -216,9 +217,16 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
+	live, err := client.New(m.GetConfig(), client.Options{HTTPClient: m.GetHTTPClient(), Scheme: m.GetScheme(), Mapper: m.GetRESTMapper()})
+	if err != nil {
+		return nil, fleet.Opened{}, fmt.Errorf("prepare client for kubeconfigs: %w", err)
+	}
+	identities := identity.New(live, identity.Config{
+		Service: "applier", Field: "serviceAccountName of a ConfigMap of spec.kubeConfig", ServiceAccounts: cfg.ServiceAccountIdentities,
+	})
 	clusters := fleet.New(fleet.Options{
 		Home: home,
-		Connections: kubeconfig.NewReader(m.GetAPIReader(), m.GetClient(), kubeconfig.Options{
+		Connections: kubeconfig.NewReader(live, identities, kubeconfig.Options{
 			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),

@@ -17,6 +17,7 @@ func Service() launch.Service {
 			settings := *s
 			settings.NoCrossNamespaceRefs, settings.IntervalJitter = env.NoCrossNamespaceRefs, env.IntervalJitter
 			settings.ConfigSelector, settings.ExternalArtifacts = env.ConfigSelector, env.ExternalArtifacts
+			settings.ServiceAccountIdentities = env.ServiceAccountIdentities
 			settings.CreateRuntimeNamespace = settings.CreateRuntimeNamespace || env.Single
 			return Run(ctx, Config{
 				Settings: settings, REST: env.REST, Bus: env.Bus, Blobs: env.Blob,

@@ -18,8 +18,8 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/cloudtest"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+	"github.com/sluice-gitops/sluice/test/cloudtest"
 )
 
 // certificateOf is a certificate of a key, with the key, in PEM form.

@@ -32,8 +32,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/cloudtest"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
+	"github.com/sluice-gitops/sluice/test/cloudtest"
 	"github.com/sluice-gitops/sluice/test/pki"
 )
 
@@ -58,7 +58,7 @@ func provide(t *testing.T, w *world) *provided {
 	p := &provided{}
 	team := "system:serviceaccount:default:team"
 	p.aws = internet.ServeAWS(&cloudtest.AWS{
-		OwnToken: ownAWSToken, OwnRole: ownAWSRole,
+		OwnToken: cloudtest.OwnAWSToken, OwnRole: cloudtest.OwnAWSRole,
 		Keys: aws.Credentials{AccessKeyID: w.storage.AccessKey, SecretAccessKey: w.storage.SecretKey, SessionToken: "session-token-of-the-test"},
 	}, w.review)
 	p.aws.Allow(teamRole, team)
@@ -88,7 +88,7 @@ func provide(t *testing.T, w *world) *provided {
 	p.googleKey = string(text)
 	internet.Secret(strings.Split(pemKey, "\n")[3], "key of Google")
 	p.certificate, p.azure = certificateOf(t, key, pemKey), &cloudtest.Azure{
-		Certificate: key.Public(), Subjects: []string{team}, OwnToken: ownAzureToken,
+		Certificate: key.Public(), Subjects: []string{team}, OwnToken: cloudtest.OwnAzureToken,
 		AccountKey: base64.StdEncoding.EncodeToString([]byte("key of the storage account of the test")), Containers: map[string]*cloudtest.Bucket{},
 	}
 	if p.azure.RegistryKey, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

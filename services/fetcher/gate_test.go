@@ -10,7 +10,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/cloudtest"
+	"github.com/sluice-gitops/sluice/test/cloudtest"
 )
 
 // accountIdentities has a fetcher that refuses the identities of service accounts, and

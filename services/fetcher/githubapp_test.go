@@ -76,7 +76,7 @@ func githubApp(t *testing.T, w *world) {
 	private := gittest.ServeHTTP(t, w.root, false, gittest.Basic("x-access-token", "ghs_secret-token"))
 	key, pemKey := newRSA(t)
 	_, otherKey := newRSA(t)
-	long, short := serveApp(t, key, time.Hour), serveApp(t, key, time.Minute)
+	long, short := serveApp(t, key, time.Hour), serveApp(t, key, 0)
 	data := func(s *appServer, change ...string) map[string]string {
 		d := map[string]string{"githubAppID": "7", "githubAppPrivateKey": pemKey, "githubAppInstallationID": "42", "githubAppBaseURL": s.url, "ca.crt": s.ca}
 		for i := 0; i < len(change); i += 2 {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/bucket"
@@ -39,7 +40,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/handle"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmchart"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/ocirepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -92,7 +92,9 @@ func Run(ctx context.Context, c Config) (err error) {
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
 	})
 	registries := oci.New(s.scratch())
-	identities := identity.New(s.manager.GetClient(), identity.Config{ServiceAccounts: s.ServiceAccountIdentities, DefaultAccount: s.DefaultServiceAccount})
+	identities := identity.New(s.manager.GetClient(), identity.Config{
+		Service: "fetcher", Field: "spec.serviceAccountName", ServiceAccounts: s.ServiceAccountIdentities, DefaultAccount: s.DefaultServiceAccount,
+	})
 	verifier := &verify.Verifier{Live: live, Roots: &cosign.Roots{File: s.SigstoreRoot, Cache: filepath.Join(s.DataDir, "fetcher", "sigstore")}}
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{

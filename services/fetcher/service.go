@@ -25,7 +25,6 @@ func Service() launch.Service {
 			fs.Int64Var(&flags.MaxIndexBytes, "helm-index-max-size", 50<<20, "most bytes of the index of a Helm repository")
 			fs.Int64Var(&flags.MaxChartBytes, "helm-chart-max-size", 10<<20, "most bytes of a chart's package")
 			fs.Int64Var(&flags.MaxChartFileBytes, "helm-chart-file-max-size", 5<<20, "most bytes of one file of a chart in another source")
-			fs.BoolVar(&flags.ServiceAccountIdentities, "object-level-workload-identity", false, "let sources ask cloud providers for credentials as the service account they name; Flux's feature gate ObjectLevelWorkloadIdentity")
 			fs.StringVar(&flags.DefaultServiceAccount, "default-source-service-account", "", "service account whose identity counts at cloud providers for sources that name none; empty takes the fetcher's own")
 			fs.StringVar(&flags.SigstoreRoot, "sigstore-trusted-root", "", "file with the trusted root of signatures made without a key; empty reads Sigstore's public one over the network")
 			fs.DurationVar(&flags.MirrorIdle, "git-mirror-idle", 0, "how long an unused Git mirror stays on disk; 24h when zero")
@@ -35,6 +34,7 @@ func Service() launch.Service {
 			c.REST, c.Bus, c.Blob, c.Logger, c.Ready = env.REST, env.Bus, env.Blob, env.Log, env.Ready
 			c.DataDir, c.RuntimeNamespace, c.Single, c.Concurrency = env.DataDir, env.RuntimeNamespace, env.Single, env.Concurrency
 			c.ExternalArtifacts, c.NoCrossNamespaceRefs = env.ExternalArtifacts, env.NoCrossNamespaceRefs
+			c.ServiceAccountIdentities = env.ServiceAccountIdentities
 			if c.JitterPercent = env.IntervalJitter; c.JitterPercent == 0 {
 				c.JitterPercent = -1 // zero stands for the default there
 			}

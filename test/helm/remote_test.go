@@ -120,6 +120,7 @@ func TestRemote(t *testing.T) {
 	t.Run("secret gone", func(t *testing.T) { remoteSecretGone(t, far) })
 	t.Run("unwatched", func(t *testing.T) { remoteUnwatched(t, far) })
 	t.Run("config map", remoteConfigMap)
+	t.Run("gate", remoteGate)
 	t.Run("refused", func(t *testing.T) { remoteRefused(t, far) })
 	t.Run("unreachable", remoteUnreachable)
 }
@@ -237,6 +238,15 @@ data:
 	n.release("app", "far", "kubeConfig: {configMapRef: {name: far}}\n")
 	n.ready("app")
 	n.await(harness.ConfigMapKind, "app", all(holds("gadgets", "false"), holds("where", "nowhere")))
+}
+
+// remoteGate asks for the identity that a service account has at a cloud, which is not allowed.
+func remoteGate(t *testing.T) {
+	n := newTenant(t, "remote-gate", farChart())
+	n.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: far}\n" +
+		"data: {provider: gcp, cluster: projects/p/locations/l/clusters/c, serviceAccountName: tenant}\n")
+	n.release("app", "far", "kubeConfig: {configMapRef: {name: far}}\n")
+	n.await(releaseKind, "app", says("Stalled", "True", "FeatureGateDisabled", "please enable the ObjectLevelWorkloadIdentity feature gate"))
 }
 
 func remoteRefused(t *testing.T, far *farCluster) {

@@ -40,8 +40,8 @@ var ErrBusy = errors.New("the cluster is busy")
 // used, or leads to a cluster that does not answer.
 type NoTargetError struct {
 	Err error
-	// Stalled is true when only a changed object can help.
-	Stalled bool
+	// Disabled is true when a feature gate must allow what the object asks for.
+	Disabled bool
 }
 
 // Error implements error.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -83,17 +84,18 @@ type Fleet struct {
 	// slots are the passes that may be under way in remote clusters.
 	slots chan struct{}
 
-	mu      sync.Mutex
-	members map[kubeconfig.Key]*member
-	users   map[User]*member
-	start   func(run func(context.Context)) context.CancelFunc // set while Run runs
+	mu       sync.Mutex
+	members  map[kubeconfig.Key]*member
+	users    map[User]*member
+	searches map[kubeconfig.Key]*search
+	start    func(run func(context.Context)) context.CancelFunc // set while Run runs
 }
 
 // New returns a fleet. Remote clusters are served while Run runs.
 func New(o Options) *Fleet {
 	return &Fleet{
 		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)),
-		members: map[kubeconfig.Key]*member{}, users: map[User]*member{},
+		members: map[kubeconfig.Key]*member{}, users: map[User]*member{}, searches: map[kubeconfig.Key]*search{},
 	}
 }
 
@@ -106,7 +108,10 @@ func (f *Fleet) Run(ctx context.Context) error {
 	f.mu.Lock()
 	f.start = func(run func(context.Context)) context.CancelFunc {
 		ctx, stop := context.WithCancel(ctx)
-		running.Go(func() { run(ctx) })
+		running.Go(func() {
+			defer stop()
+			run(ctx)
+		})
 		return stop
 	}
 	f.mu.Unlock()
@@ -145,8 +150,11 @@ func (f *Fleet) find(ctx context.Context, user User, ref *fluxmeta.KubeConfigRef
 		return f.opts.Home, func() {}, nil
 	}
 	connection, err := f.opts.Connections.Connect(ctx, user.Namespace, ref)
+	if err == nil && connection.Locate != nil {
+		connection, err = f.locate(ctx, connection)
+	}
 	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) {
-		return Opened{}, nil, &cluster.NoTargetError{Err: err, Stalled: refusal.Unserved}
+		return Opened{}, nil, &cluster.NoTargetError{Err: err, Disabled: refusal.Disabled}
 	}
 	if err != nil {
 		return Opened{}, nil, err
@@ -271,7 +279,7 @@ func (f *Fleet) drop(m *member) {
 	}
 }
 
-// sweep forgets objects that were not seen for long, and members without any.
+// sweep forgets objects that were not seen for long, members without any, and old failures.
 func (f *Fleet) sweep() {
 	now := f.now()
 	f.mu.Lock()
@@ -284,6 +292,7 @@ func (f *Fleet) sweep() {
 			f.drop(m)
 		}
 	}
+	maps.DeleteFunc(f.searches, func(_ kubeconfig.Key, s *search) bool { return s.over(now) })
 }
 
 // Forget drops what is remembered of a Kustomization that is gone.

@@ -226,7 +226,7 @@ func TestDeadMembersFailAtOnceAndComeBack(t *testing.T) {
 	}
 	w.server["a"] = address
 	none := (*cluster.NoTargetError)(nil)
-	if _, _, err := w.For(t.Context(), object("one", "a")); !errors.As(err, &none) || none.Stalled {
+	if _, _, err := w.For(t.Context(), object("one", "a")); !errors.As(err, &none) || none.Disabled {
 		t.Fatalf("error is %v", err)
 	}
 	<-w.told

@@ -119,12 +119,13 @@ func (p *pass) noTarget(ctx context.Context) (bus.Result, error) {
 	if err != nil || !ready {
 		return result, err
 	}
-	next := p.ks.GetRetryInterval()
-	if p.lost.Stalled {
-		next = bus.Never
-	}
 	a.RenderID = "" // no attempt was made, so none is recorded and then waited for
-	return p.fail(ctx, a, status.Failure{Reason: status.ReasonFailed, Message: p.lost.Error(), Stalled: p.lost.Stalled}, next)
+	f := status.Failure{Reason: status.ReasonFailed, Message: p.lost.Error()}
+	if !p.lost.Disabled {
+		return p.fail(ctx, a, f, p.ks.GetRetryInterval())
+	}
+	f.Reason, f.Stalled = status.ReasonGateDisabled, true
+	return p.fail(ctx, a, f, bus.Never)
 }
 
 // pending waits for the builder. A build is usually a moment away, so the first

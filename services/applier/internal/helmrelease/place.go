@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -66,7 +67,11 @@ func (p *pass) nowhere(ctx context.Context, lost *cluster.NoTargetError) (bus.Re
 	if f, err := p.dependencies(ctx); err != nil || f != nil {
 		return p.refuseOr(ctx, f, err)
 	}
-	return p.refuse(ctx, refusal{reason: reasonClient, message: lost.Error(), stalled: lost.Stalled, retry: retryWait, warn: true})
+	f := refusal{reason: reasonClient, message: lost.Error(), retry: retryWait, warn: true}
+	if lost.Disabled {
+		f.reason, f.stalled = fluxmeta.FeatureGateDisabledReason, true
+	}
+	return p.refuse(ctx, f)
 }
 
 // powerless says why nothing can be uninstalled any more: the account that the release was made

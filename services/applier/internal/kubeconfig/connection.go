@@ -13,6 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/credential"
+	"github.com/sluice-gitops/sluice/internal/identity"
 )
 
 // timeout bounds every request to a cluster, as Flux does.
@@ -20,9 +23,14 @@ const timeout = 30 * time.Second
 
 // Connection is how to reach a cluster, and as whom.
 type Connection struct {
+	// Config is nil as long as the cluster is to be located.
 	Config *rest.Config
 	// Key is the same for connections that are the same: server, trust and credentials.
 	Key Key
+	// Locate asks a cloud for the cluster's address and lets the connection's identity in,
+	// which may take half a minute. It is nil when nothing is to be asked for. Its errors are
+	// those of Connect.
+	Locate func(context.Context) (Connection, error)
 }
 
 // Key tells connections apart. It is derived from credentials, so it is not logged.
@@ -34,7 +42,8 @@ type Options struct {
 	AllowExec bool
 	// AllowInsecureTLS accepts servers whose certificate is not checked, and http.
 	AllowInsecureTLS bool
-	// DefaultServiceAccount is whose tokens are used by ConfigMaps that name no service account.
+	// DefaultServiceAccount is whose identity is used by ConfigMaps that name no service
+	// account. Without one, provider generic is refused, and clouds see the applier's own.
 	DefaultServiceAccount string
 	// UserAgent is sent with every request.
 	UserAgent string
@@ -43,10 +52,11 @@ type Options struct {
 // RefusedError says why an object's reference leads to no connection. Its text names the
 // Secret or ConfigMap and the field at fault, and never its content.
 type RefusedError struct {
-	// Missing is true when the Secret or ConfigMap does not exist.
+	// Missing is true when the Secret, the ConfigMap or the service account that it names
+	// does not exist.
 	Missing bool
-	// Unserved is true when this version does not serve what was asked for.
-	Unserved bool
+	// Disabled is true when a feature gate must allow what was asked for.
+	Disabled bool
 	text     string
 }
 
@@ -57,13 +67,15 @@ func (r *RefusedError) Error() string { return r.text }
 type Reader struct {
 	live    client.Reader
 	tokens  tokenRequester
+	kept    credential.Cache[string]
+	clouds  clouds
 	options Options
 }
 
-// NewReader returns a Reader. live reads Secrets and ConfigMaps from the API server, so
-// that a rotated one counts at once; c requests tokens of service accounts.
-func NewReader(live client.Reader, c client.Client, o Options) *Reader {
-	return &Reader{live: live, tokens: tokenClient{c}, options: o}
+// NewReader returns a Reader. live reads Secrets, ConfigMaps and service accounts from the
+// API server, so that a changed one counts at once, and requests tokens of service accounts.
+func NewReader(live client.Client, clouds *identity.Client, o Options) *Reader {
+	return &Reader{live: live, tokens: tokenClient{live}, clouds: clouds, options: o}
 }
 
 // Connect reads the connection that a spec.kubeConfig of a namespace leads to. The error is a

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/test/pki"
 )
 
@@ -28,8 +29,14 @@ const secretive = "hunter2"
 // store is the Secrets and ConfigMaps of namespace ns.
 type store map[string]map[string]string
 
-func (s store) Get(_ context.Context, name client.ObjectKey, o client.Object, _ ...client.GetOption) error {
-	data, ok := s[name.Name]
+// held is a client that reads a store and does nothing else.
+type held struct {
+	client.Client
+	store store
+}
+
+func (h held) Get(_ context.Context, name client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	data, ok := h.store[name.Name]
 	if !ok || name.Namespace != "ns" {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "things"}, name.Name)
 	}
@@ -45,8 +52,8 @@ func (s store) Get(_ context.Context, name client.ObjectKey, o client.Object, _ 
 	return nil
 }
 
-func (s store) List(context.Context, client.ObjectList, ...client.ListOption) error {
-	return errors.New("nothing lists")
+func reader(s store, o Options) *Reader {
+	return NewReader(held{store: s}, identity.New(held{store: s}, identity.Config{Service: "applier"}), o)
 }
 
 func secretRef(name, key string) *fluxmeta.KubeConfigReference {
@@ -122,9 +129,9 @@ func TestKubeconfigsAreRefused(t *testing.T) {
 			if text == "" {
 				text = written(t, c.edit)
 			}
-			r := NewReader(store{"far": {"value": text}}, nil, c.o)
+			r := reader(store{"far": {"value": text}}, c.o)
 			_, err := r.Connect(t.Context(), "ns", secretRef("far", ""))
-			if refusal := (*RefusedError)(nil); !errors.As(err, &refusal) || refusal.Missing || refusal.Unserved {
+			if refusal := (*RefusedError)(nil); !errors.As(err, &refusal) || refusal.Missing || refusal.Disabled {
 				t.Fatalf("error is %v", err)
 			}
 			for _, want := range []string{c.want, `Secret "far"`, `"value"`} {
@@ -161,7 +168,7 @@ func TestReferences(t *testing.T) {
 		{reason: "neither", ref: &fluxmeta.KubeConfigReference{}, want: "exactly one of secretRef and configMapRef"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
-			got, err := NewReader(store{"far": c.data}, nil, Options{}).Connect(t.Context(), "ns", c.ref)
+			got, err := reader(store{"far": c.data}, Options{}).Connect(t.Context(), "ns", c.ref)
 			if c.host != "" {
 				if err != nil || got.Config.Host != c.host || got.Config.Timeout != 30*time.Second {
 					t.Fatalf("connection is %+v: %v", got.Config, err)
@@ -183,7 +190,7 @@ func TestKeysTellConnectionsApart(t *testing.T) {
 	}
 	key := func(o Options, edit func(*api.Cluster, *api.AuthInfo, *api.Config)) Key {
 		t.Helper()
-		c, err := NewReader(store{"far": {"value": written(t, edit)}}, nil, o).Connect(t.Context(), "ns", secretRef("far", ""))
+		c, err := reader(store{"far": {"value": written(t, edit)}}, o).Connect(t.Context(), "ns", secretRef("far", ""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,9 +239,18 @@ func TestConfigMaps(t *testing.T) {
 		data     map[string]string
 		o        Options
 		want     string
-		unserved bool
+		disabled bool
 	}{
-		{reason: "a cloud is not served yet", data: map[string]string{"provider": "gcp", "cluster": secretive}, want: "provider gcp is not supported", unserved: true},
+		{reason: "EKS has the region in the cluster's name", data: with(func(d map[string]string) { d["provider"] = "aws" }), want: "cluster is empty: name the cluster as provider aws does"},
+		{reason: "the applier's own identity goes by the cluster's name only", data: map[string]string{"provider": "azure", "address": "https://far.example"}, want: "cluster is empty"},
+		{reason: "half of what is known leads nowhere without a name", data: with(func(d map[string]string) { d["provider"] = "gcp" }), want: "cluster is empty"},
+		{reason: "a bearer's token is not sent in the clear, whatever the switches say", o: Options{AllowInsecureTLS: true},
+			data: with(func(d map[string]string) { d["provider"], d["cluster"], d["address"] = "gcp", "c", "http://far" }), want: "address is not an https URL"},
+		{reason: "credentials would reach messages", data: with(func(d map[string]string) {
+			d["provider"], d["cluster"], d["address"] = "gcp", "c", "u:"+secretive+"@far"
+		}), want: "address holds credentials"},
+		{reason: "an account's identity needs the gate", data: with(func(d map[string]string) { d["provider"], d["cluster"] = "gcp", "c" }), want: "please enable the ObjectLevelWorkloadIdentity feature gate", disabled: true},
+		{reason: "so does the default's", o: Options{DefaultServiceAccount: "robot"}, data: map[string]string{"provider": "aws", "cluster": "c"}, want: "start the applier with --object-level-workload-identity", disabled: true},
 		{reason: "no provider", data: with(func(d map[string]string) { delete(d, "provider") }), want: "provider is not one of"},
 		{reason: "an unknown provider is not quoted", data: with(func(d map[string]string) { d["provider"] = secretive }), want: "provider is not one of"},
 		{reason: "no address", data: with(func(d map[string]string) { delete(d, "address") }), want: "address is not a URL with a host"},
@@ -243,9 +259,9 @@ func TestConfigMaps(t *testing.T) {
 		{reason: "without a service account the applier's own token would go to whoever is named", data: with(func(d map[string]string) { delete(d, "serviceAccountName") }), want: "serviceAccountName is empty"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
-			_, err := NewReader(store{"far": c.data}, nil, c.o).Connect(t.Context(), "ns", configMapRef("far"))
+			_, err := reader(store{"far": c.data}, c.o).Connect(t.Context(), "ns", configMapRef("far"))
 			refusal := (*RefusedError)(nil)
-			if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.want) || refusal.Unserved != c.unserved ||
+			if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.want) || refusal.Disabled != c.disabled ||
 				!strings.Contains(err.Error(), `ConfigMap "far"`) || strings.Contains(err.Error(), secretive) {
 				t.Fatalf("error is %v", err)
 			}
@@ -302,7 +318,7 @@ func TestGenericTokens(t *testing.T) {
 				data[k] = v
 			}
 			c.o.AllowInsecureTLS = true
-			r := NewReader(store{"far": data}, nil, c.o)
+			r := reader(store{"far": data}, c.o)
 			r.tokens = &c.from
 			got, err := r.Connect(t.Context(), "ns", configMapRef("far"))
 			if err != nil {

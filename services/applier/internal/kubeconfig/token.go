@@ -2,9 +2,9 @@ package kubeconfig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/credential"
 )
 
 // lifetime is how long a token is asked to be valid.
@@ -34,45 +36,40 @@ func (c tokenClient) request(ctx context.Context, account types.NamespacedName, 
 	return request.Status.Token, request.Status.ExpirationTimestamp.Time, nil
 }
 
-// tokens keeps the token of a service account and renews it before it expires.
+// tokens of a service account.
 type tokens struct {
+	kept      *credential.Cache[string]
+	key       credential.Key
 	requester tokenRequester
 	account   types.NamespacedName
 	audiences []string
-
-	mu    sync.Mutex
-	token string
-	renew time.Time
 }
 
-func (t *tokens) get(ctx context.Context) (string, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := time.Now()
-	if t.token != "" && now.Before(t.renew) {
-		return t.token, nil
-	}
-	token, expires, err := t.requester.request(ctx, t.account, t.audiences)
-	if err != nil {
-		return "", err
-	}
-	t.token, t.renew = token, now.Add(expires.Sub(now)*4/5)
-	return token, nil
+func (t tokens) get(ctx context.Context) (string, error) {
+	return t.kept.Get(ctx, t.key, func(ctx context.Context) (string, time.Time, error) {
+		return t.requester.request(ctx, t.account, t.audiences)
+	})
 }
 
 // drop forgets a token that a server refused, as after its service account was made anew.
-func (t *tokens) drop(refused string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.token == refused {
-		t.token = ""
-	}
+func (t tokens) drop(refused string) {
+	t.kept.Drop(t.key, func(token string) bool { return token == refused })
+}
+
+// source has the token for requests, and renews it before it ends.
+type source interface {
+	get(ctx context.Context) (string, error)
+	// drop forgets a token that did not let a request in.
+	drop(refused string)
 }
 
 // bearer sends a token with every request.
 type bearer struct {
 	next   http.RoundTripper
-	tokens *tokens
+	tokens source
+	// found says that the server was found together with the token, and may have moved
+	// when it does not answer.
+	found bool
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -84,7 +81,10 @@ func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+token)
 	resp, err := b.next.RoundTrip(r)
-	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+	switch {
+	case err == nil && resp.StatusCode == http.StatusUnauthorized:
+		b.tokens.drop(token)
+	case err != nil && b.found && !errors.Is(err, context.Canceled):
 		b.tokens.drop(token)
 	}
 	return resp, err

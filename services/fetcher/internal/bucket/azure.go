@@ -20,7 +20,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 

@@ -11,7 +11,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 	"golang.org/x/oauth2"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )

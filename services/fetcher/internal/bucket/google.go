@@ -18,7 +18,7 @@ import (
 	"google.golang.org/api/option"
 	"google.golang.org/api/storage/v1"
 
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/identity"
+	"github.com/sluice-gitops/sluice/internal/identity"
 )
 
 const (

@@ -4,7 +4,6 @@ package githubapp
 
 import (
 	"crypto/rsa"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sluice-gitops/sluice/internal/credential"
 )
 
 // The entries of a Secret.
@@ -33,7 +34,7 @@ const User = "x-access-token"
 type App struct {
 	id, installation, owner, base string
 	key                           *rsa.PrivateKey
-	identity                      [sha256.Size]byte
+	identity                      credential.Key
 }
 
 // Named says that a Secret is one of a GitHub App.
@@ -62,11 +63,7 @@ func Parse(data map[string][]byte) (App, error) {
 		return a, fmt.Errorf("parse '%s': it must be an RSA private key in PEM form", keyPrivate)
 	}
 	a.key = key
-	h := sha256.New()
-	for _, part := range []string{a.id, a.installation, a.owner, a.base, string(data[keyPrivate])} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	h.Sum(a.identity[:0])
+	a.identity = credential.KeyOf(a.id, a.installation, a.owner, a.base, string(data[keyPrivate]))
 	return a, nil
 }
 

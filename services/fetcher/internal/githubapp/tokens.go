@@ -2,7 +2,6 @@ package githubapp
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,69 +9,31 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"sync"
 	"time"
+
+	"github.com/sluice-gitops/sluice/internal/credential"
 )
 
-const (
-	// early is how long before its end a token is replaced, so that a fetch that
-	// begins with it can end with it.
-	early = 5 * time.Minute
-	// maxTokens are kept at once.
-	maxTokens = 1000
-	maxAnswer = 1 << 20
-)
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
 
 // errNotFound is an answer 404.
 var errNotFound = errors.New("not found (HTTP 404)")
 
 // Tokens keeps the tokens of installations until shortly before they end. Its zero
 // value is ready to use, by many at once.
-type Tokens struct {
-	mu      sync.Mutex
-	entries map[[sha256.Size]byte]*entry
-}
-
-type entry struct {
-	// asking is held by who asks for the token.
-	asking chan struct{}
-	token  string
-	until  time.Time
-}
+type Tokens struct{ kept credential.Cache[string] }
 
 // Get returns a token of the app, which many that ask at once ask for once. Requests
 // go out by transport.
 func (t *Tokens) Get(ctx context.Context, app App, transport http.RoundTripper) (string, error) {
-	e := t.entry(app)
-	select {
-	case e.asking <- struct{}{}:
-	case <-ctx.Done():
-		return "", context.Cause(ctx)
-	}
-	defer func() { <-e.asking }()
-	if time.Now().Before(e.until) {
-		return e.token, nil
-	}
-	token, ends, err := exchange(ctx, app, transport)
-	if err != nil {
-		return "", fmt.Errorf("get a token of GitHub App %s: %w", app.id, err)
-	}
-	e.token, e.until = token, ends.Add(-early)
-	return token, nil
-}
-
-func (t *Tokens) entry(app App) *entry {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if e, ok := t.entries[app.identity]; ok {
-		return e
-	}
-	if t.entries == nil || len(t.entries) >= maxTokens {
-		t.entries = map[[sha256.Size]byte]*entry{}
-	}
-	e := &entry{asking: make(chan struct{}, 1)}
-	t.entries[app.identity] = e
-	return e
+	return t.kept.Get(ctx, app.identity, func(ctx context.Context) (string, time.Time, error) {
+		token, ends, err := exchange(ctx, app, transport)
+		if err != nil {
+			return "", ends, fmt.Errorf("get a token of GitHub App %s: %w", app.id, err)
+		}
+		return token, ends, nil
+	})
 }
 
 func exchange(ctx context.Context, app App, transport http.RoundTripper) (token string, ends time.Time, err error) {

@@ -37,7 +37,8 @@ var entraTokens = map[string]string{
 	"https://containerregistry.azure.net/.default":  "entra-token-of-registries",
 	"https://management.azure.com/.default":         "entra-token-of-management",
 	"499b84ac-1321-427f-aa17-267ca6975798/.default": DevOpsToken,
-	"https://management.core.windows.net//.default": "entra-token-of-old-management",
+	"https://management.core.windows.net//.default": armToken,
+	aksScope: "entra-token-of-clusters",
 }
 
 // Azure gives tokens to the applications of a tenant, and has a storage account and a
@@ -124,6 +125,9 @@ func (a *Azure) token(w http.ResponseWriter, r *http.Request) {
 	for _, scope := range strings.Fields(r.PostForm.Get("scope")) {
 		if found := entraTokens[scope]; found != "" {
 			token = found
+		}
+		if scope == aksScope { // clusters see whose it is
+			token = a.cloud.Secret(token+"-for-"+client, "token of Entra")
 		}
 	}
 	if !known || token == "" || r.PathValue("tenant") != AzureTenant || r.PostForm.Get("grant_type") != "client_credentials" {

@@ -120,9 +120,12 @@ func word(code string) string {
 	return code
 }
 
-// firstLine of a text, without the answer that Google's library ends it with.
+// firstLine of a text; of Google's library the code alone, which it puts between the URL and
+// the answer.
 func firstLine(text string) string {
-	text = regexp.MustCompile(`(?s)(oauth2/google: status code [0-9]+).*`).ReplaceAllString(text, "$1")
+	if found := regexp.MustCompile(`oauth2/google: status code [0-9]+`).FindString(text); found != "" {
+		return found
+	}
 	text, _, _ = strings.Cut(text, "\n")
 	if len(text) > maxText {
 		text = strings.ToValidUTF8(text[:maxText], "") + "…"

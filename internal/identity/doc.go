@@ -1,5 +1,5 @@
 // Package identity gets credentials of cloud providers where no Secret holds any: for a
-// service account of the cluster, whose token the provider exchanges, or for the fetcher
+// service account of the cluster, whose token the provider exchanges, or for the service
 // itself, as the machine and the pod that it runs on say who it is.
 //
 // The exchanges are those of the library that Flux has for them. Here is what it leaves

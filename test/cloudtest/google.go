@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -23,7 +24,9 @@ const (
 	gcpFederatedToken = "google-token-of-federation"
 	gcpAccountToken   = "google-token-of-an-account"
 	// GCPOwnToken is what the metadata server gives, and GCPAccountToken what a service account gets.
-	GCPOwnToken     = "google-token-of-the-machine"
+	GCPOwnToken = "google-token-of-the-machine"
+	// GCPShortAccount gets another token each time, which lasts a few seconds.
+	GCPShortAccount = "short@project-of-tests.iam.gserviceaccount.com"
 	GCPAccountToken = gcpAccountToken
 )
 
@@ -38,6 +41,10 @@ type Google struct {
 	Subjects []string
 	// Buckets by name.
 	Buckets map[string]*Bucket
+
+	mu sync.Mutex
+	// short are the tokens of GCPShortAccount, and when they end.
+	short map[string]time.Time
 }
 
 // ServeGoogle answers for the token servers, the metadata server and Cloud Storage.
@@ -138,11 +145,16 @@ func (g *Google) federate(w http.ResponseWriter, r *http.Request) {
 
 // impersonate serves generateAccessToken.
 func (g *Google) impersonate(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("Authorization") != "Bearer "+gcpFederatedToken || r.PathValue("account") != GCPAccount+":generateAccessToken" {
+	account, _ := strings.CutSuffix(r.PathValue("account"), ":generateAccessToken")
+	if r.Header.Get("Authorization") != "Bearer "+gcpFederatedToken || account != GCPAccount && account != GCPShortAccount {
 		g.refuse(w, http.StatusForbidden, "forbidden", r.Header.Get("Authorization"))
 		return
 	}
-	g.answer(w, map[string]any{"accessToken": gcpAccountToken, "expireTime": time.Now().Add(time.Hour).UTC().Format(time.RFC3339)})
+	token, ends := gcpAccountToken, time.Now().Add(time.Hour)
+	if account == GCPShortAccount {
+		token, ends = g.newShort()
+	}
+	g.answer(w, map[string]any{"accessToken": token, "expireTime": ends.UTC().Format(time.RFC3339)})
 }
 
 // bucket returns the one that is asked for, if the request shows a token.

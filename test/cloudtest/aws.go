@@ -37,6 +37,8 @@ type AWS struct {
 	OwnToken, OwnRole string
 	// Keys are what STS gives.
 	Keys aws.Credentials
+	// Clusters are the names of those of EKS that tokens may be for.
+	Clusters []string
 
 	mu    sync.Mutex
 	roles map[string]string

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -18,6 +19,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/internal/credential"
 )
 
 // The cloud providers.
@@ -29,23 +32,22 @@ const (
 
 // ErrDisabled says that an object asks for the identity of a service account, and that
 // those are not allowed.
-var ErrDisabled = errors.New("to use spec.serviceAccountName for provider authentication please enable the " +
-	auth.FeatureGateObjectLevelWorkloadIdentity + " feature gate in the controller: start the fetcher with --object-level-workload-identity")
+var ErrDisabled = errors.New("please enable the " + auth.FeatureGateObjectLevelWorkloadIdentity + " feature gate in the controller")
 
-// ErrRefused says that the fetcher's own identity is not shown to a server.
+// ErrRefused says that the service's own identity is not shown to a server.
 var ErrRefused = errors.New("refused")
 
 // Identity is whose credentials are asked for, and how.
 type Identity struct {
 	// Provider is AWS, Azure or GCP.
 	Provider string
-	// Namespace and Account name a service account; the fetcher itself when Account is
+	// Namespace and Account name a service account; the service itself when Account is
 	// empty.
 	Namespace, Account string
 	// Proxy for the requests; the one of the environment when nil.
 	Proxy *url.URL
 	// Region and STS are those of AWS's token service; the environment's when empty.
-	// Registries and Git repositories have theirs in their names.
+	// Registries, Git repositories and clusters have theirs in their names.
 	Region, STS string
 	// OtherTLS says that it is not the system's authorities that vouch for the server to
 	// which the credentials go, or that nobody does.
@@ -58,33 +60,40 @@ type Keys struct{ ID, Secret, Session string }
 // Login reads a Git repository: by a bearer token, or by username and password.
 type Login struct{ BearerToken, Username, Password string }
 
-// Config of a Client. The zero value works.
+// Config of a Client. Service and Field are required.
 type Config struct {
+	// Service and Field are the service's name, and the field that names a service account,
+	// for errors.
+	Service, Field string
 	// ServiceAccounts allows the identities of service accounts.
 	ServiceAccounts bool
 	// DefaultAccount is the service account, in the namespace of each object, whose
-	// identity counts for objects that name none; the fetcher's own when empty.
+	// identity counts for objects that name none; the service's own when empty.
 	DefaultAccount string
 }
 
 // Client gets credentials, and keeps them until shortly before they end. It is safe for
 // concurrent use.
 type Client struct {
-	cluster client.Client
-	config  Config
-	kept    kept
+	cluster  client.Client
+	config   Config
+	kept     credential.Cache[any]
+	clusters credential.Cache[Admission]
 }
+
+// enable the library's own switch, which is one for the process.
+var enable = sync.OnceFunc(auth.EnableObjectLevelWorkloadIdentity)
 
 // New returns a client that reads service accounts from a cluster, uncached, and asks it
 // for their tokens.
 func New(cluster client.Client, config Config) *Client {
 	if config.ServiceAccounts {
-		auth.EnableObjectLevelWorkloadIdentity() // the library has a switch of its own
+		enable()
 	}
 	return &Client{cluster: cluster, config: config}
 }
 
-// own says that the identity is the fetcher's.
+// own says that the identity is the service's.
 func (c *Client) own(id Identity) bool { return id.Account == "" && c.config.DefaultAccount == "" }
 
 // AWS returns the keys of an identity.
@@ -173,26 +182,38 @@ func (c *Client) Git(ctx context.Context, id Identity, repository *url.URL) (Log
 // ask returns what get returned for the same identity and purpose, as long as that lasts.
 func ask[T any](ctx context.Context, c *Client, id Identity, purpose, input string, get func(context.Context, []auth.Option) (T, time.Time, error)) (T, error) {
 	var none T
+	scope, options, err := c.resolve(ctx, id)
+	if err != nil {
+		return none, err
+	}
+	key := credential.KeyOf(append(scope, purpose, input)...)
+	found, err := c.kept.Get(ctx, key, func(ctx context.Context) (any, time.Time, error) { return get(ctx, options) })
+	if err != nil {
+		return none, Brief(err)
+	}
+	return found.(T), nil
+}
+
+// resolve returns what tells an identity apart, and what the library needs to take it.
+func (c *Client) resolve(ctx context.Context, id Identity) (scope []string, options []auth.Option, err error) {
 	if id.Account == "" {
 		id.Account = c.config.DefaultAccount
 	}
-	var options []auth.Option
-	scope := []string{purpose, input, id.Provider, id.Region, id.STS}
+	var uid, version, proxy string
 	if id.Account != "" {
 		if !c.config.ServiceAccounts {
-			return none, ErrDisabled
+			return nil, nil, fmt.Errorf("to use %s for provider authentication %w: start the %s with --object-level-workload-identity", c.config.Field, ErrDisabled, c.config.Service)
 		}
 		var account corev1.ServiceAccount
 		key := types.NamespacedName{Namespace: id.Namespace, Name: id.Account}
 		if err := c.cluster.Get(ctx, key, &account); err != nil {
-			return none, fmt.Errorf("failed to get service account '%s': %w", key, err)
+			return nil, nil, fmt.Errorf("failed to get service account '%s': %w", key, err)
 		}
-		// Its annotations say who it is to the provider.
-		scope = append(scope, string(account.UID), account.ResourceVersion)
+		uid, version = string(account.UID), account.ResourceVersion // its annotations say who it is to the provider
 		options = append(options, auth.WithClient(c.cluster), auth.WithServiceAccountNamespace(id.Namespace), auth.WithServiceAccountName(id.Account))
 	}
 	if id.Proxy != nil {
-		scope = append(scope, id.Proxy.String())
+		proxy = id.Proxy.String()
 		options = append(options, auth.WithProxyURL(*id.Proxy))
 	}
 	if id.Region != "" {
@@ -201,14 +222,10 @@ func ask[T any](ctx context.Context, c *Client, id Identity, purpose, input stri
 	if id.STS != "" {
 		options = append(options, auth.WithSTSEndpoint(id.STS))
 	}
-	found, err := c.kept.get(ctx, scope, func(ctx context.Context) (any, time.Time, error) { return get(ctx, options) })
-	if err != nil {
-		return none, Brief(err)
-	}
-	return found.(T), nil
+	return []string{id.Provider, uid, version, proxy, id.Region, id.STS}, options, nil
 }
 
-// Shown returns an ErrRefused when an identity is not for a server: the fetcher's own is
+// Shown returns an ErrRefused when an identity is not for a server: the service's own is
 // for hosts of its provider only, and over TLS with the authorities of the system, since
 // whoever may write an object may name any server.
 func (c *Client) Shown(id Identity, host string) error {
@@ -222,13 +239,13 @@ func (c *Client) Shown(id Identity, host string) error {
 		return host == known || strings.HasPrefix(known, ".") && strings.HasSuffix(host, known)
 	})
 	if !ours {
-		return fmt.Errorf("%w: the fetcher's own identity is not shown to %q, which is no host of %s: set a service account or a Secret", ErrRefused, host, id.Provider)
+		return fmt.Errorf("%w: the %s's own identity is not shown to %q, which is no host of %s: set a service account or a Secret", ErrRefused, c.config.Service, host, id.Provider)
 	}
 	return nil
 }
 
 // ShownOfMachine is Shown for an identity of the machine that a Secret names. It is never
-// an account's, and none is served where a default account replaces the fetcher's own.
+// an account's, and none is served where a default account replaces the service's own.
 func (c *Client) ShownOfMachine(id Identity, host string) error {
 	if c.config.DefaultAccount != "" {
 		return fmt.Errorf("%w: a Secret that names an identity of the machine is not served beside --default-source-service-account: "+
@@ -242,8 +259,8 @@ func (c *Client) overTLS(id Identity) error {
 	if !c.own(id) || !id.OtherTLS {
 		return nil
 	}
-	return fmt.Errorf("%w: the fetcher's own identity is shown over TLS with the authorities of the system only: "+
-		"set a service account or a Secret, or remove what the object says about TLS", ErrRefused)
+	return fmt.Errorf("%w: the %s's own identity is shown over TLS with the authorities of the system only: "+
+		"set a service account or a Secret, or remove what the object says about TLS", ErrRefused, c.config.Service)
 }
 
 // hosts are those that take the tokens of a provider: of storage, and of Git repositories.

@@ -21,6 +21,7 @@ func Names() []string {
 		"sts.us-east-1.amazonaws.com", "api.ecr.us-east-1.amazonaws.com", "*.dkr.ecr.us-east-1.amazonaws.com", "git-codecommit.us-east-1.amazonaws.com",
 		"login.microsoftonline.com", "*.azurecr.io", "*.blob.core.windows.net", "dev.azure.com",
 		"storage.googleapis.com", "oauth2.googleapis.com", "sts.googleapis.com", "iamcredentials.googleapis.com", "europe-docker.pkg.dev",
+		eksHost, armHost, gkeHost,
 	}
 }
 
@@ -104,6 +105,19 @@ func (c *Cloud) Handle(host string, h http.Handler) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.hosts[host] = h
+}
+
+// Hold lets no request to a host be answered before release is closed, or end is called.
+func (c *Cloud) Hold(host string, release <-chan struct{}) (end func()) {
+	held := c.handler(host)
+	c.Handle(host, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+			held.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	}))
+	return func() { c.Handle(host, held) }
 }
 
 func (c *Cloud) handler(host string) http.Handler {

@@ -1,0 +1,79 @@
+package kubeconfig
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/sluice-gitops/sluice/internal/identity"
+)
+
+// clouds admit identities to clusters of their providers.
+type clouds interface {
+	Session(ctx context.Context, id identity.Identity, cluster identity.Cluster) (*identity.Session, error)
+}
+
+// cloud makes a connection that authenticates as the service account at its provider, or as
+// the applier itself. Where the cluster is, and who vouches for it, the provider says where
+// the ConfigMap does not: that is for Locate.
+func (r *Reader) cloud(ctx context.Context, s settings) (Connection, error) {
+	if s.address != "" && !strings.Contains(s.address, "://") {
+		s.address = "https://" + s.address
+	}
+	if s.address != "" {
+		if why := checkServer(keyAddress, s.address, Options{}); why != "" {
+			return Connection{}, s.refuse("%s", why)
+		}
+	}
+	if s.cluster == "" && (s.address == "" || s.authority == "" || s.account == "" || s.provider == identity.AWS) {
+		return Connection{}, s.refuse("cluster is empty: name the cluster as provider %s does", s.provider)
+	}
+	session, err := r.clouds.Session(ctx,
+		identity.Identity{Provider: s.provider, Namespace: s.name.Namespace, Account: s.account},
+		identity.Cluster{Resource: s.cluster, Address: s.address, Authority: s.authority, Audiences: s.audiences})
+	if err != nil {
+		return Connection{}, s.unadmitted(err)
+	}
+	return Connection{Key: Key(session.Key()), Locate: func(ctx context.Context) (Connection, error) { return r.locate(ctx, s, session) }}, nil
+}
+
+// locate makes the connection of what the provider says.
+func (r *Reader) locate(ctx context.Context, s settings, session *identity.Session) (Connection, error) {
+	found, err := session.Admission(ctx)
+	if err != nil {
+		return Connection{}, s.unadmitted(err)
+	}
+	key, err := keyOf(session.Key(), found.Address, found.Authority)
+	if err != nil {
+		return Connection{}, err
+	}
+	config := r.reach(found.Address, found.Authority)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return bearer{next: next, tokens: admissions{session}, found: true}
+	})
+	return Connection{Config: config, Key: key}, nil
+}
+
+// unadmitted says why an identity has no way into a cluster.
+func (s settings) unadmitted(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
+	refused := s.refuse("provider %s: %s", s.provider, err)
+	refused.Disabled = errors.Is(err, identity.ErrDisabled)
+	refused.Missing = s.account != "" && apierrors.IsNotFound(err)
+	return refused
+}
+
+// admissions are the tokens of a session.
+type admissions struct{ session *identity.Session }
+
+func (a admissions) get(ctx context.Context) (string, error) {
+	found, err := a.session.Admission(ctx)
+	return found.Token, err
+}
+
+func (a admissions) drop(refused string) { a.session.Drop(refused) }
