@@ -24,7 +24,7 @@ const (
 	armHost  = "management.azure.com"
 	gkeHost  = "container.googleapis.com"
 	stsHost  = "sts." + AWSRegion + ".amazonaws.com"
-	armToken = "entra-token-of-old-management" //nolint:gosec // of the test
+	armToken = "entra-token-of-old-management"
 	aksScope = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
 )
 
@@ -246,7 +246,7 @@ func (a *AWS) caller(token string) (cluster string) {
 		query.Del(name)
 	}
 	for _, cluster := range a.Clusters {
-		again, err := http.NewRequest(http.MethodGet, "https://"+stsHost+"/?"+query.Encode(), nil)
+		again, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "https://"+stsHost+"/?"+query.Encode(), nil)
 		if err != nil {
 			return ""
 		}
