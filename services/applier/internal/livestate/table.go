@@ -25,7 +25,7 @@ type Table struct {
 	mu      sync.Mutex
 	kinds   map[schema.GroupKind]*kind
 	owned   map[cluster.Owner]map[*record]struct{} // records in which an owner has a claim
-	awaited map[cluster.Owner]map[object]string // the version an object was looked at
+	awaited map[cluster.Owner]map[object]string    // the version an object was looked at
 	outbox  outbox
 	start   func(*kind) // set while Run runs
 }
