@@ -275,3 +275,61 @@ func TestKeysOfBytesThatAreNoText(t *testing.T) {
 		t.Errorf("different passwords have the key %x, %v, %v", one, err, err2)
 	}
 }
+
+// A request that hangs is its own caller's: others wait for half of their time, one of them
+// asks, and its answer is everybody's, also of those who come later.
+func TestRequestThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := Group[string]{Keep: Keep}
+		release, asked := make(chan struct{}), 0
+		hung := make(chan outcome, 1)
+		go func() {
+			got, err := g.Do(t.Context(), Key{}, func() (string, error) { <-release; return "late", nil })
+			hung <- outcome{got.Value, got.Own, err}
+			got.Close()
+		}()
+		synctest.Wait()
+		tick()
+		results := make(chan outcome, 4)
+		follow := func() {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			began := time.Now()
+			got, err := g.Do(ctx, Key{}, func() (string, error) {
+				asked++
+				pass(time.Second)
+				return "new", nil
+			})
+			if waited := time.Since(began); waited > 31*time.Second {
+				t.Errorf("waited for %s", waited)
+			}
+			results <- outcome{got.Value, got.Own, err}
+			got.Close()
+		}
+		for range 3 {
+			go follow()
+		}
+		for range 3 {
+			if got := <-results; got.text != "new" || got.err != nil {
+				t.Errorf("got %v", got)
+			}
+		}
+		pass(2 * Keep)
+		began := time.Now()
+		follow()
+		if got := <-results; got != (outcome{"new", true, nil}) || time.Since(began) != time.Second {
+			t.Errorf("who came later got %v after %s", got, time.Since(began))
+		}
+		if asked != 2 {
+			t.Errorf("asked %d times, want 2", asked)
+		}
+		close(release)
+		if got := <-hung; got != (outcome{"late", true, nil}) {
+			t.Errorf("the one that hung got %v", got)
+		}
+		pass(2 * Keep)
+		if len(g.lines) != 0 {
+			t.Errorf("%d lines are left", len(g.lines))
+		}
+	})
+}

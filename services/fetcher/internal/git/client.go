@@ -1,12 +1,12 @@
 package git
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -53,18 +53,23 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Client reads repositories. It is safe for concurrent use; work on one mirror is
-// done one at a time.
+// Client reads repositories. It is safe for concurrent use; one at a time downloads into
+// a mirror, unless it hangs, and any number read it.
 type Client struct {
 	config     Config
 	transports transports
 	objects    cache.Object
 	listings   flight.Group[advertised]
+	downloads  flight.Group[downloaded]
 	// secret keys the names of the mirrors.
 	secret []byte
 
 	mu      sync.Mutex
 	mirrors map[string]*mirror
+	// leaving are the folders of mirrors that were given up and are still used.
+	leaving map[string]bool
+	// flushes are under way.
+	flushes sync.WaitGroup
 	// busy is until when a server wants no more requests with certain credentials.
 	busy map[string]refusal
 }
@@ -91,6 +96,7 @@ func New(config Config) (*Client, error) {
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
 		mirrors:    map[string]*mirror{},
+		leaving:    map[string]bool{},
 		listings:   flight.Group[advertised]{Keep: flight.Keep},
 		busy:       map[string]refusal{},
 	}, nil
@@ -99,11 +105,12 @@ func New(config Config) (*Client, error) {
 // Close ends idle connections and closes the mirrors, which stay on disk.
 func (c *Client) Close() error {
 	c.transports.close()
+	c.flushes.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var errs []error
 	for _, m := range c.mirrors {
-		if m.tryLock() {
+		if m.users == 0 && m.tryLock() {
 			errs = append(errs, m.flush(), m.shut())
 			m.unlock()
 		}
@@ -124,61 +131,86 @@ func (c *Client) mirrorName(remote Remote, history bool) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16]) + mirrorSuffix
 }
 
-// lock returns the remote's mirror, locked.
-func (c *Client) lock(ctx context.Context, remote Remote, history bool) (*mirror, error) {
+// use returns the remote's mirror, which stays until done is called as often.
+func (c *Client) use(remote Remote, history bool) *mirror {
 	name := c.mirrorName(remote, history)
-	for {
-		c.mu.Lock()
-		m, ok := c.mirrors[name]
-		if !ok {
-			m = newMirror(filepath.Join(c.config.Dir, name), c.objects)
-			c.mirrors[name] = m
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.mirrors[name]
+	if !ok {
+		dir := filepath.Join(c.config.Dir, name)
+		for n := 1; c.leaving[dir]; n++ {
+			dir = filepath.Join(c.config.Dir, fmt.Sprintf("%d-%s", n, name))
 		}
-		c.mu.Unlock()
-		if err := m.lock(ctx); err != nil {
-			return nil, fmt.Errorf("wait for the mirror: %w", err)
-		}
-		if !m.gone {
-			m.used = time.Now()
-			return m, nil
-		}
-		m.unlock()
+		m = newMirror(dir, c.objects)
+		c.mirrors[name] = m
 	}
+	m.users, m.used = m.users+1, time.Now()
+	return m
+}
+
+// done ends a use.
+func (c *Client) done(m *mirror) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m.users, m.used = m.users-1, time.Now()
+	if m.users == 0 && m.gone {
+		_ = errors.Join(m.shut(), m.remove()) // what stays is trimmed when it is idle
+		delete(c.leaving, m.dir)
+	}
+}
+
+// abandon gives a mirror up that is broken, or holds too much: who comes gets another one.
+// It goes when nobody reads it any more.
+func (c *Client) abandon(m *mirror) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.mirrors, func(_ string, other *mirror) bool { return other == m })
+	m.gone, c.leaving[m.dir] = true, true
+	if err := os.Remove(filepath.Join(m.dir, tipsFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("give up mirror: %w", err)
+	}
+	return nil
+}
+
+// release ends a use, and first brings the disk up to date when much is in memory,
+// without keeping the caller. A failure leaves it there, for a fetch that needs the
+// room to report.
+func (c *Client) release(m *mirror) {
+	if !m.store.full() || !m.tryLock() {
+		c.done(m)
+		return
+	}
+	c.flushes.Go(func() {
+		defer c.done(m)
+		defer m.unlock()
+		_ = m.flush()
+	})
 }
 
 // Trim deletes mirrors that have not been used for long or are too many.
 func (c *Client) Trim(now time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	var errs []error
 	for _, m := range c.surplus(now) {
-		if !m.tryLock() {
-			continue // in use, so not idle
-		}
-		errs = append(errs, m.wipe())
-		m.gone = true
-		c.mu.Lock()
-		delete(c.mirrors, filepath.Base(m.dir))
-		c.mu.Unlock()
-		m.unlock()
+		errs = append(errs, m.shut(), m.remove())
+		maps.DeleteFunc(c.mirrors, func(_ string, other *mirror) bool { return other == m })
 	}
 	return errors.Join(append(errs, c.trimDisk(now))...)
 }
 
 // surplus returns the open mirrors that should go.
 func (c *Client) surplus(now time.Time) []*mirror {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var idle []*mirror
-	var kept []*mirror
+	var idle, kept []*mirror
 	for _, m := range c.mirrors {
-		if !m.tryLock() {
-			continue
-		}
-		if now.Sub(m.used) > c.config.IdleAfter {
+		switch {
+		case m.users > 0:
+		case now.Sub(m.used) > c.config.IdleAfter:
 			idle = append(idle, m)
-		} else {
+		default:
 			kept = append(kept, m)
 		}
-		m.unlock()
 	}
 	return append(idle, oldest(kept, len(kept)-c.config.MaxMirrors)...)
 }
@@ -189,18 +221,18 @@ func (c *Client) trimDisk(now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("list git mirrors: %w", err)
 	}
+	open := maps.Clone(c.leaving)
+	for _, m := range c.mirrors {
+		open[m.dir] = true
+	}
 	var errs []error
 	for _, entry := range entries {
 		info, err := entry.Info()
-		if err != nil || now.Sub(info.ModTime()) < c.config.IdleAfter {
-			continue // gone already, or young
+		dir := filepath.Join(c.config.Dir, entry.Name())
+		if err != nil || now.Sub(info.ModTime()) < c.config.IdleAfter || open[dir] || !strings.HasSuffix(dir, mirrorSuffix) {
+			continue // gone already, young, in use, or something else
 		}
-		c.mu.Lock()
-		_, open := c.mirrors[entry.Name()]
-		if !open && strings.HasSuffix(entry.Name(), mirrorSuffix) {
-			errs = append(errs, os.RemoveAll(filepath.Join(c.config.Dir, entry.Name())))
-		}
-		c.mu.Unlock()
+		errs = append(errs, os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }

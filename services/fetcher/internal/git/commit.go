@@ -70,13 +70,13 @@ func (c *Commit) Close() {
 	for _, sub := range c.submodules {
 		sub.Close()
 	}
-	c.mirror.release()
+	c.client.release(c.mirror)
 }
 
-// Discard deletes the mirror that the commit came from, for a caller that found
+// Discard gives up the mirror that the commit came from, for a caller that found
 // it broken, with those of its submodules. The commit must still be closed.
 func (c *Commit) Discard() error {
-	errs := []error{c.mirror.wipe()}
+	errs := []error{c.client.abandon(c.mirror)}
 	for _, sub := range c.submodules {
 		errs = append(errs, sub.Discard())
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
@@ -23,8 +24,7 @@ import (
 var errBroken = errors.New("mirror is broken")
 
 // Fetch opens a commit, after it has brought what the mirror lacks of it. The
-// mirror stays locked until the commit is closed. A broken mirror is deleted
-// and fetched anew.
+// mirror stays until the commit is closed. A broken mirror is given up for another.
 func (l *Listing) Fetch(ctx context.Context, target Target) (*Commit, error) {
 	commit, err := l.fetch(ctx, target)
 	l.client.heed(l.remote, err, time.Now())
@@ -32,18 +32,18 @@ func (l *Listing) Fetch(ctx context.Context, target Target) (*Commit, error) {
 }
 
 func (l *Listing) fetch(ctx context.Context, target Target) (*Commit, error) {
-	m, err := l.client.lock(ctx, l.remote, target.history)
-	if err != nil {
-		return nil, err
-	}
+	m := l.client.use(l.remote, target.history)
 	commit, err := l.fetchInto(ctx, m, target)
 	if errors.Is(err, errBroken) && ctx.Err() == nil {
-		if err = m.wipe(); err == nil {
+		err = l.client.abandon(m)
+		l.client.done(m)
+		m = l.client.use(l.remote, target.history)
+		if err == nil {
 			commit, err = l.fetchInto(ctx, m, target)
 		}
 	}
 	if err != nil {
-		m.unlock()
+		l.client.done(m)
 		l.client.listings.Forget(l.remote.identity()) // it may be what was wrong
 		return nil, err
 	}
@@ -55,10 +55,8 @@ func (l *Listing) fetchInto(ctx context.Context, m *mirror, target Target) (*Com
 	if err := m.open(); err != nil {
 		return nil, err
 	}
-	if !m.has(target.tips) || !m.hasObject(target.tagged) {
-		if err := l.download(ctx, m, target); err != nil {
-			return nil, err
-		}
+	if err := l.bring(ctx, m, target); err != nil {
+		return nil, err
 	}
 	if target.history {
 		if err := m.reachable(ctx, target); err != nil {
@@ -70,6 +68,40 @@ func (l *Listing) fetchInto(ctx context.Context, m *mirror, target Target) (*Com
 		commit.Tag, err = openTag(m.store, target)
 	}
 	return commit, err
+}
+
+// downloaded is how a download into a mirror ended, and of which revision it was.
+type downloaded struct {
+	revision string
+	err      error
+}
+
+// bring waits until the mirror holds a target, and downloads it if nobody else does. One at
+// a time does, so that the next one says what came, and need not get it again.
+func (l *Listing) bring(ctx context.Context, m *mirror, target Target) error {
+	key, err := flight.KeyOf(m.dir)
+	if err != nil {
+		return err
+	}
+	for !m.holds(target) {
+		answer, err := l.client.downloads.Do(flight.Since(ctx, time.Time{}), key, func() (downloaded, error) {
+			if m.holds(target) { // since a moment
+				return downloaded{revision: target.Revision}, nil
+			}
+			err := l.download(ctx, m, target)
+			if ctx.Err() != nil {
+				return downloaded{}, err
+			}
+			return downloaded{target.Revision, err}, nil
+		})
+		if err != nil {
+			return err
+		}
+		if got := answer.Value; answer.Own || got.err != nil && got.revision == target.Revision {
+			return got.err
+		}
+	}
+	return nil
 }
 
 // reachable checks that the wanted commit is in the history of the tips.
@@ -103,12 +135,7 @@ func (m *mirror) reachable(ctx context.Context, target Target) error {
 // their trees alone.
 func (l *Listing) download(ctx context.Context, m *mirror, target Target) error {
 	if m.crowded() {
-		if err := m.wipe(); err != nil {
-			return err
-		}
-		if err := m.open(); err != nil {
-			return err
-		}
+		return fmt.Errorf("%w: it holds too many packs", errBroken)
 	}
 	if l.used {
 		if err := errors.Join(l.Close(), l.open(ctx)); err != nil {
@@ -116,7 +143,7 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 		}
 	}
 	l.used = !l.conn.lasting()
-	req, err := uploadRequest(l.refs.Capabilities, target, m.tips)
+	req, err := uploadRequest(l.refs.Capabilities, target, m.have())
 	if err != nil {
 		return err
 	}
@@ -125,8 +152,17 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
 	}
 	defer func() { _ = res.Close() }() // it was only read
-	if err := m.keepPack(ctx, demultiplex(req, res), l.client.config.MaxPackBytes, len(req.Haves) > 0); err != nil {
+	pack := spool.New(m.dir)
+	defer func() { _ = pack.Close() }() // scratch
+	if err := receive(pack, demultiplex(req, res), l.client.config.MaxPackBytes); err != nil {
 		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
+	}
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
+	defer m.unlock()
+	if err := m.keep(pack, len(req.Haves) > 0); err != nil {
+		return fmt.Errorf("unable to fetch %s: %w", target.Revision, err)
 	}
 	return m.record(target.tips)
 }
@@ -173,25 +209,28 @@ func demultiplex(req *packp.UploadPackRequest, res io.Reader) io.Reader {
 	return res
 }
 
-// keepPack adds a pack to the mirror, once it is here as a whole: a broken transfer
-// leaves nothing behind. A first pack is stored as it is, a thin one object by object.
-func (m *mirror) keepPack(ctx context.Context, pack io.Reader, limit int64, thin bool) (err error) {
-	spooled := spool.New(m.dir)
-	defer func() { err = errors.Join(err, spooled.Close()) }()
-	n, err := io.Copy(spooled, io.LimitReader(pack, limit+1))
+// receive takes a pack as a whole, so that a broken transfer leaves nothing behind, and one
+// that hangs keeps nobody from the mirror.
+func receive(into *spool.Spool, pack io.Reader, limit int64) error {
+	n, err := io.Copy(into, io.LimitReader(pack, limit+1))
 	if err != nil {
 		return fmt.Errorf("receive pack: %w", err)
 	}
 	if n > limit {
 		return fmt.Errorf("receive pack: more than %d bytes: %w", limit, ErrLimit)
 	}
-	content, err := spooled.Content()
+	return nil
+}
+
+// keep adds a pack to the mirror. A first one is stored as it is, a thin one object by object.
+func (m *mirror) keep(pack *spool.Spool, thin bool) error {
+	content, err := pack.Content()
 	if err != nil {
 		return err
 	}
 	var header [12]byte
-	if _, err := io.ReadFull(content, header[:]); err != nil || string(header[:4]) != "PACK" {
-		return fmt.Errorf("receive pack: got %d bytes that are no pack", n)
+	if n, err := io.ReadFull(content, header[:]); err != nil || string(header[:4]) != "PACK" {
+		return fmt.Errorf("receive pack: it begins with %d bytes that are no pack", n)
 	}
 	objects := binary.BigEndian.Uint32(header[8:])
 	if objects == 0 {
@@ -199,9 +238,6 @@ func (m *mirror) keepPack(ctx context.Context, pack io.Reader, limit int64, thin
 	}
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read pack: %w", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
 	}
 	if !thin {
 		return wrapStore(packfile.WritePackfileToObjectStorage(m.store, content))

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-git/go-billy/v5/osfs"
@@ -30,51 +31,59 @@ const (
 )
 
 // mirror is a bare object store on disk. Only the commits in tips are known to be
-// complete: an interrupted fetch may leave more objects, which count for nothing.
+// complete: an interrupted fetch may leave more objects, which count for nothing. Any
+// number read it at a time, also while one writes: objects come, and none go.
 type mirror struct {
-	dir    string
-	cache  cache.Object
-	locked chan struct{}
+	dir   string
+	cache cache.Object
+	// writing has room for the one who writes.
+	writing chan struct{}
 
-	// What follows belongs to the holder of the lock.
-	store *overlay
-	tips  []plumbing.Hash
+	// What follows belongs to the client's lock: who uses the mirror, when it was used last,
+	// and that nobody else shall use it, so that it goes with the last of them.
+	users int
 	used  time.Time
 	gone  bool
+
+	mu    sync.Mutex
+	store *overlay
+	tips  []plumbing.Hash
 }
 
 func newMirror(dir string, objects cache.Object) *mirror {
-	return &mirror{dir: dir, cache: objects, locked: make(chan struct{}, 1), used: time.Now()}
+	return &mirror{dir: dir, cache: objects, writing: make(chan struct{}, 1)}
 }
 
 func (m *mirror) lock(ctx context.Context) error {
 	select {
-	case m.locked <- struct{}{}:
+	case m.writing <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return fmt.Errorf("wait for the mirror: %w", context.Cause(ctx))
 	}
 }
 
 func (m *mirror) tryLock() bool {
 	select {
-	case m.locked <- struct{}{}:
+	case m.writing <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (m *mirror) unlock() { <-m.locked }
+func (m *mirror) unlock() { <-m.writing }
 
 // open readies the store. A mirror that cannot be read starts anew.
 func (m *mirror) open() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.store != nil {
 		return nil
 	}
 	tips, err := readTips(filepath.Join(m.dir, tipsFile))
 	if err != nil {
-		if err := m.wipe(); err != nil {
+		if err := m.remove(); err != nil {
 			return err
 		}
 	}
@@ -107,36 +116,30 @@ func readTips(path string) ([]plumbing.Hash, error) {
 	return tips, nil
 }
 
+// have returns the commits that are complete.
+func (m *mirror) have() []plumbing.Hash {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.tips)
+}
+
 // record says that commits are complete now. On disk it says so only once their
-// objects are there.
+// objects are there. Only who writes calls it.
 func (m *mirror) record(commits []plumbing.Hash) error {
-	keep := slices.DeleteFunc(m.tips, func(h plumbing.Hash) bool { return slices.Contains(commits, h) })
+	m.mu.Lock()
+	keep := slices.DeleteFunc(slices.Clone(m.tips), func(h plumbing.Hash) bool { return slices.Contains(commits, h) })
 	keep = append(keep, commits...)
-	keep = keep[max(0, len(keep)-max(maxTips, len(commits))):]
-	m.tips = keep
-	if len(m.store.objects) == 0 {
+	m.tips = keep[max(0, len(keep)-max(maxTips, len(commits))):]
+	m.mu.Unlock()
+	if m.store.empty() {
 		return m.save()
 	}
 	return nil
 }
 
-// release unlocks the mirror, and first brings the disk up to date when much is in
-// memory, without keeping the caller. A failure leaves it there, for a fetch
-// that needs the room to report.
-func (m *mirror) release() {
-	if m.store == nil || !m.store.full() {
-		m.unlock()
-		return
-	}
-	go func() {
-		defer m.unlock()
-		_ = m.flush()
-	}()
-}
-
-// flush brings the mirror on disk up to date.
+// flush brings the mirror on disk up to date. Only who writes calls it.
 func (m *mirror) flush() error {
-	if m.store == nil || len(m.store.objects) == 0 {
+	if m.store == nil || m.store.empty() {
 		return nil
 	}
 	if err := m.store.flush(); err != nil {
@@ -148,7 +151,7 @@ func (m *mirror) flush() error {
 // save writes the list of complete commits.
 func (m *mirror) save() error {
 	var b strings.Builder
-	for _, h := range m.tips {
+	for _, h := range m.have() {
 		b.WriteString(h.String() + "\n")
 	}
 	path := filepath.Join(m.dir, tipsFile)
@@ -161,19 +164,15 @@ func (m *mirror) save() error {
 	return nil
 }
 
-// has says that all of the commits are complete.
-func (m *mirror) has(commits []plumbing.Hash) bool {
-	for _, h := range commits {
-		if !slices.Contains(m.tips, h) {
+// holds says that all there is of a target is complete.
+func (m *mirror) holds(target Target) bool {
+	have := m.have()
+	for _, h := range target.tips {
+		if !slices.Contains(have, h) {
 			return false
 		}
 	}
-	return true
-}
-
-// hasObject says that an object is there; the zero hash names none.
-func (m *mirror) hasObject(h plumbing.Hash) bool {
-	return h.IsZero() || m.store.HasEncodedObject(h) == nil
+	return target.tagged.IsZero() || m.store.HasEncodedObject(target.tagged) == nil
 }
 
 // crowded says that too much has piled up. Loose objects are estimated from one
@@ -192,21 +191,19 @@ func (m *mirror) shut() error {
 	if m.store == nil {
 		return nil
 	}
-	err := m.store.ObjectStorage.Close()
-	m.store, m.tips = nil, nil
+	err := m.store.close()
 	if err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("close mirror: %w", err)
 	}
 	return nil
 }
 
-// wipe deletes the mirror's content.
-func (m *mirror) wipe() error {
-	err := m.shut()
+// remove deletes the mirror's content.
+func (m *mirror) remove() error {
 	if err := os.RemoveAll(m.dir); err != nil {
 		return fmt.Errorf("delete mirror: %w", err)
 	}
-	return err
+	return nil
 }
 
 // oldest returns the n least recently used mirrors.

@@ -3,8 +3,10 @@ package git
 import (
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
@@ -23,8 +25,13 @@ const (
 // overlay is an object store on disk with the newest objects in memory: a push
 // brings a handful, and a mirror is only a cache, so they need not be on disk
 // before the push is live. What a crash loses is fetched again.
+//
+// Any number may read while one writes: the store below does one thing at a time, which is
+// no longer than one object takes.
 type overlay struct {
 	*filesystem.Storage
+
+	mu      sync.Mutex
 	objects map[plumbing.Hash]plumbing.EncodedObject
 	bytes   int64
 }
@@ -36,20 +43,31 @@ func newOverlay(disk *filesystem.Storage) *overlay {
 // SetEncodedObject keeps an object in memory, once there is room for it.
 func (o *overlay) SetEncodedObject(obj plumbing.EncodedObject) (plumbing.Hash, error) {
 	if obj.Size() > maxFetchBytes {
-		return o.Storage.SetEncodedObject(obj)
+		return o.Storage.SetEncodedObject(obj) // a file of its own
 	}
-	if o.bytes+obj.Size() > maxFetchBytes {
+	hash := obj.Hash()
+	if !o.fits(obj.Size()) {
 		if err := o.flush(); err != nil {
 			return plumbing.ZeroHash, err
 		}
 	}
-	o.objects[obj.Hash()] = obj
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.objects[hash] = obj
 	o.bytes += obj.Size()
-	return obj.Hash(), nil
+	return hash, nil
+}
+
+func (o *overlay) fits(size int64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes+size <= maxFetchBytes
 }
 
 // EncodedObject returns an object from memory or from disk.
 func (o *overlay) EncodedObject(kind plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if obj, ok := o.objects[h]; ok {
 		if kind != plumbing.AnyObject && obj.Type() != kind {
 			return nil, plumbing.ErrObjectNotFound
@@ -61,6 +79,8 @@ func (o *overlay) EncodedObject(kind plumbing.ObjectType, h plumbing.Hash) (plum
 
 // HasEncodedObject returns nil if the object is there.
 func (o *overlay) HasEncodedObject(h plumbing.Hash) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if _, ok := o.objects[h]; ok {
 		return nil
 	}
@@ -69,30 +89,77 @@ func (o *overlay) HasEncodedObject(h plumbing.Hash) error {
 
 // EncodedObjectSize returns the size of an object.
 func (o *overlay) EncodedObjectSize(h plumbing.Hash) (int64, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if obj, ok := o.objects[h]; ok {
 		return obj.Size(), nil
 	}
 	return o.Storage.EncodedObjectSize(h)
 }
 
+// PackfileWriter takes a pack, which is there once the writer is closed.
+func (o *overlay) PackfileWriter() (io.WriteCloser, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	w, err := o.Storage.PackfileWriter()
+	if err != nil {
+		return nil, err
+	}
+	return packWriter{w, o}, nil
+}
+
+type packWriter struct {
+	io.WriteCloser
+
+	into *overlay
+}
+
+// Close implements io.Closer.
+func (w packWriter) Close() error {
+	w.into.mu.Lock()
+	defer w.into.mu.Unlock()
+	return w.WriteCloser.Close()
+}
+
+func (o *overlay) empty() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.objects) == 0
+}
+
+func (o *overlay) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.ObjectStorage.Close()
+}
+
 // full says that it is time to flush.
-func (o *overlay) full() bool { return len(o.objects) >= maxOverlay || o.bytes >= maxOverlayBytes }
+func (o *overlay) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.objects) >= maxOverlay || o.bytes >= maxOverlayBytes
+}
 
 // flush writes what is in memory to disk, as one pack: a file for each object would
 // cost more than the fetch.
 func (o *overlay) flush() (err error) {
-	if len(o.objects) == 0 {
+	o.mu.Lock()
+	hashes := slices.Collect(maps.Keys(o.objects))
+	o.mu.Unlock()
+	if len(hashes) == 0 {
 		return nil
 	}
 	pack, err := o.PackfileWriter()
 	if err != nil {
 		return fmt.Errorf("write pack: %w", err)
 	}
-	_, err = packfile.NewEncoder(pack, o, false).Encode(slices.Collect(maps.Keys(o.objects)), 0)
+	_, err = packfile.NewEncoder(pack, o, false).Encode(hashes, 0)
 	if err = errors.Join(err, pack.Close()); err != nil {
-		return fmt.Errorf("write pack of %d objects: %w", len(o.objects), err)
+		return fmt.Errorf("write pack of %d objects: %w", len(hashes), err)
 	}
-	clear(o.objects)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.objects) // only who writes adds any, and flushes
 	o.bytes = 0
 	return nil
 }

@@ -84,7 +84,7 @@ func (r *recursion) open(ctx context.Context, parent *Commit, f File, raw string
 	if depth >= maxSubmoduleDepth {
 		return nil, fmt.Errorf("submodules are nested deeper than %d: %w", maxSubmoduleDepth, ErrLimit)
 	}
-	remote, err := r.remote(parent, f.Path, raw)
+	remote, err := r.remote(parent, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -101,22 +101,19 @@ func (r *recursion) open(ctx context.Context, parent *Commit, f File, raw string
 }
 
 // remote says where a submodule is and what may be shown to it.
-//
-// Each submodule has a mirror of its own below its parent's: it is locked while the
-// parent is, so sharing it with anybody else could make two wait for each other.
-func (r *recursion) remote(parent *Commit, at, raw string) (Remote, error) {
+func (r *recursion) remote(parent *Commit, raw string) (Remote, error) {
 	u, err := submoduleURL(parent.remote.URL, raw)
 	if err != nil {
 		return Remote{}, err
 	}
-	remote := Remote{Scope: path.Base(parent.mirror.dir) + "/" + at, Proxy: r.root.Proxy}
+	remote := Remote{Proxy: r.root.Proxy}
 	home, err := ParseURL(r.root.URL)
 	if err != nil {
 		return Remote{}, err
 	}
 	switch {
 	case origin(home) == origin(u):
-		remote.Auth = r.root.Auth
+		remote.Auth, remote.Scope = r.root.Auth, r.root.Scope
 		if u.User == nil {
 			u.User = home.User
 		}

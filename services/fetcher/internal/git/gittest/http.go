@@ -23,6 +23,8 @@ type Server struct {
 	requests []string
 	bytes    int
 	hold     chan struct{}
+	holds    func(*http.Request) bool
+	held     chan struct{}
 }
 
 // Access decides who may read; nil lets everybody.
@@ -111,6 +113,13 @@ func (s *Server) note(r *http.Request) chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	if s.holds == nil || !s.holds(r) {
+		return nil
+	}
+	select {
+	case s.held <- struct{}{}:
+	default:
+	}
 	return s.hold
 }
 
@@ -133,14 +142,36 @@ func (s *Server) Bytes() int {
 }
 
 // Hold makes the server answer nothing until Release.
-func (s *Server) Hold() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.hold = make(chan struct{})
+func (s *Server) Hold() { s.keep(func(*http.Request) bool { return true }) }
+
+// HoldDownloads makes the server answer nothing but listings until Release.
+func (s *Server) HoldDownloads() {
+	s.keep(func(r *http.Request) bool { return r.Method == http.MethodPost })
 }
 
-// Release ends a Hold.
+func (s *Server) keep(holds func(*http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hold, s.holds, s.held = make(chan struct{}), holds, make(chan struct{}, 1)
+}
+
+// Held is told that a request is held.
+func (s *Server) Held() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
+}
+
+// Pass lets further requests through; those that are held stay.
+func (s *Server) Pass() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holds = nil
+}
+
+// Release ends a hold.
 func (s *Server) Release() {
+	s.Pass()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.hold != nil {
