@@ -55,6 +55,10 @@ type Result struct {
 	// of a second. Zero leaves the timer as it is, Never removes it. Under half a
 	// second the same check comes again instead, and the timer stays as it is.
 	Next time.Duration
+	// Again is when this very check comes again, as Next has it, because it has to wait for
+	// its turn: with its note, and with the failures that went before it. Next does not count
+	// then.
+	Again time.Duration
 }
 
 // Never as Result.Next removes the key's timer.

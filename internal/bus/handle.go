@@ -189,6 +189,9 @@ func (w *work) settle(ctx context.Context, c Check, m *delivery, result Result, 
 // succeed sets or removes the key's timer. A wait too short for a timer is a
 // delayed redelivery of the same check.
 func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result) (bool, error) {
+	if result.Again > 0 {
+		return w.again(ctx, c, m, result.Again)
+	}
 	if err := w.forgetRetries(ctx, c.Key, m); err != nil {
 		return false, err
 	}
@@ -202,6 +205,14 @@ func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result)
 		return true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: "timer"}, 0)
 	}
 	return true, nil
+}
+
+// again lets a check come again as it is.
+func (w *work) again(ctx context.Context, c Check, m *delivery, wait time.Duration) (bool, error) {
+	if wait < shortestTimer {
+		return false, m.nakIn(wait)
+	}
+	return true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, time.Now().Add(wait), c.Note, attemptOf(m))
 }
 
 // retry sets the key's retry timer. Attempts travel with the retry, so that

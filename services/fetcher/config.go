@@ -39,9 +39,12 @@ type Config struct {
 	Single bool
 	// Concurrency is how many sources of one namespace are worked on at once; 8 when zero.
 	Concurrency int
-	// PerHost is how many sources of one host are looked at at once; half of Concurrency
-	// when zero.
+	// PerHost is how many sources of one host are looked at at once on one road, half of
+	// Concurrency when zero; half as many more of the namespace, and again of all namespaces.
 	PerHost int
+	// PerHostRate is how many looks at sources of one host begin in a second; 30 when zero,
+	// any number when negative.
+	PerHostRate int
 	// JitterPercent spreads intervals, both ways; 5 when zero, none when negative.
 	JitterPercent int
 

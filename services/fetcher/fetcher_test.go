@@ -244,6 +244,7 @@ func TestFetcher(t *testing.T) {
 		{"GitHub App", githubApp},
 		{"a server that asks to wait", busyServer},
 		{"a host that stalls", stalledHost},
+		{"a proxy that stalls", stalledProxy},
 		{"shared GitRepository", sharedRepositories},
 		{"shared OCIRepository", sharedArtifacts},
 		{"shared HelmRepository", sharedCharts},

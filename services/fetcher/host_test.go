@@ -9,6 +9,7 @@ import (
 	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
@@ -48,6 +49,52 @@ func stalledHost(t *testing.T, w *world) {
 	}
 	for n := range 2 * workers {
 		obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("stalled-%02d", n)}}
+		if err := w.client.Delete(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// stalledProxy has more sources behind a proxy that answers nothing than there are workers,
+// and then sources on the same host without it: of the same namespace and of another one.
+func stalledProxy(t *testing.T, w *world) {
+	release := make(chan struct{})
+	var open atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		open.Add(1)
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(proxy.Close)
+	t.Cleanup(func() { close(release) })
+	sha := gittest.NewRepo(t, w.root, "beside-proxy").Commit("main", "first", map[string]string{"a.yaml": "a"})
+	secret := w.secret("stalled-proxy", map[string]string{"address": proxy.URL})
+	var stalled []*sourcev1.GitRepository
+	for n := range 16 {
+		stalled = append(stalled, w.create(fmt.Sprintf("stalled-proxy-%02d", n), sourcev1.GitRepositorySpec{
+			URL: w.http.URL + "/beside-proxy", Reference: branch("main"), ProxySecretRef: secret,
+			Timeout: &metav1.Duration{Duration: time.Minute},
+		}))
+	}
+	w.eventually("the stall", func() bool { return open.Load() > 0 }, func() any { return open.Load() })
+	if err := w.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "beside-proxy"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, namespace := range []string{"default", "beside-proxy"} {
+		obj := &sourcev1.GitRepository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "beside-proxy"},
+			Spec: sourcev1.GitRepositorySpec{
+				URL: w.http.URL + "/beside-proxy", Reference: branch("main"), Interval: metav1.Duration{Duration: time.Hour},
+			},
+		}
+		if err := w.client.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+		awaitObject(w, "the artifact in "+namespace, obj, at("main@sha1:"+sha))
+	}
+	for _, obj := range stalled {
 		if err := w.client.Delete(t.Context(), obj); err != nil {
 			t.Fatal(err)
 		}

@@ -114,7 +114,7 @@ func Run(ctx context.Context, c Config) (err error) {
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
 	}, s.kinds, artifacts, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, Skew: s.skew(), Logger: s.Logger,
+		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
 	})
 	watched, err := s.beyondSources(artifacts, tell)
 	if err != nil {

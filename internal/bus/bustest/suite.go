@@ -44,6 +44,7 @@ func Suite(t *testing.T, dial Dial) {
 		{"a timer is replaced, stopped and forgotten", testTimers},
 		{"a check that arrives while its key is forgotten is handled", testForget},
 		{"a result sets the timer", testNext},
+		{"a check that waits for its turn comes again as it is", testAgain},
 		{"errors are retried, permanent ones recorded", testErrors},
 		{"events become checks, a malformed one is passed over", testFanOut},
 		{"a failing fan-out is tried again", testFanOutRetry},

@@ -106,6 +106,47 @@ func testNext(t *testing.T, env *env) {
 	eventually(t, "the timer is removed", func() bool { return timers() == 0 })
 }
 
+func testAgain(t *testing.T, env *env) {
+	b := env.connect(t)
+	type call struct {
+		reason string
+		at     time.Time
+	}
+	seen := make(chan call, 10)
+	results := make(chan func() (bus.Result, error), 10)
+	again := func(wait time.Duration) func() (bus.Result, error) {
+		return func() (bus.Result, error) { return bus.Result{Again: wait}, nil }
+	}
+	fail := func() (bus.Result, error) { return bus.Result{}, errors.New("no route to host") }
+	work(t, b, bus.WorkConfig{}, func(_ context.Context, c bus.Check) (bus.Result, error) {
+		seen <- call{c.Note.Reason, time.Now()}
+		return (<-results)()
+	})
+	check(t, b, bus.Target{Stage: events.StageBuild, Key: app("podinfo"), Note: bus.Note{Reason: "hook"}})
+	before := receive(t, "the check", seen)
+	for _, step := range []struct {
+		name    string
+		result  func() (bus.Result, error)
+		reason  string
+		soonest time.Duration
+		why     string
+	}{
+		{"a short wait", again(50 * time.Millisecond), "hook", 45 * time.Millisecond, "the same check is delivered again"},
+		{"a long wait", again(600 * time.Millisecond), "hook", 590 * time.Millisecond, "a timer brings a check with its note"},
+		{"a failure", fail, "retry", 740 * time.Millisecond, "the first retry"},
+		{"a wait of a retry", again(600 * time.Millisecond), "retry", 590 * time.Millisecond, "it stays a retry"},
+		{"the next failure", fail, "retry", 1490 * time.Millisecond, "the second retry is later, though the check waited between"},
+	} {
+		results <- step.result
+		now := receive(t, step.name, seen)
+		if now.reason != step.reason || now.at.Sub(before.at) < step.soonest {
+			t.Errorf("%s: came as %q after %s, want %q after %s: %s", step.name, now.reason, now.at.Sub(before.at), step.reason, step.soonest, step.why)
+		}
+		before = now
+	}
+	results <- func() (bus.Result, error) { return bus.Result{}, nil }
+}
+
 func testErrors(t *testing.T, env *env) {
 	b := env.connect(t)
 	type call struct {

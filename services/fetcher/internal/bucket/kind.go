@@ -66,7 +66,8 @@ func (*Kind) State(obj source.Object) source.State {
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout,
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
 		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: host(o.Spec),
-		URL: &o.Status.URL, Link: "latest.tar.gz",
+		Road: source.RoadOf(o.Spec.ServiceAccountName, o.Spec.SecretRef, o.Spec.CertSecretRef, o.Spec.ProxySecretRef),
+		URL:  &o.Status.URL, Link: "latest.tar.gz",
 	}
 }
 

@@ -77,6 +77,7 @@ func (*Kind) State(obj source.Object) source.State {
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout(o.Spec),
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
 		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: source.HostOf(o.Spec.URL),
+		Road:     source.RoadOf(o.Spec.ServiceAccountName, o.Spec.SecretRef, o.Spec.ProxySecretRef),
 		Negative: []string{sourcev1.IncludeUnavailableCondition},
 	}
 }

@@ -53,8 +53,12 @@ type Config struct {
 	Keep int
 	// Skew is how far the clocks of the bus and of this process may be apart.
 	Skew time.Duration
-	// PerHost is how many sources of one host are looked at at once; 4 when zero.
+	// PerHost is how many sources of one host are looked at at once on one road, 4 when zero;
+	// half as many more of the namespace, and again of all namespaces.
 	PerHost int
+	// PerHostRate is how many looks at sources of one host begin in a second; 30 when zero,
+	// any number when negative.
+	PerHostRate int
 	// Logger is slog's default when nil.
 	Logger *slog.Logger
 }
@@ -65,6 +69,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.PerHost == 0 {
 		c.PerHost = 4
+	}
+	if c.PerHostRate == 0 {
+		c.PerHostRate = 30
 	}
 	if c.Keep == 0 {
 		c.Keep = 2
@@ -89,7 +96,11 @@ type Handler struct {
 // New returns a handler of objects of the kinds.
 func New(cluster Cluster, kinds source.Kinds, artifacts shelf.Shelf, b *bus.Bus, config Config) *Handler {
 	config = config.withDefaults()
-	return &Handler{cluster: cluster, kinds: kinds, shelf: artifacts, bus: b, config: config, hosts: hosts{max: config.PerHost}}
+	h := &Handler{cluster: cluster, kinds: kinds, shelf: artifacts, bus: b, config: config, hosts: hosts{places: config.PerHost}}
+	if config.PerHostRate > 0 {
+		h.hosts.every = time.Second / time.Duration(config.PerHostRate)
+	}
+	return h
 }
 
 // tries is how often a pass is made anew when somebody else wrote the object
@@ -102,11 +113,15 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	if !ok {
 		return bus.Result{}, bus.Permanent(fmt.Errorf("check of kind %q, which the fetcher does not serve", check.Key.Kind))
 	}
+	done, wait, err := h.admit(ctx, kind, check)
+	if err != nil || wait > 0 {
+		return bus.Result{Again: wait}, err
+	}
+	defer done()
 	// A timer follows no change of the object, so the cache will do for it. Every
 	// other check may be younger than the cache.
 	live := check.Note.Reason != "timer"
 	var result bus.Result
-	var err error
 	for range tries {
 		if result, err = h.attempt(ctx, kind, check, live); !apierrors.IsConflict(err) {
 			break
@@ -133,16 +148,28 @@ func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check
 	if err := h.adopt(ctx, obj); err != nil || state.Suspend {
 		return bus.Result{Next: bus.Never}, err
 	}
-	done := h.hosts.enter(state.Host)
-	switch {
-	case done != nil:
-		defer done()
-	case !urgent(check.Note):
-		return bus.Result{Next: later()}, nil
-	}
 	// What the upstream says after the check was sent will do, whoever asks: that is after
 	// whatever the check, and one that it replaced, is about.
 	return newPass(h, kind, check, obj).run(flight.Since(ctx, check.Sent.Add(h.config.Skew)))
+}
+
+// admit lets a pass ask the host of its object, or says when it may come again. It looks at
+// the cache alone, since who waits may come often; what that does not have asks at once.
+func (h *Handler) admit(ctx context.Context, kind source.Kind, check bus.Check) (done func(), wait time.Duration, err error) {
+	obj := kind.New()
+	err = h.cluster.Cached.Get(ctx, types.NamespacedName{Namespace: check.Key.Namespace, Name: check.Key.Name}, obj)
+	if apierrors.IsNotFound(err) {
+		return func() {}, 0, nil
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read %s: %w", check.Key, err)
+	}
+	state := kind.State(obj)
+	if state.Suspend || state.Static || !obj.GetDeletionTimestamp().IsZero() {
+		return func() {}, 0, nil
+	}
+	done, wait = h.hosts.enter(visit{host: state.Host, road: state.Road, key: check.Key, urgent: urgent(check.Note)}, time.Now())
+	return done, wait, nil
 }
 
 // read returns the object, nil when it does not exist. What the cache lacks is

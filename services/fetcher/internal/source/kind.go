@@ -73,6 +73,22 @@ type State struct {
 	Static bool
 	// Host is the server that is asked, as host[:port]; empty when none is.
 	Host string
+	// Road tells apart how the objects of a namespace ask it: by which proxy, with which
+	// credentials.
+	Road string
+}
+
+// RoadOf is the road of an object that names Secrets and a service account; each may be
+// missing.
+func RoadOf(account string, secrets ...*meta.LocalObjectReference) string {
+	road := account
+	for _, ref := range secrets {
+		road += "/"
+		if ref != nil {
+			road += ref.Name
+		}
+	}
+	return road
 }
 
 // HostOf returns the host of a URL, empty when it names none.
