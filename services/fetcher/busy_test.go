@@ -5,32 +5,47 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	"github.com/minio/minio-go/v7"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
 
-// busyServer asks to wait for two seconds, which is longer than the first tries of a
-// failed pass are apart.
-func busyServer(t *testing.T, w *world) {
-	const wait = 2 * time.Second
-	sha := gittest.NewRepo(t, w.root, "busy").Commit("main", "first", map[string]string{"a.yaml": "a"})
-	to, err := url.Parse(w.http.URL)
+// busyWait is longer than the first tries of a failed pass are apart.
+const busyWait = 2 * time.Second
+
+// busyDoor answers the first request with status 429 and asks to wait, and sends the others on.
+type busyDoor struct {
+	host string
+
+	mu    sync.Mutex
+	asked []time.Time
+}
+
+func newBusyDoor(t *testing.T, to string) *busyDoor {
+	t.Helper()
+	target, err := url.Parse(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(to) }}
-	var mu sync.Mutex
-	var asked []time.Time
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: target.Scheme, Host: target.Host})
+		r.Out.Host = r.In.Host // it may be signed
+	}}
+	d := &busyDoor{}
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		asked = append(asked, time.Now())
-		first := len(asked) == 1
-		mu.Unlock()
+		d.mu.Lock()
+		d.asked = append(d.asked, time.Now())
+		first := len(d.asked) == 1
+		d.mu.Unlock()
 		if first {
 			rw.Header().Set("Retry-After", "2")
 			rw.WriteHeader(http.StatusTooManyRequests)
@@ -39,17 +54,92 @@ func busyServer(t *testing.T, w *world) {
 		forward.ServeHTTP(rw, r)
 	}))
 	t.Cleanup(server.Close)
-	spec := sourcev1.GitRepositorySpec{URL: server.URL + "/busy", Reference: branch("main")}
-	w.create("busy-one", spec)
-	w.await("the wait", "busy-one", broken("FetchFailed", "GitOperationFailed", "the server asks to wait (HTTP 429)"))
-	w.create("busy-two", spec) // waits too, without asking
-	w.await("the wait", "busy-two", broken("FetchFailed", "GitOperationFailed", "the server asks to wait (HTTP 429)"))
-	for _, name := range []string{"busy-one", "busy-two"} {
-		w.await("the artifact", name, at("main@sha1:"+sha))
+	d.host = strings.TrimPrefix(server.URL, "http://")
+	return d
+}
+
+// busyServers are servers of every kind that ask to wait: nobody who asks them likewise does
+// so before, and the objects say until when they wait.
+func busyServers(t *testing.T, w *world) {
+	repo := gittest.NewRepo(t, w.root, "busy")
+	repo.Commit("main", "first", map[string]string{"a.yaml": "a"})
+	gittest.NewRepo(t, w.root, "busy-other").Commit("main", "first", map[string]string{"a.yaml": "a"})
+	registry := newRegistry(t, false, nil)
+	for _, name := range []string{"busy", "busy-other"} {
+		registry.push(t, name, "v1", nil, layer{mediaType: fluxLayer, content: tarred(t, map[string]string{"a.yaml": "a"})})
 	}
-	mu.Lock()
-	defer mu.Unlock()
-	if gap := asked[1].Sub(asked[0]); gap < wait {
-		t.Errorf("asked again after %s", gap)
+	charts := chartRepository(t, "app@1.0.0")
+	bucket := newStorage(t, w.storage, "busy", nil)
+	bucket.put(map[string]string{"a.yaml": "a"})
+	if err := bucket.client.MakeBucket(t.Context(), "busy-other", minio.MakeBucketOptions{}); err != nil {
+		t.Fatal(err)
 	}
+	keys := w.secret("busy-keys", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": w.storage.SecretKey})
+	hour := metav1.Duration{Duration: time.Hour}
+	for kind, c := range map[string]struct {
+		to string
+		// object returns the one or the other object of a host.
+		object func(host, name string, meta metav1.ObjectMeta) (client.Object, *[]metav1.Condition)
+	}{
+		"git": {w.http.URL, func(host, name string, meta metav1.ObjectMeta) (client.Object, *[]metav1.Condition) {
+			o := &sourcev1.GitRepository{ObjectMeta: meta, Spec: sourcev1.GitRepositorySpec{
+				URL: "http://" + host + "/" + name, Reference: branch("main"), Interval: hour,
+			}}
+			return o, &o.Status.Conditions
+		}},
+		"oci": {"http://" + registry.host, func(host, name string, meta metav1.ObjectMeta) (client.Object, *[]metav1.Condition) {
+			o := &sourcev1.OCIRepository{ObjectMeta: meta, Spec: sourcev1.OCIRepositorySpec{
+				URL: "oci://" + host + "/" + name, Reference: &sourcev1.OCIRepositoryRef{Tag: "v1"}, Insecure: true, Interval: hour,
+			}}
+			return o, &o.Status.Conditions
+		}},
+		"helm": {charts.URL, func(host, name string, meta metav1.ObjectMeta) (client.Object, *[]metav1.Condition) {
+			o := &sourcev1.HelmRepository{ObjectMeta: meta, Spec: sourcev1.HelmRepositorySpec{URL: "http://" + host + "?" + name, Interval: hour}}
+			return o, &o.Status.Conditions
+		}},
+		"bucket": {"http://" + bucket.host, func(host, name string, meta metav1.ObjectMeta) (client.Object, *[]metav1.Condition) {
+			o := &sourcev1.Bucket{ObjectMeta: meta, Spec: sourcev1.BucketSpec{
+				BucketName: name, Endpoint: host, Insecure: true, Region: "us-east-1", SecretRef: keys, Interval: hour,
+			}}
+			return o, &o.Status.Conditions
+		}},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			in := *w
+			in.t = t
+			door := newBusyDoor(t, c.to)
+			asks := door.host + " asks to wait until "
+			var created []client.Object
+			var conditions []*[]metav1.Condition
+			for _, name := range []string{"busy", "busy-other"} {
+				o, said := c.object(door.host, name, metav1.ObjectMeta{Namespace: "default", Name: name + "-" + kind})
+				if err := in.client.Create(t.Context(), o); err != nil {
+					t.Fatal(err)
+				}
+				awaitObject(&in, "the wait of "+name, o, func(client.Object) bool { return fails(*said, "FetchFailed", "ServerBusy", asks) })
+				created, conditions = append(created, o), append(conditions, said)
+			}
+			in.kubernetesEvent("busy-"+kind, "ServerBusy", asks)
+			for n, o := range created {
+				awaitObject(&in, "the artifact of "+o.GetName(), o, func(client.Object) bool { return isReady(*conditions[n]) })
+			}
+			door.mu.Lock()
+			defer door.mu.Unlock()
+			if gap := door.asked[1].Sub(door.asked[0]); gap < busyWait {
+				t.Errorf("asked again after %s", gap)
+			}
+			if !strings.Contains(string(w.log.bytes()), "host="+door.host) {
+				t.Error("the log does not name the host that asks to wait")
+			}
+		})
+	}
+}
+
+func isReady(conditions []metav1.Condition) bool {
+	for _, c := range conditions {
+		if c.Type == meta.ReadyCondition {
+			return c.Status == metav1.ConditionTrue
+		}
+	}
+	return false
 }

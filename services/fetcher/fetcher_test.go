@@ -242,7 +242,7 @@ func TestFetcher(t *testing.T) {
 		{"no change costs one request", noChange},
 		{"proxy", proxies},
 		{"GitHub App", githubApp},
-		{"a server that asks to wait", busyServer},
+		{"servers that ask to wait", busyServers},
 		{"a host that stalls", stalledHost},
 		{"a proxy that stalls", stalledProxy},
 		{"shared GitRepository", sharedRepositories},

@@ -46,12 +46,14 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/plan"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/verify"
 )
 
 // service holds the parts of a running fetcher.
 type service struct {
 	Config
+	quiet   *transport.Quiet
 	manager ctrl.Manager
 	git     *git.Client
 	kinds   source.Kinds
@@ -69,6 +71,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	s := &service{Config: c.withDefaults()}
+	s.quiet = &transport.Quiet{Logger: s.Logger}
 	if err := s.openGit(); err != nil {
 		return err
 	}
@@ -89,9 +92,9 @@ func Run(ctx context.Context, c Config) (err error) {
 	live := s.manager.GetAPIReader()
 	tables := chartindex.NewTables(cachedVersions)
 	charts := chartrepo.New(chartrepo.Config{
-		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables,
+		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables, Quiet: s.quiet,
 	})
-	registries := oci.New(s.scratch())
+	registries := oci.New(s.scratch(), s.quiet)
 	identities := identity.New(s.manager.GetClient(), identity.Config{
 		Service: "fetcher", Field: "spec.serviceAccountName", ServiceAccounts: s.ServiceAccountIdentities, DefaultAccount: s.DefaultServiceAccount,
 	})
@@ -102,7 +105,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		}),
 		helmrepository.New(charts, live),
 		bucket.New(live, bucket.Config{
-			Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets"), Identities: identities,
+			Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets"), Identities: identities, Quiet: s.quiet,
 		}),
 		ocirepository.New(registries, live, verifier, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch(), Identities: identities}),
 		helmchart.New(charts, registries, live, verifier, helmchart.Config{
@@ -213,7 +216,7 @@ func (s *service) openGit() (err error) {
 	}
 	s.git, err = git.New(git.Config{
 		Dir: filepath.Join(s.DataDir, "fetcher", "mirrors"), MaxPackBytes: s.MaxPackBytes, IdleAfter: s.MirrorIdle,
-		KeyExchanges: s.SSHKeyExchanges, HostKeys: s.SSHHostKeys,
+		KeyExchanges: s.SSHKeyExchanges, HostKeys: s.SSHHostKeys, Quiet: s.quiet,
 	})
 	return err
 }

@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,7 +49,13 @@ func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (store, error) {
 	scope := []any{spec.Endpoint, spec.BucketName, spec.Region, spec.Insecure, spec.Provider, spec.STS, l}
 	made, err := k.clients.Get(scope,
 		func() (*http.Transport, error) { return transport.FromData(s.TLS, s.Proxy) },
-		func(via http.RoundTripper) (store, error) { return l.open(spec, via) })
+		func(via http.RoundTripper) (store, error) {
+			road, err := l.road()
+			if err != nil {
+				return nil, err
+			}
+			return l.open(spec, k.config.Quiet.Over(road, via))
+		})
 	if err != nil {
 		return nil, source.AuthenticationFailed(fmt.Errorf("failed to configure access to bucket '%s': %w", spec.BucketName, err))
 	}
@@ -128,6 +135,23 @@ func (k *Kind) identify(ctx context.Context, o *sourcev1.Bucket, spec sourcev1.B
 		return source.Unidentified(spec.Provider, source.Cause(ctx, err))
 	}
 	return nil
+}
+
+// road is how the bucket's server is asked.
+func (l login) road() (road transport.Road, err error) {
+	whose, err := json.Marshal([]any{l.Login, l.STSLogin, l.Keys, l.Token})
+	if err != nil {
+		return road, err
+	}
+	road.Token, road.Certificate = string(whose), string(l.TLS["tls.crt"])
+	if l.Proxy != nil {
+		proxy, err := transport.Proxy(l.Proxy)
+		if err != nil {
+			return road, err
+		}
+		road.Proxy = proxy.String()
+	}
+	return road, nil
 }
 
 // open returns the bucket, as it is read with the login.

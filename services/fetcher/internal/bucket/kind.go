@@ -34,6 +34,8 @@ type Config struct {
 	Dir string
 	// Identities are asked for credentials where no Secret holds any.
 	Identities *identity.Client
+	// Quiet knows which servers want no request.
+	Quiet *transport.Quiet
 }
 
 // Kind implements source.Kind.

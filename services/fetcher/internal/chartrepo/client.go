@@ -16,6 +16,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // Repository is a Helm repository and how to read it.
@@ -39,6 +40,8 @@ type Config struct {
 	MaxIndex, MaxChart int64
 	// Tables keeps the indexes that were read.
 	Tables *chartindex.Tables
+	// Quiet knows which servers want no request.
+	Quiet *transport.Quiet
 }
 
 // Client reads Helm repositories. Those who read one with the same credentials share what
@@ -150,7 +153,7 @@ func (c *Client) read(ctx context.Context, r Repository, revision string) (*read
 	if err != nil {
 		return nil, err
 	}
-	res, done, err := r.get(ctx, location, func(h http.Header) { //nolint:bodyclose // done closes it
+	res, done, err := c.get(ctx, r, location, func(h http.Header) { //nolint:bodyclose // done closes it
 		if conditional && before.etag != "" {
 			h.Set("If-None-Match", before.etag)
 		}
@@ -292,7 +295,7 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 }
 
 func (c *Client) download(ctx context.Context, r Repository, location *url.URL) (*spool.Spool, error) {
-	res, done, err := r.get(ctx, location, func(http.Header) {}) //nolint:bodyclose // done closes it
+	res, done, err := c.get(ctx, r, location, func(http.Header) {}) //nolint:bodyclose // done closes it
 	if err != nil {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ func indexURL(repository string) (*url.URL, error) {
 const maxRedirects = 5
 
 // get sends a request. The answer is 200 or 304; done gives it back.
-func (r Repository) get(ctx context.Context, location *url.URL, header func(http.Header)) (_ *http.Response, done func(), err error) {
+func (c *Client) get(ctx context.Context, r Repository, location *url.URL, header func(http.Header)) (_ *http.Response, done func(), err error) {
 	home, err := url.Parse(r.URL)
 	if err != nil {
 		return nil, nil, errors.New("the repository's URL is no URL")
@@ -68,7 +68,11 @@ func (r Repository) get(ctx context.Context, location *url.URL, header func(http
 	header(req.Header)
 	authorize(req)
 	via := transport.New(r.TLS, nil)
-	client := &http.Client{Transport: via, CheckRedirect: func(next *http.Request, before []*http.Request) error {
+	road := transport.Road{User: user, Password: password}
+	if r.TLS != nil && len(r.TLS.Certificates) > 0 {
+		road.Certificate = string(r.Trust[:])
+	}
+	client := &http.Client{Transport: c.config.Quiet.Over(road, via), CheckRedirect: func(next *http.Request, before []*http.Request) error {
 		if len(before) > maxRedirects {
 			return errors.New("too many redirects")
 		}
@@ -93,9 +97,6 @@ func (r Repository) get(ctx context.Context, location *url.URL, header func(http
 		return res, done, nil
 	}
 	done()
-	if err := transport.Busy(res); err != nil {
-		return nil, nil, fmt.Errorf("failed to fetch %s: %w", shown(&target), err)
-	}
 	return nil, nil, fmt.Errorf("failed to fetch %s : %s", shown(&target), res.Status)
 }
 

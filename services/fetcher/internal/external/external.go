@@ -140,7 +140,7 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 		told := k.failed(ctx, check.Key, obj, err)
 		var busy *transport.BusyError
 		if errors.As(err, &busy) && told == nil {
-			return bus.Result{Next: busy.Wait}, nil
+			return bus.Result{Next: max(time.Second, time.Until(busy.Until))}, nil
 		}
 		return bus.Result{}, errors.Join(err, told)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // Config bounds what a Client keeps. Zero values mean the defaults.
@@ -35,6 +36,8 @@ type Config struct {
 	KeyExchanges, HostKeys []string
 	// IdleAfter is how long an unused mirror stays; 24 hours by default.
 	IdleAfter time.Duration
+	// Quiet knows which servers want no request; one of its own when nil.
+	Quiet *transport.Quiet
 }
 
 func (c Config) withDefaults() Config {
@@ -49,6 +52,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.IdleAfter <= 0 {
 		c.IdleAfter = 24 * time.Hour
+	}
+	if c.Quiet == nil {
+		c.Quiet = &transport.Quiet{}
 	}
 	return c
 }
@@ -70,8 +76,6 @@ type Client struct {
 	leaving map[string]bool
 	// flushes are under way.
 	flushes sync.WaitGroup
-	// busy is until when a server wants no more requests with certain credentials.
-	busy map[string]refusal
 }
 
 // New returns a client that keeps its mirrors in config.Dir.
@@ -98,7 +102,6 @@ func New(config Config) (*Client, error) {
 		mirrors:    map[string]*mirror{},
 		leaving:    map[string]bool{},
 		listings:   flight.Group[advertised]{Keep: flight.Keep},
-		busy:       map[string]refusal{},
 	}, nil
 }
 
@@ -240,7 +243,11 @@ func (c *Client) trimDisk(now time.Time) error {
 // Transport returns what requests to a remote go out by: its TLS settings and its
 // proxy, without its credentials.
 func (c *Client) Transport(remote Remote) (http.RoundTripper, error) {
-	return c.transports.get(remote.Auth, remote.Proxy)
+	via, err := c.transports.get(remote.Auth, remote.Proxy)
+	if err != nil {
+		return nil, err
+	}
+	return c.config.Quiet.Over(remote.road(), via), nil
 }
 
 // CheckTLS reports whether TLS material can be used, before any request.

@@ -27,7 +27,6 @@ var errBroken = errors.New("mirror is broken")
 // mirror stays until the commit is closed. A broken mirror is given up for another.
 func (l *Listing) Fetch(ctx context.Context, target Target) (*Commit, error) {
 	commit, err := l.fetch(ctx, target)
-	l.client.heed(l.remote, err, time.Now())
 	return commit, l.remote.clean(err)
 }
 

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
-
-	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 const (
@@ -91,7 +89,7 @@ type httpConn struct {
 	home string
 }
 
-func dialHTTP(remote Remote, pool *transports) (*httpConn, error) {
+func dialHTTP(remote Remote, via *Client) (*httpConn, error) {
 	u, err := ParseURL(remote.URL)
 	if err != nil {
 		return nil, err
@@ -104,7 +102,7 @@ func dialHTTP(remote Remote, pool *transports) (*httpConn, error) {
 		}
 		u.User = nil
 	}
-	pooled, err := pool.get(auth, remote.Proxy)
+	pooled, err := via.Transport(remote)
 	if err != nil {
 		return nil, err
 	}
@@ -199,9 +197,6 @@ func (c *httpConn) do(ctx context.Context, method, path string, body io.Reader, 
 		return res, nil
 	}
 	drain(res.Body)
-	if err := transport.Busy(res); err != nil {
-		return nil, err
-	}
 	return nil, statusError(res.StatusCode)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -48,16 +47,11 @@ type Target struct {
 
 // Connect lists the references of a remote repository with one request, which those
 // share who ask with the same credentials at the same time, or for whom it is young enough
-// (flight.Since). It makes none, and returns a *transport.BusyError, as long as the server
-// has asked for that.
+// (flight.Since). A server that wants no request gets none: that is a *transport.BusyError.
 func (c *Client) Connect(ctx context.Context, remote Remote) (*Listing, error) {
-	if err := c.mayAsk(remote, time.Now()); err != nil {
-		return nil, err
-	}
 	l := &Listing{client: c, remote: remote}
 	answer, err := c.listings.Do(ctx, remote.identity(), func() (advertised, error) {
 		err := l.open(ctx)
-		c.heed(remote, err, time.Now())
 		if err != nil || !l.conn.lasting() {
 			return advertised{refs: l.refs}, err
 		}
@@ -85,7 +79,7 @@ func (l *Listing) open(ctx context.Context) error {
 			return err
 		}
 		l.conn = opened
-	} else if l.conn, err = dialHTTP(l.remote, &l.client.transports); err != nil {
+	} else if l.conn, err = dialHTTP(l.remote, l.client); err != nil {
 		return err
 	}
 	if l.refs, err = l.conn.advertised(ctx); err != nil {

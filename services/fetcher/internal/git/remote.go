@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // ErrEmpty says that the remote repository has no commit.
@@ -55,6 +56,22 @@ func (r Remote) reader() [sha256.Size]byte {
 		login = [sha256.Size]byte{}
 	}
 	return hashOf([]byte(r.Scope), login[:], []byte(proxy), a.CA, a.ClientCert, a.ClientKey, a.Identity, []byte(a.Passphrase), a.KnownHosts)
+}
+
+// road is how the remote's server is asked.
+func (r Remote) road() transport.Road {
+	road := transport.Road{User: r.Auth.Username, Password: r.Auth.Password, Token: r.Auth.BearerToken, Certificate: string(r.Auth.ClientCert)}
+	if u, err := url.Parse(r.URL); err == nil && u.User != nil && road.User == "" && road.Token == "" {
+		road.User = u.User.Username()
+		road.Password, _ = u.User.Password()
+	}
+	if r.Scope != "" {
+		road.User, road.Password, road.Token = "", "", r.Scope
+	}
+	if r.Proxy != nil {
+		road.Proxy = r.Proxy.String()
+	}
+	return road
 }
 
 func hashOf(parts ...[]byte) [sha256.Size]byte {

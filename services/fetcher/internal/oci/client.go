@@ -53,6 +53,7 @@ func (e *AccessError) Unwrap() error { return e.err }
 // Client opens repositories. It is safe for concurrent use.
 type Client struct {
 	scratch string
+	quiet   *transport.Quiet
 	pullers transport.Clients[*remote.Puller]
 
 	digests   flight.Group[string]
@@ -60,10 +61,11 @@ type Client struct {
 	artifacts flight.Group[*Artifact]
 }
 
-// New returns a client. scratch is a folder for what is read.
-func New(scratch string) *Client {
+// New returns a client. scratch is a folder for what is read, and quiet knows which
+// servers want no request.
+func New(scratch string, quiet *transport.Quiet) *Client {
 	return &Client{
-		scratch: scratch, digests: flight.Group[string]{Keep: flight.Keep}, tags: flight.Group[[]string]{Keep: flight.Keep},
+		scratch: scratch, quiet: quiet, digests: flight.Group[string]{Keep: flight.Keep}, tags: flight.Group[[]string]{Keep: flight.Keep},
 		artifacts: flight.Group[*Artifact]{Keep: flight.Keep, Drop: (*Artifact).drop},
 	}
 }
@@ -117,13 +119,34 @@ func (r *Repository) connect(ctx context.Context, a Access) error {
 	if r.access, err = flight.KeyOf(scope...); err != nil {
 		return err
 	}
+	road, err := a.road(*config)
+	if err != nil {
+		return err
+	}
 	r.puller, err = r.client.pullers.Get(scope, a.transport, func(via http.RoundTripper) (*remote.Puller, error) {
 		return remote.NewPuller(
-			remote.WithTransport(via), remote.WithAuth(login), remote.WithUserAgent("sluice"),
+			remote.WithTransport(r.client.quiet.Over(road, via)), remote.WithAuth(login), remote.WithUserAgent("sluice"),
 			remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
 		)
 	})
 	return err
+}
+
+// road is how the registry is asked, with a login.
+func (a Access) road(login authn.AuthConfig) (transport.Road, error) {
+	road := transport.Road{
+		User: login.Username, Password: login.Password, Token: login.Auth + login.IdentityToken + login.RegistryToken,
+		Certificate: string(a.TLS["tls.crt"]) + string(a.TLS["certFile"]),
+	}
+	if a.Proxy == nil {
+		return road, nil
+	}
+	proxy, err := transport.Proxy(a.Proxy)
+	if err != nil {
+		return road, err
+	}
+	road.Proxy = proxy.String()
+	return road, nil
 }
 
 func (a Access) transport() (*http.Transport, error) {

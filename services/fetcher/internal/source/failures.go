@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -12,13 +13,20 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
-// FetchFailed is a failure to read the upstream. A server that asks to be left alone
-// for a while is.
+// ReasonBusy is that of a failure because a server asks to be left alone for a while, which
+// it is.
+const ReasonBusy = "ServerBusy"
+
+// FetchFailed is a failure to read the upstream.
 func FetchFailed(reason string, err error) *Error {
-	failure := &Error{Condition: sourcev1.FetchFailedCondition, Reason: reason, Err: err}
+	return courteous(&Error{Condition: sourcev1.FetchFailedCondition, Reason: reason, Err: err})
+}
+
+// courteous lets a failure wait as long as a server asks for.
+func courteous(failure *Error) *Error {
 	var busy *transport.BusyError
-	if errors.As(err, &busy) {
-		failure.Wait = busy.Wait
+	if errors.As(failure.Err, &busy) {
+		failure.Reason, failure.Wait = ReasonBusy, max(time.Second, time.Until(busy.Until))
 	}
 	return failure
 }
@@ -51,7 +59,7 @@ func StorageFailed(reason string, err error) *Error {
 
 // Unverified is a failure to verify who made what the upstream has.
 func Unverified(reason string, err error) *Error {
-	return &Error{Condition: sourcev1.SourceVerifiedCondition, Reason: reason, Err: err}
+	return courteous(&Error{Condition: sourcev1.SourceVerifiedCondition, Reason: reason, Err: err})
 }
 
 // Cause adds to an error why its context ended, when it does not say so itself.

@@ -49,7 +49,7 @@ func (c *Clients[T]) Get(scope any, via func() (*http.Transport, error), create 
 	if err != nil {
 		return none, err
 	}
-	made, err := create(courteous{connections})
+	made, err := create(connections)
 	if err != nil {
 		return none, err
 	}
@@ -70,23 +70,6 @@ func (c *Clients[T]) trim(now time.Time) {
 			delete(c.kept, key)
 		}
 	}
-}
-
-// courteous makes an answer that asks to wait an error, so that nothing asks again
-// before.
-type courteous struct{ via http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (c courteous) RoundTrip(r *http.Request) (*http.Response, error) {
-	res, err := c.via.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := Busy(res); err != nil {
-		_ = res.Body.Close() // it was only read
-		return nil, err
-	}
-	return res, nil
 }
 
 // FromData returns the transport that the data of a certSecretRef and of a proxySecretRef

@@ -1,0 +1,100 @@
+package transport_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// What a server says of waiting, and until when it is left alone then.
+func TestRetryAfter(t *testing.T) {
+	for reason, c := range map[string]struct {
+		status int
+		after  string
+		want   time.Duration
+	}{
+		"seconds":                     {http.StatusTooManyRequests, "120", 2 * time.Minute},
+		"a date":                      {http.StatusServiceUnavailable, time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), time.Hour},
+		"more than a day is a day":    {http.StatusTooManyRequests, "2000000000", 24 * time.Hour},
+		"a date far away is a day":    {http.StatusTooManyRequests, "Fri, 31 Dec 9999 23:59:59 GMT", 24 * time.Hour},
+		"a date that is over":         {http.StatusTooManyRequests, "Wed, 21 Oct 2015 07:28:00 GMT", 0},
+		"nothing that can be read":    {http.StatusTooManyRequests, "soon", 0},
+		"nothing":                     {http.StatusTooManyRequests, "", 0},
+		"a status that means no wait": {http.StatusForbidden, "120", 0},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", c.after)
+			w.WriteHeader(c.status)
+		}))
+		var log bytes.Buffer
+		quiet := &transport.Quiet{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+		before := time.Now()
+		err := send(t, quiet.Over(transport.Road{}, http.DefaultTransport), server.URL)
+		var busy *transport.BusyError
+		switch {
+		case !errors.As(err, &busy):
+			if c.want != 0 || err != nil {
+				t.Errorf("%s: got %v, want a wait of %s", reason, err, c.want)
+			}
+		case c.want == 0 || busy.Until.Sub(before) < c.want-2*time.Second || busy.Until.Sub(before) > c.want+10*time.Second:
+			t.Errorf("%s: waits for %s, want %s", reason, busy.Until.Sub(before), c.want)
+		case !strings.Contains(err.Error(), busy.Until.UTC().Format(time.RFC3339)) || !strings.Contains(log.String(), busy.Host):
+			t.Errorf("%s: error %q and log %q do not tell all", reason, err, log.String())
+		}
+		server.Close()
+	}
+}
+
+// send makes a request by a road.
+func send(t *testing.T, via http.RoundTripper, location string) error {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, location, strings.NewReader("body"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := (&http.Client{Transport: via}).Do(req)
+	if err == nil {
+		_ = res.Body.Close()
+	}
+	return err
+}
+
+// Who asks by the same road leaves the server alone, and nobody else.
+func TestQuietOfARoad(t *testing.T) {
+	var asked int
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked++
+		w.Header().Set("Retry-After", "60")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}))
+	defer server.Close()
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer other.Close()
+	var quiet transport.Quiet
+	for _, c := range []struct {
+		reason string
+		road   transport.Road
+		at     string
+		asked  int
+		busy   bool
+	}{
+		{"the first is told", transport.Road{}, server.URL + "/a", 1, true},
+		{"the next one does not ask, whatever it wants", transport.Road{}, server.URL + "/b", 1, true},
+		{"who presents a password does", transport.Road{User: "u", Password: "p"}, server.URL, 2, true},
+		{"and who goes by a proxy", transport.Road{Proxy: "http://proxy"}, server.URL, 3, true},
+		{"another host is another matter", transport.Road{}, other.URL, 3, false},
+	} {
+		err := send(t, quiet.Over(c.road, http.DefaultTransport), c.at)
+		var busy *transport.BusyError
+		if errors.As(err, &busy) != c.busy || asked != c.asked {
+			t.Errorf("%s: got %v after %d requests, want %d", c.reason, err, asked, c.asked)
+		}
+	}
+}
