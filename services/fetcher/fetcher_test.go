@@ -248,6 +248,8 @@ func TestFetcher(t *testing.T) {
 		{"shared GitRepository", sharedRepositories},
 		{"shared OCIRepository", sharedArtifacts},
 		{"shared HelmRepository", sharedCharts},
+		{"shared Bucket", sharedBuckets},
+		{"shared signatures", sharedSignatures},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},

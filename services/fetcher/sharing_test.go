@@ -2,10 +2,12 @@ package fetcher_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -331,5 +333,125 @@ func sharedCharts(t *testing.T, w *world) {
 	}
 	if n := count(asked, "/index.yaml someone"); n < 1 || n > periods+late {
 		t.Errorf("%d objects read the index %d times after one push, want %d at most: %q", 2*each, n, periods+late, asked)
+	}
+}
+
+// Who lists the same bucket with equal keys shares the listing, and each leaves out what it
+// wants; with other keys, or another prefix, it is another listing.
+func sharedBuckets(t *testing.T, w *world) {
+	const each = 8
+	bucket := newStorage(t, w.storage, "shared", nil)
+	bucket.put(map[string]string{"a/one.yaml": "1", "b/two.yaml": "2"})
+	for _, name := range []string{"bucket-good", "bucket-same"} {
+		w.secret(name, map[string]string{"accesskey": w.storage.AccessKey, "secretkey": w.storage.SecretKey})
+	}
+	w.secret("bucket-wrong", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": "another"})
+	var all []client.Object
+	var keys []events.Key
+	for _, secret := range []string{"bucket-good", "bucket-same", "bucket-wrong"} {
+		for i := range each {
+			spec := bucket.spec()
+			spec.SecretRef, spec.Interval = local(secret), metav1.Duration{Duration: time.Hour}
+			if i == 0 {
+				ignored := "/b"
+				spec.Ignore = &ignored
+			}
+			name := fmt.Sprintf("shared-%s-%d", secret, i)
+			all = append(all, &sourcev1.Bucket{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec})
+			keys = append(keys, events.NewKey("Bucket", "default", name))
+		}
+	}
+	w.createAll(all)
+	settled := func(files ...string) {
+		t.Helper()
+		for _, obj := range all {
+			o := &sourcev1.Bucket{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: obj.GetName()}}
+			if strings.HasPrefix(o.Name, "shared-bucket-wrong") {
+				if awaitObject(w, "the refusal of "+o.Name, o, bucketFails("FetchFailed", "BucketOperationFailed", "")); o.Status.Artifact != nil {
+					t.Errorf("%s got %+v", o.Name, o.Status.Artifact)
+				}
+				continue
+			}
+			want := slices.Clone(files)
+			if strings.HasSuffix(o.Name, "-0") {
+				want = slices.DeleteFunc(want, func(name string) bool { return strings.HasPrefix(name, "b/") })
+			}
+			awaitObject(w, "the artifact of "+o.Name, o, func(o *sourcev1.Bucket) bool {
+				if !bucketReady(o) {
+					return false
+				}
+				have := slices.Sorted(maps.Keys(w.content(o.Status.Artifact)))
+				return slices.Equal(slices.DeleteFunc(have, func(name string) bool { return strings.HasSuffix(name, "/") }), want)
+			})
+		}
+	}
+	settled("a/one.yaml", "b/two.yaml")
+	bucket.put(map[string]string{"a/three.yaml": "3"})
+	started, before := time.Now(), len(bucket.since(0))
+	w.push(keys...)
+	settled("a/one.yaml", "a/three.yaml", "b/two.yaml")
+	periods := 1 + int(time.Since(started)/flight.Keep)
+	listings := 0
+	for _, r := range bucket.since(before) {
+		if r == "GET /"+bucket.bucket+"/" {
+			listings++
+		}
+	}
+	// Those with the wrong key list too: a refusal is shared by those who wait for it.
+	if listings < 2 || listings > 2*(periods+late)+each {
+		t.Errorf("%d listings for %d Buckets after one push", listings, 2*each)
+	}
+}
+
+// Who verifies the same artifact with equal logins shares what is read of its signatures.
+func sharedSignatures(t *testing.T, w *world) {
+	const each = 8
+	registry := newRegistry(t, false, nil)
+	ours := newSigner(t)
+	w.secret("shared-pub", map[string]string{"ours.pub": ours.public(t)})
+	push := func(content string) string {
+		digest := registry.push(t, "signed", "v1", nil, layer{mediaType: fluxLayer, content: tarred(t, map[string]string{"a.yaml": content})})
+		newSigner(t).byTag(t, registry, "signed", digest, digest) // so that bundles are looked for too
+		ours.byBundle(t, registry, "signed", digest, digest)
+		return digest
+	}
+	digest := push("a")
+	var all []client.Object
+	var keys []events.Key
+	for i := range each {
+		name := fmt.Sprintf("shared-signed-%d", i)
+		all = append(all, &sourcev1.OCIRepository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Spec: sourcev1.OCIRepositorySpec{
+				URL: "oci://" + registry.host + "/signed", Reference: &sourcev1.OCIRepositoryRef{Tag: "v1"}, Interval: metav1.Duration{Duration: time.Hour},
+				Verify: &sourcev1.OCIRepositoryVerification{Provider: "cosign", SecretRef: local("shared-pub")},
+			},
+		})
+		keys = append(keys, events.NewKey("OCIRepository", "default", name))
+	}
+	w.createAll(all)
+	settled := func(digest string) {
+		t.Helper()
+		for _, obj := range all {
+			o := &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: obj.GetName()}}
+			awaitObject(w, "the end of "+o.Name, o, ociAt("v1@"+digest))
+		}
+	}
+	settled(digest)
+	digest = push("b")
+	started, before := time.Now(), len(registry.since(0))
+	w.push(keys...)
+	settled(digest)
+	periods := 1 + int(time.Since(started)/flight.Keep)
+	asked := registry.since(before)
+	// Blobs are the layer, the signature and the bundle, each once.
+	if n := count(asked, "GET", "/blobs/"); n < 3 || n > 3*periods {
+		t.Errorf("%d objects read %d blobs after one push, want 3: %q", each, n, asked)
+	}
+	tag := strings.Replace(digest, ":", "-", 1)
+	for what, most := range map[string]int{"/referrers/" + digest: periods + late, "/manifests/" + tag + ".sig": periods + late} {
+		if n := count(asked, what); n < 1 || n > most {
+			t.Errorf("%d objects asked for %s %d times after one push, want %d at most: %q", each, what, n, most, asked)
+		}
 	}
 }

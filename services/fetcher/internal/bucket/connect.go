@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/sluice-gitops/sluice/internal/identity"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
@@ -31,8 +32,15 @@ type login struct {
 	ends  time.Time
 }
 
-// connect returns the bucket, as its server is asked for it.
-func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (store, error) {
+// connection is a bucket, as its server is asked for it.
+type connection struct {
+	store
+	// access is equal for the same bucket and the same login.
+	access flight.Key
+}
+
+// connect returns the bucket of an object.
+func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (*connection, error) {
 	spec := o.Spec
 	spec.Provider = provider(spec)
 	if err := check(spec); err != nil {
@@ -47,6 +55,10 @@ func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (store, error) {
 		return nil, err
 	}
 	scope := []any{spec.Endpoint, spec.BucketName, spec.Region, spec.Insecure, spec.Provider, spec.STS, l}
+	access, err := flight.KeyOf(scope...)
+	if err != nil {
+		return nil, err
+	}
 	made, err := k.clients.Get(scope,
 		func() (*http.Transport, error) { return transport.FromData(s.TLS, s.Proxy) },
 		func(via http.RoundTripper) (store, error) {
@@ -59,7 +71,7 @@ func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (store, error) {
 	if err != nil {
 		return nil, source.AuthenticationFailed(fmt.Errorf("failed to configure access to bucket '%s': %w", spec.BucketName, err))
 	}
-	return made, nil
+	return &connection{store: made, access: access}, nil
 }
 
 func provider(spec sourcev1.BucketSpec) string {

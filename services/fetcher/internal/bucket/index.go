@@ -12,6 +12,7 @@ import (
 	"github.com/fluxcd/pkg/sourceignore"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
@@ -24,19 +25,23 @@ type index struct {
 }
 
 // index lists the bucket.
-func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from store) (*index, error) {
-	listed, rules, err := list(ctx, o, from)
+func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) (*index, error) {
+	key, err := flight.KeyOf(from.access, o.Spec.Prefix)
 	if err != nil {
 		return nil, err
 	}
-	texts := []string{rules}
+	answer, err := k.listings.Do(ctx, key, func() (listing, error) { return list(ctx, o, from) })
+	if err != nil {
+		return nil, err
+	}
+	texts := []string{answer.Value.rules}
 	if o.Spec.Ignore != nil {
 		texts = append(texts, *o.Spec.Ignore)
 	}
 	ignore := pack.Rules(texts...)
 	found := &index{}
 	var size int64
-	for _, l := range listed {
+	for _, l := range answer.Value.objects {
 		if ignore.Match(l.key, false) {
 			continue
 		}
@@ -67,9 +72,14 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from store) (*inde
 	return found, nil
 }
 
-// list returns the objects below the prefix but folders, and the text of the ignore file
-// at the bucket's root.
-func list(ctx context.Context, o *sourcev1.Bucket, from store) ([]object, string, error) {
+// listing are the objects below a prefix but folders, and the text of the ignore file at the
+// bucket's root. It may be shared, and is only read.
+type listing struct {
+	objects []object
+	rules   string
+}
+
+func list(ctx context.Context, o *sourcev1.Bucket, from store) (listing, error) {
 	var all []object
 	name := o.Spec.BucketName
 	_, amongThem := strings.CutPrefix(sourceignore.IgnoreFile, o.Spec.Prefix)
@@ -83,20 +93,20 @@ func list(ctx context.Context, o *sourcev1.Bucket, from store) ([]object, string
 	})
 	switch {
 	case errors.Is(err, errNoBucket):
-		return nil, "", fmt.Errorf("bucket '%s' not found", name)
+		return listing{}, fmt.Errorf("bucket '%s' not found", name)
 	case err != nil:
-		return nil, "", fmt.Errorf("failed to confirm existence of '%s' bucket: %w", name, err)
+		return listing{}, fmt.Errorf("failed to confirm existence of '%s' bucket: %w", name, err)
 	case !rules:
-		return all, "", nil
+		return listing{objects: all}, nil
 	}
 	text, err := readAll(ctx, from, object{key: sourceignore.IgnoreFile}, maxIgnoreFile)
 	switch {
 	case errors.Is(err, errNoObject):
-		return all, "", nil
+		return listing{objects: all}, nil
 	case errors.Is(err, pack.ErrLimit):
-		return nil, "", fmt.Errorf("read %s of bucket '%s': it has more than %d bytes: %w", sourceignore.IgnoreFile, name, maxIgnoreFile, err)
+		return listing{}, fmt.Errorf("read %s of bucket '%s': it has more than %d bytes: %w", sourceignore.IgnoreFile, name, maxIgnoreFile, err)
 	case err != nil:
-		return nil, "", fmt.Errorf("read %s of bucket '%s': %w", sourceignore.IgnoreFile, name, err)
+		return listing{}, fmt.Errorf("read %s of bucket '%s': %w", sourceignore.IgnoreFile, name, err)
 	}
-	return all, string(text), nil
+	return listing{objects: all, rules: string(text)}, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/identity"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
@@ -43,10 +44,14 @@ type Kind struct {
 	live    client.Reader
 	config  Config
 	clients transport.Clients[store]
+	// listings are shared by Buckets that ask for the same with equal logins.
+	listings flight.Group[listing]
 }
 
 // New returns the kind. It reads Secrets from live.
-func New(live client.Reader, config Config) *Kind { return &Kind{live: live, config: config} }
+func New(live client.Reader, config Config) *Kind {
+	return &Kind{live: live, config: config, listings: flight.Group[listing]{Keep: flight.Keep}}
+}
 
 // Name implements source.Kind.
 func (*Kind) Name() string { return strings.ToLower(sourcev1.BucketKind) }
@@ -104,7 +109,7 @@ func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*sour
 	return upstream, nil
 }
 
-func (k *Kind) fetch(ctx context.Context, o *sourcev1.Bucket, from store, index *index) (*source.Content, error) {
+func (k *Kind) fetch(ctx context.Context, o *sourcev1.Bucket, from *connection, index *index) (*source.Content, error) {
 	files, err := k.download(ctx, o, from, index)
 	if err != nil {
 		return nil, failed(ctx, fmt.Errorf("fetch from bucket '%s' failed: %w", o.Spec.BucketName, err))

@@ -69,7 +69,8 @@ func ParseKeys(data map[string][]byte) (Keys, error) {
 // registry reads the repository of the artifact.
 type registry interface {
 	Digest(ctx context.Context, tag string) (string, error)
-	Image(ctx context.Context, digest string) (v1.Image, error)
+	Manifest(ctx context.Context, digest string) (oci.Manifest, error)
+	Blob(ctx context.Context, digest v1.Hash, limit int64) ([]byte, error)
 	Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error)
 }
 
@@ -116,11 +117,7 @@ func byTag(ctx context.Context, j judge, r registry, digest string) (found bool,
 	if err != nil {
 		return false, nil, fmt.Errorf("look for signatures: %w", err)
 	}
-	image, err := r.Image(ctx, signatures)
-	if err != nil {
-		return false, nil, fmt.Errorf("read signatures: %w", err)
-	}
-	manifest, err := image.Manifest()
+	manifest, err := r.Manifest(ctx, signatures)
 	if err != nil {
 		return false, nil, fmt.Errorf("read signatures: %w", err)
 	}
@@ -129,11 +126,7 @@ func byTag(ctx context.Context, j judge, r registry, digest string) (found bool,
 		if err != nil || string(layer.MediaType) != payloadType {
 			continue
 		}
-		content, err := image.LayerByDigest(layer.Digest)
-		if err != nil {
-			return false, nil, fmt.Errorf("read signatures: %w", err)
-		}
-		payload, err := oci.ReadLayer(content, maxPayload)
+		payload, err := r.Blob(ctx, layer.Digest, maxPayload)
 		if err != nil {
 			return false, nil, fmt.Errorf("read signatures: %w", err)
 		}
@@ -180,15 +173,14 @@ func byBundle(ctx context.Context, j judge, r registry, digest string) (found bo
 		if looked++; looked > maxSignatures {
 			break
 		}
-		image, err := r.Image(ctx, referrer.Digest.String())
+		manifest, err := r.Manifest(ctx, referrer.Digest.String())
 		if err != nil {
 			return false, nil, fmt.Errorf("read signature bundle: %w", err)
 		}
-		layer, err := oci.Layer(image, "")
-		if err != nil {
+		if len(manifest.Layers) == 0 {
 			continue
 		}
-		text, err := oci.ReadLayer(layer, maxPayload)
+		text, err := r.Blob(ctx, manifest.Layers[0].Digest, maxPayload)
 		if err != nil {
 			return false, nil, fmt.Errorf("read signature bundle: %w", err)
 		}

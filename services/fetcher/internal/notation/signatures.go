@@ -27,16 +27,8 @@ var _ registry.Repository = signatures{}
 
 // Resolve describes the artifact with a digest.
 func (s signatures) Resolve(ctx context.Context, digest string) (ocispec.Descriptor, error) {
-	image, err := s.repository.Image(ctx, digest)
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	mediaType, err := image.MediaType()
-	if err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	size, err := image.Size()
-	return ocispec.Descriptor{MediaType: string(mediaType), Digest: digests.Digest(digest), Size: size}, err
+	manifest, err := s.repository.Manifest(ctx, digest)
+	return ocispec.Descriptor{MediaType: string(manifest.MediaType), Digest: digests.Digest(digest), Size: manifest.Size}, err
 }
 
 // ListSignatures calls do with the signatures of an artifact.
@@ -56,20 +48,16 @@ func (s signatures) ListSignatures(ctx context.Context, artifact ocispec.Descrip
 
 // FetchSignatureBlob reads a signature.
 func (s signatures) FetchSignatureBlob(ctx context.Context, manifest ocispec.Descriptor) ([]byte, ocispec.Descriptor, error) {
-	image, err := s.repository.Image(ctx, manifest.Digest.String())
+	found, err := s.repository.Manifest(ctx, manifest.Digest.String())
 	if err != nil {
 		return nil, ocispec.Descriptor{}, err
 	}
-	layers, err := image.Layers()
-	if err != nil || len(layers) != 1 {
-		return nil, ocispec.Descriptor{}, errors.Join(fmt.Errorf("signature %s has %d layers, not one", manifest.Digest, len(layers)), err)
+	if len(found.Layers) != 1 {
+		return nil, ocispec.Descriptor{}, fmt.Errorf("signature %s has %d layers, not one", manifest.Digest, len(found.Layers))
 	}
-	text, err := oci.ReadLayer(layers[0], maxEnvelope)
-	if err != nil {
-		return nil, ocispec.Descriptor{}, err
-	}
-	mediaType, err := layers[0].MediaType()
-	return text, ocispec.Descriptor{MediaType: string(mediaType), Digest: digests.FromBytes(text), Size: int64(len(text))}, err
+	layer := found.Layers[0]
+	text, err := s.repository.Blob(ctx, layer.Digest, maxEnvelope)
+	return text, ocispec.Descriptor{MediaType: string(layer.MediaType), Digest: digests.FromBytes(text), Size: int64(len(text))}, err
 }
 
 // PushSignature implements registry.Repository; nothing is signed here.

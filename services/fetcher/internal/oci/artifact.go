@@ -48,7 +48,7 @@ func (r *Repository) Pull(ctx context.Context, digest, mediaType string, limit i
 }
 
 func (r *Repository) pull(ctx context.Context, digest, mediaType string, limit int64) (*Artifact, error) {
-	image, err := r.Image(ctx, digest)
+	image, err := r.image(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (r *Repository) pull(ctx context.Context, digest, mediaType string, limit i
 	if err != nil {
 		return nil, &LayerError{fmt.Errorf("failed to parse artifact manifest: %w", err)}
 	}
-	layer, err := Layer(image, mediaType)
+	layer, err := layerOf(image, mediaType)
 	if err != nil {
 		return nil, &LayerError{err}
 	}

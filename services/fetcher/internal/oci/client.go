@@ -2,6 +2,7 @@ package oci
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
@@ -59,6 +61,9 @@ type Client struct {
 	digests   flight.Group[string]
 	tags      flight.Group[[]string]
 	artifacts flight.Group[*Artifact]
+	manifests flight.Group[Manifest]
+	blobs     flight.Group[[]byte]
+	referrers flight.Group[[]v1.Descriptor]
 }
 
 // New returns a client. scratch is a folder for what is read, and quiet knows which
@@ -67,6 +72,8 @@ func New(scratch string, quiet *transport.Quiet) *Client {
 	return &Client{
 		scratch: scratch, quiet: quiet, digests: flight.Group[string]{Keep: flight.Keep}, tags: flight.Group[[]string]{Keep: flight.Keep},
 		artifacts: flight.Group[*Artifact]{Keep: flight.Keep, Drop: (*Artifact).drop},
+		manifests: flight.Group[Manifest]{Keep: flight.Keep}, blobs: flight.Group[[]byte]{Keep: flight.Keep},
+		referrers: flight.Group[[]v1.Descriptor]{Keep: flight.Keep},
 	}
 }
 
@@ -185,8 +192,8 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return answer.Value, err
 }
 
-// Image returns the artifact with a digest. What is read of it is verified.
-func (r *Repository) Image(ctx context.Context, digest string) (v1.Image, error) {
+// image returns the artifact with a digest. What is read of it is verified.
+func (r *Repository) image(ctx context.Context, digest string) (v1.Image, error) {
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
 	}
@@ -200,8 +207,8 @@ func (r *Repository) Image(ctx context.Context, digest string) (v1.Image, error)
 // ErrNoLayer says that an artifact has no layer such as is asked for.
 var ErrNoLayer = errors.New("no layer")
 
-// Layer returns the first layer with a media type, the first of all when it is empty.
-func Layer(image v1.Image, mediaType string) (v1.Layer, error) {
+// layerOf returns the first layer with a media type, the first of all when it is empty.
+func layerOf(image v1.Image, mediaType string) (v1.Layer, error) {
 	layers, err := image.Layers()
 	if err != nil {
 		return nil, err
@@ -220,29 +227,80 @@ func Layer(image v1.Image, mediaType string) (v1.Layer, error) {
 	return nil, fmt.Errorf("%w: failed to find layer with media type '%s' in artifact", ErrNoLayer, mediaType)
 }
 
-// Referrers returns the manifests that refer to an artifact.
-func (r *Repository) Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error) {
-	index, err := remote.Referrers(r.name.Digest(digest), remote.WithContext(ctx), remote.Reuse(r.puller))
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return nil, err
-	}
-	return manifest.Manifests, nil
+// Manifest describes an artifact, or a signature of one.
+type Manifest struct {
+	v1.Manifest
+
+	// MediaType and Size are those of the manifest itself.
+	MediaType types.MediaType
+	Size      int64
 }
 
-// ReadLayer reads a layer that is no larger than limit.
-func ReadLayer(layer v1.Layer, limit int64) ([]byte, error) {
-	body, err := layer.Compressed()
+// Manifest returns the manifest with a digest, which is verified. Do not change it.
+func (r *Repository) Manifest(ctx context.Context, digest string) (Manifest, error) {
+	if _, err := v1.NewHash(digest); err != nil {
+		return Manifest{}, err
+	}
+	key, err := flight.KeyOf(r.access, digest)
+	if err != nil {
+		return Manifest{}, err
+	}
+	answer, err := r.client.manifests.Do(flight.Since(ctx, time.Time{}), key, func() (Manifest, error) {
+		found, err := r.puller.Get(ctx, r.name.Digest(digest))
+		if err != nil {
+			return Manifest{}, err
+		}
+		m := Manifest{MediaType: found.MediaType, Size: found.Size}
+		if err := json.Unmarshal(found.Manifest, &m.Manifest); err != nil {
+			return Manifest{}, fmt.Errorf("parse manifest %s: %w", digest, err)
+		}
+		return m, nil
+	})
+	return answer.Value, err
+}
+
+// Blob returns the blob with a digest, which is verified, and no larger than limit. Do not
+// change it.
+func (r *Repository) Blob(ctx context.Context, digest v1.Hash, limit int64) ([]byte, error) {
+	key, err := flight.KeyOf(r.access, digest.String(), limit)
 	if err != nil {
 		return nil, err
 	}
-	defer body.Close()
-	data, err := io.ReadAll(io.LimitReader(body, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = tooLarge(limit)
+	answer, err := r.client.blobs.Do(flight.Since(ctx, time.Time{}), key, func() ([]byte, error) {
+		layer, err := r.puller.Layer(ctx, r.name.Digest(digest.String()))
+		if err != nil {
+			return nil, err
+		}
+		body, err := layer.Compressed()
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		data, err := io.ReadAll(io.LimitReader(body, limit+1))
+		if err == nil && int64(len(data)) > limit {
+			err = tooLarge(limit)
+		}
+		return data, err
+	})
+	return answer.Value, err
+}
+
+// Referrers returns the manifests that refer to an artifact. Do not change them.
+func (r *Repository) Referrers(ctx context.Context, digest string) ([]v1.Descriptor, error) {
+	key, err := flight.KeyOf(r.access, digest)
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	answer, err := r.client.referrers.Do(ctx, key, func() ([]v1.Descriptor, error) {
+		index, err := remote.Referrers(r.name.Digest(digest), remote.WithContext(ctx), remote.Reuse(r.puller))
+		if err != nil {
+			return nil, err
+		}
+		manifest, err := index.IndexManifest()
+		if err != nil {
+			return nil, err
+		}
+		return manifest.Manifests, nil
+	})
+	return answer.Value, err
 }
