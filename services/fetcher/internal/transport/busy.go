@@ -31,10 +31,11 @@ func (b *BusyError) Error() string {
 
 // Busy returns a *BusyError when an answer asks to wait, nil when it does not.
 func Busy(res *http.Response) error {
-	if busy := busy(res); busy != nil {
-		return busy
+	said := busy(res)
+	if said == nil {
+		return nil
 	}
-	return nil
+	return said
 }
 
 func busy(res *http.Response) *BusyError {
