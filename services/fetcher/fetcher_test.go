@@ -61,8 +61,9 @@ type world struct {
 	stop func()
 }
 
-// maxTestIndex is the limit of a Helm index in tests.
-const maxTestIndex = 1 << 20
+// maxTestIndex is the limit of a Helm index in tests, maxTestBytes and maxTestEntries those of an
+// artifact.
+const maxTestIndex, maxTestBytes, maxTestEntries = 1 << 20, 16 << 20, 2000
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -94,6 +95,7 @@ func newWorld(t *testing.T) *world {
 	w.http = gittest.ServeHTTP(t, w.root, false, nil)
 	config := fetcher.Config{
 		REST: w.cluster.RESTConfig(), Bus: w.bus, Blob: behind, DataDir: t.TempDir(), Single: true, ArtifactAddr: w.address, MaxIndexBytes: maxTestIndex,
+		MaxBytes: maxTestBytes, MaxEntries: maxTestEntries,
 		SweepEvery:        300 * time.Millisecond,
 		ExternalArtifacts: true, ServiceAccountIdentities: true, Logger: logger,
 	}
@@ -235,6 +237,7 @@ func TestFetcher(t *testing.T) {
 		{"status of before", statusOfBefore},
 		{"storage faults", storageFaults},
 		{"storage is tidied", storageTidied},
+		{"a build slower than pushes", slowBuild},
 		{"storage is swept", storageSwept},
 		{"suspend", suspended},
 		{"deleted before the finalizer", deletedBeforeFinalizer},
@@ -250,6 +253,7 @@ func TestFetcher(t *testing.T) {
 		{"shared HelmRepository", sharedCharts},
 		{"shared Bucket", sharedBuckets},
 		{"shared signatures", sharedSignatures},
+		{"logins that are no text", loginsOfBytes},
 		{"submodules", submodules},
 		{"sparse checkout", sparseCheckout},
 		{"verified commits and tags", verified},
@@ -262,6 +266,7 @@ func TestFetcher(t *testing.T) {
 		{"Bucket", buckets},
 		{"ArtifactGenerator", artifactGenerators},
 		{"ExternalArtifact of others", foreignArtifacts},
+		{"hostile servers", hostileServers},
 		{"clouds", clouds},                            // the last one but one: it ends the fetcher
 		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left
 	} {

@@ -261,6 +261,39 @@ func sharedArtifacts(t *testing.T, w *world) {
 	}
 }
 
+// Logins that differ in bytes that are no UTF-8 share nothing: neither answers nor connections.
+func loginsOfBytes(t *testing.T, w *world) {
+	registry := newRegistry(t, false, nil)
+	registry.pushChart(t, "charts", "app", "1.0.0")
+	const right, wrong = "pass-\xff-phrase", "pass-\xfe-phrase"
+	door := newHostile(t, "http://"+registry.host, nil)
+	check := fault(func(rw http.ResponseWriter, r *http.Request) bool {
+		if _, password, _ := r.BasicAuth(); password == right {
+			return false
+		}
+		rw.Header().Set("WWW-Authenticate", `Basic realm="bytes"`)
+		rw.WriteHeader(http.StatusUnauthorized)
+		return true
+	})
+	door.fault.Store(&check)
+	chart := func(name, password string) *sourcev1.HelmChart {
+		secret := &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Data:       map[string][]byte{"username": []byte("someone"), "password": []byte(password)},
+		}
+		if err := w.client.Create(t.Context(), secret); err != nil {
+			t.Fatal(err)
+		}
+		spec := ociCharts(registry, name)
+		spec.URL = "oci://" + strings.TrimPrefix(door.url, "http://") + "/charts"
+		w.createRepository(name, spec)
+		return w.createChart(name, inRepository("app", "1.0.0", name))
+	}
+	awaitObject(w, "the chart", chart("bytes-right", right), chartAt("1.0.0"))
+	refused := awaitObject(w, "the refusal", chart("bytes-wrong", wrong), chartFails("FetchFailed", "ChartPullError", "failed to download chart for remote reference: "))
+	w.unpublished(refused)
+}
+
 func (w *world) createAll(all []client.Object) {
 	w.t.Helper()
 	var group errgroup.Group

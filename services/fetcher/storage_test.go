@@ -2,6 +2,7 @@ package fetcher_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net/http"
@@ -173,6 +174,44 @@ func storageTidied(t *testing.T, w *world) {
 	w.push(key("tidy"))
 	back := w.await("the older revision", "tidy", at(all[2].Revision))
 	w.download(back.Status.Artifact)
+}
+
+// A build has begun to read an artifact when three more revisions come. Over the first two the artifact
+// stays for who begins anew, and who reads it gets all of it even when it was collected.
+func slowBuild(t *testing.T, w *world) {
+	noise := make([]byte, 8<<20) // more than any buffer on the way
+	if _, err := rand.Read(noise); err != nil {
+		t.Fatal(err)
+	}
+	repo := gittest.NewRepo(t, w.root, "slow-build")
+	sha := repo.Commit("main", "first", map[string]string{"noise": string(noise)})
+	w.create("slow-build", sourcev1.GitRepositorySpec{URL: w.http.URL + "/slow-build", Reference: branch("main")})
+	first := w.await("the artifact", "slow-build", at("main@sha1:"+sha)).Status.Artifact
+	build, err := w.blobs.Reader(t.Context(), blobOf("slow-build", first), first.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer build.Close()
+	if _, err := io.CopyN(io.Discard, build, 1<<10); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		stored := time.Now().Unix() // storage tells ages in whole seconds
+		w.eventually("the next second", func() bool { return time.Now().Unix() > stored }, func() any { return nil })
+		sha := repo.Commit("main", "next", map[string]string{"noise": strings.Repeat("x", n)})
+		w.push(key("slow-build"))
+		w.await("the next artifact", "slow-build", at("main@sha1:"+sha))
+		if n < 2 {
+			w.download(first)
+		}
+	}
+	w.eventually("the end of the first artifact", func() bool {
+		_, err := w.blobs.Stat(t.Context(), blobOf("slow-build", first))
+		return errors.Is(err, blob.ErrNotFound)
+	}, func() any { return nil })
+	if rest, err := io.Copy(io.Discard, build); err != nil || rest != *first.Size-1<<10 {
+		t.Errorf("the build read %d more bytes of %d: %v", rest, *first.Size, err)
+	}
 }
 
 // What belongs to no source goes once it is old; what a status names stays, however old.

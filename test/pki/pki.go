@@ -46,7 +46,9 @@ func NewAuthority(name string) (*Authority, error) {
 }
 
 // Server issues a certificate for DNS names and IP addresses.
-func (a *Authority) Server(hosts ...string) (Identity, error) {
+func (a *Authority) Server(hosts ...string) (Identity, error) { return a.issue(serverTemplate(hosts)) }
+
+func serverTemplate(hosts []string) *x509.Certificate {
 	template := newTemplate(pkix.Name{CommonName: hosts[0]})
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, host := range hosts {
@@ -56,6 +58,13 @@ func (a *Authority) Server(hosts ...string) (Identity, error) {
 		}
 		template.DNSNames = append(template.DNSNames, host)
 	}
+	return template
+}
+
+// Expired issues a certificate as Server does that ended a day ago.
+func (a *Authority) Expired(hosts ...string) (Identity, error) {
+	template := serverTemplate(hosts)
+	template.NotBefore, template.NotAfter = template.NotBefore.AddDate(0, 0, -2), template.NotBefore.AddDate(0, 0, -1)
 	return a.issue(template)
 }
 

@@ -215,7 +215,7 @@ func (a *azure) open(ctx context.Context, o object) (io.ReadCloser, error) {
 		etag := azcore.ETag(o.etag)
 		options.AccessConditions = &blob.AccessConditions{ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfMatch: &etag}}
 	}
-	res, err := a.container.NewBlobClient(o.key).DownloadStream(ctx, options)
+	res, err := a.container.NewBlobClient(o.key).DownloadStream(transport.Streamed(ctx), options)
 	if bloberror.HasCode(err, bloberror.BlobNotFound) {
 		return nil, errNoObject
 	}

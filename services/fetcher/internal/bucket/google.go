@@ -19,6 +19,7 @@ import (
 	"google.golang.org/api/storage/v1"
 
 	"github.com/sluice-gitops/sluice/internal/identity"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 const (
@@ -116,7 +117,7 @@ func (g *gcs) list(ctx context.Context, prefix string, found func(object)) error
 }
 
 func (g *gcs) open(ctx context.Context, o object) (io.ReadCloser, error) {
-	call := g.objects.Get(g.bucket, o.key).Context(ctx)
+	call := g.objects.Get(g.bucket, o.key).Context(transport.Streamed(ctx))
 	if o.generation != 0 {
 		call = call.IfGenerationMatch(o.generation)
 	}

@@ -30,7 +30,7 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 	if err != nil {
 		return nil, err
 	}
-	answer, err := k.listings.Do(ctx, key, func() (listing, error) { return list(ctx, o, from) })
+	answer, err := k.listings.Do(ctx, key, func() (listing, error) { return list(ctx, o, from, k.config.Limits) })
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,10 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 	return found, nil
 }
 
+// spare is how many times as many objects are listed as an artifact may have: the ignore rules
+// may leave out the rest.
+const spare = 4
+
 // listing are the objects below a prefix but folders, and the text of the ignore file at the
 // bucket's root. It may be shared, and is only read.
 type listing struct {
@@ -79,18 +83,27 @@ type listing struct {
 	rules   string
 }
 
-func list(ctx context.Context, o *sourcev1.Bucket, from store) (listing, error) {
+func list(ctx context.Context, o *sourcev1.Bucket, from store, limits pack.Limits) (listing, error) {
 	var all []object
 	name := o.Spec.BucketName
 	_, amongThem := strings.CutPrefix(sourceignore.IgnoreFile, o.Spec.Prefix)
 	rules := !amongThem // it may be there, though it is not listed
-	err := from.list(ctx, o.Spec.Prefix, func(l object) {
+	bounded, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	err := from.list(bounded, o.Spec.Prefix, func(l object) {
 		if l.key == sourceignore.IgnoreFile {
 			rules = true
 			return
 		}
+		if len(all) == spare*limits.Entries {
+			end(fmt.Errorf("bucket '%s' lists more than %d objects: leave some out with spec.prefix: %w", name, len(all), pack.ErrLimit))
+			return
+		}
 		all = append(all, l)
 	})
+	if cause := context.Cause(bounded); errors.Is(cause, pack.ErrLimit) {
+		return listing{}, cause
+	}
 	switch {
 	case errors.Is(err, errNoBucket):
 		return listing{}, fmt.Errorf("bucket '%s' not found", name)

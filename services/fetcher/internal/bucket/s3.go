@@ -49,7 +49,7 @@ func (s *s3) open(ctx context.Context, o object) (io.ReadCloser, error) {
 			return nil, err
 		}
 	}
-	body, _, _, err := s.server.GetObject(ctx, s.bucket, o.key, options)
+	body, _, _, err := s.server.GetObject(transport.Streamed(ctx), s.bucket, o.key, options)
 	if minio.ToErrorResponse(err).Code == minio.NoSuchKey {
 		return nil, errNoObject
 	}
@@ -75,6 +75,6 @@ func (s secrets) ldap(sts *sourcev1.BucketSTSSpec) (*credentials.Credentials, er
 		return nil, fmt.Errorf("spec.sts: %w", err)
 	}
 	return credentials.New(&credentials.LDAPIdentity{
-		Client: &http.Client{Transport: via}, STSEndpoint: sts.Endpoint, LDAPUsername: user, LDAPPassword: password,
+		Client: &http.Client{Transport: transport.Guard(via), CheckRedirect: noRedirect}, STSEndpoint: sts.Endpoint, LDAPUsername: user, LDAPPassword: password,
 	}), nil
 }

@@ -28,15 +28,29 @@ type Chart struct {
 
 // Open reads a package.
 func Open(archive []byte) (*Chart, error) {
+	left := int64(maxExpanded)
+	if err := expand(archive, &left); errors.Is(err, pack.ErrLimit) {
+		return nil, fmt.Errorf("read package: %w", err)
+	}
 	files, err := loader.LoadArchiveFiles(bytes.NewReader(archive))
 	if err != nil {
 		return nil, fmt.Errorf("read package: %w", err)
 	}
-	return Load(files)
+	return load(files)
 }
 
 // Load reads a chart from its files, whose names are relative to its folder.
 func Load(files []*loader.BufferedFile) (*Chart, error) {
+	left := int64(maxExpanded)
+	for _, f := range files {
+		if err := charge(f.Name, f.Data, &left); err != nil {
+			return nil, fmt.Errorf("load chart: %w", err)
+		}
+	}
+	return load(files)
+}
+
+func load(files []*loader.BufferedFile) (*Chart, error) {
 	loaded, err := loader.LoadFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("load chart: %w", err)

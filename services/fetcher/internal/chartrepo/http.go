@@ -54,7 +54,9 @@ func (c *Client) get(ctx context.Context, r Repository, location *url.URL, heade
 		password, _ = home.User.Password()
 	}
 	authorize := func(req *http.Request) {
-		if user != "" && (r.PassCredentials || origin(req.URL) == origin(home)) {
+		at := origin(req.URL)
+		// Another host gets them if the index names it, not if a redirect does.
+		if user != "" && (at == origin(home) || r.PassCredentials && at == origin(location)) {
 			req.SetBasicAuth(user, password)
 		}
 	}

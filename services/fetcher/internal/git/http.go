@@ -128,6 +128,7 @@ func (c *httpConn) redirect(req *http.Request, via []*http.Request) error {
 		return errors.New("refused a redirect from https to " + req.URL.Scheme)
 	}
 	req.Header.Del("Authorization")
+	req.Header.Del("Referer") // its path may be a token
 	c.authorize(req)
 	return nil
 }

@@ -81,8 +81,7 @@ func (p *pass) save(ctx context.Context) error {
 // fetch brings the artifact of the status up to date.
 func (p *pass) fetch(ctx context.Context) *source.Error {
 	outer := ctx
-	ctx, cancel := context.WithTimeoutCause(ctx, p.state.Timeout,
-		fmt.Errorf("timed out after %s: %w", p.state.Timeout, context.DeadlineExceeded))
+	ctx, cancel := source.Within(ctx, p.state.Timeout)
 	defer cancel()
 
 	lost, stored := false, make(chan error, 1)

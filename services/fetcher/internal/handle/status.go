@@ -2,8 +2,12 @@ package handle
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -55,7 +59,24 @@ func (p *pass) conclude(failed *source.Error) {
 }
 
 // message is what the status says of a failure, without credentials.
-func message(f *source.Error) string { return serve.Redact(f.Err.Error()) }
+func message(f *source.Error) string {
+	text := f.Err.Error()
+	var invalid x509.CertificateInvalidError
+	if errors.As(f.Err, &invalid) && invalid.Reason == x509.Expired {
+		// The library's own words name no certificate, and the time: each try would say something new.
+		text = strings.Replace(text, invalid.Error(), expired(invalid.Cert), 1)
+	}
+	return serve.Redact(text)
+}
+
+func expired(c *x509.Certificate) string {
+	name := c.Subject.CommonName
+	if len(c.DNSNames) > 0 {
+		name = c.DNSNames[0]
+	}
+	return fmt.Sprintf("x509: certificate has expired or is not yet valid: that of '%s' is valid from %s to %s: renew it on the server",
+		name, c.NotBefore.UTC().Format(time.RFC3339), c.NotAfter.UTC().Format(time.RFC3339))
+}
 
 // succeed says what is in storage. A pass that made nothing leaves what the one said
 // that did.

@@ -66,7 +66,7 @@ func (r *registry) close() error { return nil }
 
 // find implements from.
 func (r *registry) find(ctx context.Context) (found, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.of.GetTimeout())
+	ctx, cancel := source.Within(ctx, r.of.GetTimeout())
 	defer cancel()
 	version, err := newest(ctx, r.repository, r.object.Spec.Version)
 	if err != nil {
@@ -101,7 +101,7 @@ func tagOf(version string) string { return strings.ReplaceAll(version, "+", "_")
 // make implements from. The signature that the object asks for is verified before the
 // package is read.
 func (r *registry) make(ctx context.Context, f found) (made, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.of.GetTimeout())
+	ctx, cancel := source.Within(ctx, r.of.GetTimeout())
 	defer cancel()
 	digest, err := r.repository.Digest(ctx, r.tag)
 	if err != nil {

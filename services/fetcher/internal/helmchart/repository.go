@@ -98,7 +98,7 @@ func (r *repository) table(ctx context.Context) (*chartindex.Index, error) {
 
 // make implements from. A package that nothing is to be changed in is stored as it is.
 func (r *repository) make(ctx context.Context, f found) (made, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.of.GetTimeout())
+	ctx, cancel := source.Within(ctx, r.of.GetTimeout())
 	defer cancel()
 	archive, err := r.kind.repositories.Chart(ctx, r.access, r.version)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // Artifact is a layer of an artifact in a registry.
@@ -48,7 +49,7 @@ func (r *Repository) Pull(ctx context.Context, digest, mediaType string, limit i
 }
 
 func (r *Repository) pull(ctx context.Context, digest, mediaType string, limit int64) (*Artifact, error) {
-	image, err := r.image(ctx, digest)
+	image, err := r.image(transport.Streamed(ctx), digest) // the library bounds manifests
 	if err != nil {
 		return nil, err
 	}

@@ -188,8 +188,29 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 
 // Tags returns all tags. Do not change them.
 func (r *Repository) Tags(ctx context.Context) ([]string, error) {
-	answer, err := r.client.tags.Do(ctx, r.access, func() ([]string, error) { return r.puller.List(ctx, r.name) })
+	answer, err := r.client.tags.Do(ctx, r.access, func() ([]string, error) { return r.list(ctx) })
 	return answer.Value, err
+}
+
+// maxTags bounds how many tags of a repository are looked at.
+const maxTags = 1_000_000
+
+func (r *Repository) list(ctx context.Context) ([]string, error) {
+	pages, err := r.puller.Lister(ctx, r.name)
+	if err != nil {
+		return nil, err
+	}
+	var tags []string
+	for pages.HasNext() {
+		page, err := pages.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if tags = append(tags, page.Tags...); len(tags) > maxTags {
+			return nil, fmt.Errorf("the repository has more than the %d tags that are looked at: name a tag, or a digest", maxTags)
+		}
+	}
+	return tags, nil
 }
 
 // image returns the artifact with a digest. What is read of it is verified.

@@ -62,6 +62,11 @@ func Unverified(reason string, err error) *Error {
 	return courteous(&Error{Condition: sourcev1.SourceVerifiedCondition, Reason: reason, Err: err})
 }
 
+// Within returns a context that ends after a while, with a cause that says so.
+func Within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("timed out after %s: %w", limit, context.DeadlineExceeded))
+}
+
 // Cause adds to an error why its context ended, when it does not say so itself.
 func Cause(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {

@@ -1,12 +1,11 @@
 package transport
 
 import (
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 )
 
 const (
@@ -20,7 +19,7 @@ const (
 // pass. The zero value is empty. It is safe for concurrent use.
 type Clients[T any] struct {
 	mu   sync.Mutex
-	kept map[[sha256.Size]byte]*client[T]
+	kept map[flight.Key]*client[T]
 }
 
 type client[T any] struct {
@@ -29,15 +28,14 @@ type client[T any] struct {
 	used time.Time
 }
 
-// Get returns the client for a server and credentials, which scope holds; it is created
-// when there is none.
-func (c *Clients[T]) Get(scope any, via func() (*http.Transport, error), create func(http.RoundTripper) (T, error)) (T, error) {
+// Get returns the client for a server and credentials, which are the parts of scope as
+// flight.KeyOf takes them; it is created when there is none.
+func (c *Clients[T]) Get(scope []any, via func() (*http.Transport, error), create func(http.RoundTripper) (T, error)) (T, error) {
 	var none T
-	text, err := json.Marshal(scope)
+	key, err := flight.KeyOf(scope...)
 	if err != nil {
-		return none, fmt.Errorf("compare credentials: %w", err)
+		return none, err
 	}
-	key := sha256.Sum256(text)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
@@ -49,7 +47,7 @@ func (c *Clients[T]) Get(scope any, via func() (*http.Transport, error), create 
 	if err != nil {
 		return none, err
 	}
-	made, err := create(connections)
+	made, err := create(Guard(connections))
 	if err != nil {
 		return none, err
 	}
@@ -61,7 +59,7 @@ func (c *Clients[T]) Get(scope any, via func() (*http.Transport, error), create 
 // trim drops what was not used for long, and everything when there is too much.
 func (c *Clients[T]) trim(now time.Time) {
 	if c.kept == nil {
-		c.kept = map[[sha256.Size]byte]*client[T]{}
+		c.kept = map[flight.Key]*client[T]{}
 	}
 	full := len(c.kept) >= maxClients
 	for key, old := range c.kept {
