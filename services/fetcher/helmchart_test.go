@@ -108,6 +108,10 @@ func inGit(path, repository string) sourcev1.HelmChartSpec {
 	return sourcev1.HelmChartSpec{Chart: path, SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: "GitRepository", Name: repository}}
 }
 
+func inBucket(path, bucket string) sourcev1.HelmChartSpec {
+	return sourcev1.HelmChartSpec{Chart: path, SourceRef: sourcev1.LocalHelmChartSourceReference{Kind: "Bucket", Name: bucket}}
+}
+
 // chartAt is content with a chart that is ready at a version.
 func chartAt(version string) func(*sourcev1.HelmChart) bool {
 	return func(o *sourcev1.HelmChart) bool {
@@ -160,6 +164,8 @@ func helmCharts(t *testing.T, w *world) {
 		{"dependencies that cannot be", "what is missing is named", chartDependencies},
 		{"package in Git", "a package is stored as it is", chartPackageInGit},
 		{"strategy Revision", "each revision of the source gives a new artifact", chartRevision},
+		{"digest", "a package is stored only if it is the one that the index names", chartDigest},
+		{"from a Bucket", "a folder and a package, strategy Revision, what changes", chartFromBucket},
 		{"login", "the package is downloaded with the repository's credentials, from another host only when told", chartLogin},
 		{"failures", "what is wrong is told, and cured", chartFailures},
 		{"from a registry", "the highest tag in range, a login, a HelmRepository that comes later", chartFromRegistry},
@@ -356,6 +362,84 @@ func chartRevision(t *testing.T, w *world) {
 	awaitObject(w, "the next revision", obj, chartAt("0.1.0+"+sha[:12]))
 	spec.ValuesFiles = []string{"app/values-prod.yaml"}
 	awaitObject(w, "with values", w.createChart("git-revision-values", spec), chartAt("0.1.0+"+sha[:12]+".1"))
+}
+
+func chartDigest(t *testing.T, w *world) {
+	s := chartRepository(t, "app@1.0.0")
+	right := blob.Digest(s.files["/packages/app-1.0.0.tgz"])
+	_, hex, _ := strings.Cut(right, ":")
+	wrong := strings.Repeat("0", len(hex))
+	index := func(path, digest string) {
+		s.put("/"+path+"/index.yaml", []byte("apiVersion: v1\nentries:\n  app:\n  - {name: app, version: 1.0.0, digest: \""+digest+"\", urls: [../packages/app-1.0.0.tgz]}\n"))
+	}
+	for name, c := range map[string]struct {
+		digest string
+		fits   bool
+	}{
+		"plain": {hex, true}, "prefixed": {right, true}, "capitals": {strings.ToUpper(hex), true}, "none": {"", true},
+		"another form": {"md5:00", true}, "other": {wrong, false}, "other prefixed": {"sha256:" + wrong, false},
+	} {
+		name = "digest-" + strings.ReplaceAll(name, " ", "-")
+		index(name, c.digest)
+		repository := w.createRepository(name, sourcev1.HelmRepositorySpec{URL: s.URL + "/" + name})
+		obj := w.createChart(name, inRepository("app", "*", name))
+		if c.fits {
+			awaitObject(w, name, obj, chartAt("1.0.0"))
+			continue
+		}
+		awaitObject(w, name, obj, chartFails("FetchFailed", "ChartPullError", "the package has digest "+right+", the index says sha256:"+wrong))
+		w.unpublished(obj)
+		index(name, hex)
+		w.ask(repository, "1")
+		awaitObject(w, "the cure of "+name, obj, chartAt("1.0.0"))
+	}
+	// Dependencies are packages too.
+	index("dependency", wrong)
+	app := chartFiles("umbrella", "0.1.0")
+	app["Chart.yaml"] += "dependencies:\n- {name: app, version: 1.0.0, repository: \"" + s.URL + "/dependency\"}\n"
+	w.gitSource("digest-dependency", under("umbrella", app))
+	awaitObject(w, "a dependency", w.createChart("digest-dependency", inGit("umbrella", "digest-dependency")),
+		chartFails("BuildFailed", "DependencyBuildError", "the package has digest "+right+", the index says sha256:"+wrong))
+}
+
+func chartFromBucket(t *testing.T, w *world) {
+	s := newStorage(t, w.storage, "charts", nil)
+	archive := packageOf(t, "packed", chartFiles("packed", "0.2.0"))
+	s.put(under("charts/app", chartFiles("app", "0.1.0"), map[string]string{"packed-0.2.0.tgz": string(archive), "more.yaml": "replicas: 7\n"}))
+	spec := s.spec()
+	spec.SecretRef = w.secret("bucket-charts", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": w.storage.SecretKey})
+	early := w.createChart("bucket-folder", inBucket("./charts/app", "bucket-charts"))
+	awaitObject(w, "the wait", early, chartFails("FetchFailed", "SourceUnavailable", "failed to get source: "))
+	of := awaitObject(w, "the bucket", w.createBucket("bucket-charts", spec), bucketReady)
+	obj := awaitObject(w, "a folder", early, chartAt("0.1.0"))
+	w.says(obj, "ChartPackageSucceeded", "packaged 'app' chart with version '0.1.0'")
+	w.load(obj.Status.Artifact)
+	if obj.Status.ObservedSourceArtifactRevision != of.Status.Artifact.Revision {
+		t.Errorf("observed revision is %s, want %s", obj.Status.ObservedSourceArtifactRevision, of.Status.Artifact.Revision)
+	}
+	packed := awaitObject(w, "a package", w.createChart("bucket-package", inBucket("packed-0.2.0.tgz", "bucket-charts")), chartAt("0.2.0"))
+	w.says(packed, "ChartPullSucceeded", "pulled 'packed' chart with version '0.2.0'")
+	if packed.Status.Artifact.Digest != blob.Digest(archive) {
+		t.Error("the package was changed")
+	}
+	values := inBucket("packed-0.2.0.tgz", "bucket-charts")
+	values.ValuesFiles = []string{"more.yaml"}
+	changed := awaitObject(w, "values", w.createChart("bucket-values", values), chartAt("0.2.0+1"))
+	if loaded, _ := w.load(changed.Status.Artifact); loaded.Values["replicas"] != 7.0 {
+		t.Errorf("values are %v", loaded.Values)
+	}
+	by := inBucket("charts/app", "bucket-charts")
+	by.ReconcileStrategy = sourcev1.ReconcileStrategyRevision
+	_, hex, _ := strings.Cut(of.Status.Artifact.Revision, ":")
+	revision := awaitObject(w, "the revision", w.createChart("bucket-revision", by), chartAt("0.1.0+"+hex[:12]))
+	s.put(map[string]string{"charts/app/Chart.yaml": chartFiles("app", "0.3.0")["Chart.yaml"]})
+	w.ask(of, "1")
+	awaitObject(w, "the next version, unasked", obj, chartAt("0.3.0"))
+	awaitObject(w, "the next revision of the bucket", of, func(o *sourcev1.Bucket) bool {
+		return bucketReady(o) && !strings.HasSuffix(o.Status.Artifact.Revision, hex)
+	})
+	_, hex, _ = strings.Cut(of.Status.Artifact.Revision, ":")
+	awaitObject(w, "the next revision", revision, chartAt("0.3.0+"+hex[:12]))
 }
 
 func chartLogin(t *testing.T, w *world) {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -253,7 +254,8 @@ func (c *Client) Table(ctx context.Context, r Repository) (*chartindex.Index, er
 	return chartindex.Read(index.JSON)
 }
 
-// Chart downloads the package of a version.
+// Chart downloads the package of a version. One with another digest than the index says is an
+// error.
 func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) ([]byte, error) {
 	if len(v.URLs) == 0 {
 		return nil, errors.New("the index names no URL of it")
@@ -277,7 +279,7 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 	if v.Digest != "" {
 		ctx = flight.Since(ctx, time.Time{}) // the index says that it is the same package
 	}
-	answer, err := c.charts.Do(ctx, key, func() (*spool.Spool, error) { return c.download(ctx, r, location) })
+	answer, err := c.charts.Do(ctx, key, func() (*spool.Spool, error) { return c.download(ctx, r, location, v.Digest) })
 	if err != nil {
 		return nil, err
 	}
@@ -294,18 +296,33 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 	return archive, nil
 }
 
-func (c *Client) download(ctx context.Context, r Repository, location *url.URL) (*spool.Spool, error) {
+func (c *Client) download(ctx context.Context, r Repository, location *url.URL, digest string) (*spool.Spool, error) {
 	res, done, err := c.get(ctx, r, location, func(http.Header) {}) //nolint:bodyclose // done closes it
 	if err != nil {
 		return nil, err
 	}
 	defer done()
 	content := spool.OnDisk(c.config.Scratch)
-	if _, err := copyHashed(content, res.Body, c.config.MaxChart); err != nil {
+	hash, err := copyHashed(content, res.Body, c.config.MaxChart)
+	if err == nil {
+		err = compare(digest, hash)
+	}
+	if err != nil {
 		drop(content)
 		return nil, fmt.Errorf("failed to fetch %s: %w", shown(location), err)
 	}
 	return content, nil
+}
+
+// compare says whether a package is the one that the index names. Neither Helm nor Flux
+// looks; but a package often lies elsewhere than its index. What is no SHA-256 says nothing.
+func compare(digest string, hash [sha256.Size]byte) error {
+	want, have := strings.ToLower(strings.TrimPrefix(digest, "sha256:")), hex.EncodeToString(hash[:])
+	if len(want) != len(have) || want == have {
+		return nil
+	}
+	return fmt.Errorf("the package has digest sha256:%s, the index says sha256:%s: "+
+		"publish the package that the index names, or make the index anew (helm repo index)", have, want)
 }
 
 // copyHashed copies at most limit bytes and returns their digest.
