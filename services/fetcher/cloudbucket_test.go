@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -230,6 +233,24 @@ func cloudBucketFailures(t *testing.T, w *world, p *provided) {
 		if text := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready").Message; strings.Contains(text, "\n") || strings.Contains(text, "not this") {
 			t.Errorf("%s: an answer is repeated in %q", name, text)
 		}
+	}
+}
+
+// cloudRedirects has storage that sends requests on to a server of somebody else.
+func cloudRedirects(t *testing.T, w *world, p *provided) {
+	var got atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { got.Add(1) }))
+	t.Cleanup(other.Close)
+	away := &cloudtest.Bucket{Elsewhere: other.URL}
+	away.Put(map[string]string{"a.yaml": "a: 1\n"})
+	p.google.Buckets["away"], p.azure.Containers["away"] = away, away
+	for name, spec := range map[string]sourcev1.BucketSpec{
+		"gcp": googleCloud("away", "google-key", ""), "gcp-own": googleCloud("away", "", ""), "azure": azureCloud("away", "azure-account", ""), "azure-own": azureCloud("away", "", ""),
+	} {
+		awaitObject(w, name, w.createBucket("redirected-"+name, spec), bucketFails("FetchFailed", "BucketOperationFailed", "HTTP 307"))
+	}
+	if n := got.Load(); n > 0 {
+		t.Errorf("another host got %d requests", n)
 	}
 }
 

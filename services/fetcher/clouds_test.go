@@ -5,6 +5,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -176,6 +177,7 @@ func clouds(t *testing.T, w *world) {
 		{"Bucket life", "containers and buckets of Azure and Google as those of S3: one listing, only what changed", cloudBuckets},
 		{"Bucket login", "every Secret that Azure and Google know, and every identity", cloudBucketLogins},
 		{"Bucket failures", "what is wrong is told, and nothing of the credentials", cloudBucketFailures},
+		{"Bucket redirects", "a redirect is no answer, and nothing is shown to where it leads", cloudRedirects},
 		{"Bucket matrix", "the API server refuses fields that do not fit each other", bucketMatrix},
 		{"registries", "logins to the registries of three providers, by both identities, and none twice", cloudRegistries},
 		{"credentials that end", "keys are kept as long as they last, and as long as the account says the same", credentialsThatEnd},
@@ -282,7 +284,7 @@ func credentialsThatEnd(t *testing.T, w *world, p *provided) {
 func cloudRegistryFailures(t *testing.T, w *world, p *provided) {
 	p.acr.push(t, "team/app", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	w.secret("cloud-ca", map[string]string{"ca.crt": string(w.anyCA(t))})
-	own := "the fetcher's own identity is shown over TLS with the authorities of the system only"
+	ofFetcher := "the fetcher's own identity is shown over TLS with the authorities of the system only"
 	elsewhere := sourcev1.OCIRepositorySpec{URL: "oci://registry.example.com/team/app"}
 	with := func(spec sourcev1.OCIRepositorySpec, change func(*sourcev1.OCIRepositorySpec)) sourcev1.OCIRepositorySpec {
 		change(&spec)
@@ -301,8 +303,8 @@ func cloudRegistryFailures(t *testing.T, w *world, p *provided) {
 		"aws-host":      {with(elsewhere, func(s *sourcev1.OCIRepositorySpec) { s.Provider = "aws" }), "AuthenticationFailed", "failed to get credential from aws: invalid AWS registry: 'registry.example.com'"},
 		"azure-host":    {with(elsewhere, func(s *sourcev1.OCIRepositorySpec) { s.Provider = "azure" }), "AuthenticationFailed", "invalid Azure registry: 'registry.example.com'"},
 		"gcp-host":      {with(elsewhere, func(s *sourcev1.OCIRepositorySpec) { s.Provider = "gcp" }), "AuthenticationFailed", "invalid GCP registry: 'registry.example.com'"},
-		"own-insecure":  {with(inCloud(p.gar, "gcp", ""), func(s *sourcev1.OCIRepositorySpec) { s.Insecure = true }), "InvalidProviderConfiguration", own},
-		"own-authority": {with(inCloud(p.acr, "azure", ""), func(s *sourcev1.OCIRepositorySpec) { s.CertSecretRef = local("cloud-ca") }), "InvalidProviderConfiguration", own},
+		"own-insecure":  {with(inCloud(p.gar, "gcp", ""), func(s *sourcev1.OCIRepositorySpec) { s.Insecure = true }), "InvalidProviderConfiguration", ofFetcher},
+		"own-authority": {with(inCloud(p.acr, "azure", ""), func(s *sourcev1.OCIRepositorySpec) { s.CertSecretRef = local("cloud-ca") }), "InvalidProviderConfiguration", ofFetcher},
 		"bad-proxy":     {with(inCloud(p.acr, "azure", ""), func(s *sourcev1.OCIRepositorySpec) { s.ProxySecretRef = local("cloud-ca") }), "AuthenticationFailed", "key 'address' not found"},
 	} {
 		obj := awaitObject(w, name, w.createOCI("registry-refused-"+name, c.spec), ociFails("FetchFailed", c.reason, c.text))
@@ -315,8 +317,37 @@ func cloudRegistryFailures(t *testing.T, w *world, p *provided) {
 	before := internet.Count("granted ecr")
 	digest := p.ecr.push(t, "team/app", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	awaitObject(w, "a pull secret", w.createOCI("registry-secret", with(inCloud(p.ecr, "aws", ""), func(s *sourcev1.OCIRepositorySpec) { s.SecretRef = local("cloud-login") })), ociAt("latest@"+digest))
+	// As in Flux, an account's pull secrets are counted before what they say: one for another registry
+	// keeps its identity from being asked for too. They count beside the object's own.
+	w.pullSecret("cloud-other", "registry.example.com", cloudtest.ECRUser, cloudtest.ECRPassword)
+	w.pullers(t, map[string]string{"cloud-puller": "cloud-login", "puller-elsewhere": "cloud-other"})
+	own := inCloud(p.ecr, "aws", "cloud-puller")
+	own.SecretRef = local("cloud-other")
+	for name, spec := range map[string]sourcev1.OCIRepositorySpec{"an account's pull secret": inCloud(p.ecr, "aws", "cloud-puller"), "beside its own": own} {
+		awaitObject(w, name, w.createOCI("registry-"+strings.ReplaceAll(strings.ReplaceAll(name, " ", "-"), "'", ""), spec), ociAt("latest@"+digest))
+	}
+	awaitObject(w, "a pull secret for another registry", w.createOCI("registry-elsewhere", inCloud(p.ecr, "aws", "puller-elsewhere")),
+		ociFails("FetchFailed", "OCIArtifactPullFailed", "failed to determine artifact digest"))
 	if internet.Count("granted ecr") != before {
 		t.Error("an identity was asked for beside a pull secret")
+	}
+}
+
+// pullers makes service accounts with the annotations of "team" and a pull secret each.
+func (w *world) pullers(t *testing.T, secrets map[string]string) {
+	t.Helper()
+	var team corev1.ServiceAccount
+	if err := w.client.Get(t.Context(), client.ObjectKey{Namespace: "default", Name: "team"}, &team); err != nil {
+		t.Fatal(err)
+	}
+	for name, secret := range secrets {
+		account := &corev1.ServiceAccount{
+			ObjectMeta:       metav1.ObjectMeta{Namespace: "default", Name: name, Annotations: team.Annotations},
+			ImagePullSecrets: []corev1.LocalObjectReference{{Name: secret}},
+		}
+		if err := w.client.Create(t.Context(), account); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -348,6 +379,7 @@ func cloudGit(t *testing.T, w *world, p *provided) {
 		w.await(name, name, at("main@sha1:"+sha))
 		w.request(name, "again")
 	}
+	behindTenant(t, w, aws, sha)
 	w.secret("git-ca", map[string]string{"ca.crt": string(w.anyCA(t))})
 	for name, c := range map[string]struct {
 		spec         sourcev1.GitRepositorySpec
@@ -357,6 +389,7 @@ func cloudGit(t *testing.T, w *world, p *provided) {
 		"shell":    {sourcev1.GitRepositorySpec{URL: "ssh://git@dev.azure.com/x", Provider: "azure"}, "InvalidProviderConfiguration", "provider azure reads over https: change spec.url"},
 		"host":     {sourcev1.GitRepositorySpec{URL: "https://git.example.com/x", Provider: "azure"}, "InvalidProviderConfiguration", `the fetcher's own identity is not shown to "git.example.com"`},
 		"ca":       {sourcev1.GitRepositorySpec{URL: azure, Provider: "azure", SecretRef: local("git-ca")}, "InvalidProviderConfiguration", "the fetcher's own identity is shown over TLS with the authorities of the system only"},
+		"aws-ca":   {sourcev1.GitRepositorySpec{URL: aws, Provider: "aws", SecretRef: local("git-ca")}, "InvalidProviderConfiguration", "the fetcher's own identity is shown over TLS with the authorities of the system only"},
 		"aws-host": {sourcev1.GitRepositorySpec{URL: "https://git.example.com/x", Provider: "aws"}, "AuthenticationFailed", "failed to get credential from aws: "},
 		"other":    {sourcev1.GitRepositorySpec{URL: azure, Provider: "azure", ServiceAccountName: "stranger"}, "AuthenticationFailed", "failed to get credential from azure: no token was given: HTTP 401 AADSTS7000215"},
 		"missing":  {sourcev1.GitRepositorySpec{URL: aws, Provider: "aws", ServiceAccountName: "none"}, "AuthenticationFailed", "failed to get service account 'default/none'"},
@@ -371,6 +404,28 @@ func cloudGit(t *testing.T, w *world, p *provided) {
 	if err == nil || !strings.Contains(err.Error(), "serviceAccountName can only be set when provider is") {
 		t.Errorf("an account without a provider: %v", err)
 	}
+}
+
+// behindTenant has CodeCommit behind a server of the tenant's, whose authority is the tenant's: the
+// identity of a service account goes there, as it is theirs.
+func behindTenant(t *testing.T, w *world, aws, sha string) {
+	authority, err := pki.NewAuthority("tenant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := authority.Server(cloudtest.CodeCommit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := internet.Behind(cloudtest.CodeCommit, pair)
+	defer end()
+	w.secret("git-tenant", map[string]string{"ca.crt": string(authority.Certificate)})
+	w.create("git-tenant", sourcev1.GitRepositorySpec{URL: aws, Provider: "aws", ServiceAccountName: "team", SecretRef: local("git-tenant"), Reference: branch("main")})
+	w.await("a tenant's authority", "git-tenant", at("main@sha1:"+sha))
 }
 
 // anyCA is an authority that vouches for none of the servers.

@@ -55,6 +55,15 @@ func accountIdentities(t *testing.T, w *world, p *provided) {
 	}
 	awaitObject(w, "a namespace without the account", other, bucketFails("FetchFailed", "AuthenticationFailed", "failed to get service account 'other/team'"))
 
+	// A Secret that names an identity of the machine would be a way around the default account.
+	w.secret("gate-machine", map[string]string{"clientId": cloudtest.AzureClient})
+	p.azure.Containers["gate"] = b
+	refused := awaitObject(w, "an identity of the machine", w.createBucket("gate-machine", azureCloud("gate", "gate-machine", "")),
+		bucketFails("FetchFailed", "InvalidProviderConfiguration", "is not served beside --default-source-service-account"))
+	if !apimeta.IsStatusConditionTrue(refused.Status.Conditions, "Stalled") || refused.Status.Artifact != nil {
+		t.Errorf("status is %+v", refused.Status)
+	}
+
 	config.ServiceAccountIdentities = false
 	if err := config.Validate(); err == nil || !strings.Contains(err.Error(), "object-level-workload-identity") {
 		t.Errorf("a default account without the gate: %v", err)

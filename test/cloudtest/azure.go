@@ -160,6 +160,10 @@ func (a *Azure) blobs(w http.ResponseWriter, r *http.Request) {
 		a.blobError(w, http.StatusNotFound, "ContainerNotFound", name)
 		return
 	}
+	if b.Elsewhere != "" {
+		http.Redirect(w, r, b.Elsewhere, http.StatusTemporaryRedirect)
+		return
+	}
 	if r.FormValue("comp") == "list" && r.FormValue("restype") == "container" {
 		a.list(w, b, r.FormValue("prefix"), r.FormValue("marker"))
 		return

@@ -37,6 +37,7 @@ type Cloud struct {
 
 	mu       sync.Mutex
 	hosts    map[string]http.Handler
+	tunnels  map[string]string
 	requests []string
 	secrets  map[string]string
 }
@@ -46,12 +47,8 @@ const metadataHost, msiHost = "metadata", "msi"
 
 // Start starts it, with a certificate for the names.
 func Start(certificate tls.Certificate) *Cloud {
-	c := &Cloud{hosts: map[string]http.Handler{}, secrets: map[string]string{}}
-	servers := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.serve(strings.TrimSuffix(r.Host, ":443"), w, r)
-	}))
-	servers.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
-	servers.StartTLS()
+	c := &Cloud{hosts: map[string]http.Handler{}, tunnels: map[string]string{}, secrets: map[string]string{}}
+	servers := c.secure(certificate)
 	proxy := httptest.NewServer(c.connect(servers.Listener.Addr().String()))
 	metadata := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := metadataHost
@@ -63,6 +60,42 @@ func Start(certificate tls.Certificate) *Cloud {
 	c.servers = []*httptest.Server{servers, proxy, metadata}
 	c.Proxy, c.Metadata = proxy.URL, metadata.Listener.Addr().String()
 	return c
+}
+
+func (c *Cloud) secure(certificate tls.Certificate) *httptest.Server {
+	servers := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.serve(strings.TrimSuffix(r.Host, ":443"), w, r)
+	}))
+	servers.TLS = &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	servers.StartTLS()
+	return servers
+}
+
+// Behind leads new connections to a host to a server with another certificate, until end is called.
+func (c *Cloud) Behind(host string, certificate tls.Certificate) (end func()) {
+	server := c.secure(certificate)
+	c.lead(host, server.Listener.Addr().String())
+	return func() {
+		c.lead(host, "")
+		server.CloseClientConnections()
+		server.Close()
+	}
+}
+
+func (c *Cloud) lead(host, to string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.tunnels[host] = to
+}
+
+// tunnel is where connections to a host lead.
+func (c *Cloud) tunnel(host, otherwise string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if to := c.tunnels[strings.TrimSuffix(host, ":443")]; to != "" {
+		return to
+	}
+	return otherwise
 }
 
 // Close ends it.
@@ -80,7 +113,7 @@ func (c *Cloud) connect(to string) http.Handler {
 			http.Error(w, "the tests reach nothing beyond themselves", http.StatusBadGateway)
 			return
 		}
-		server, err := net.Dial("tcp", to)
+		server, err := net.Dial("tcp", c.tunnel(r.Host, to))
 		if err != nil {
 			http.Error(w, "gone", http.StatusBadGateway)
 			return

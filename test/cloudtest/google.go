@@ -167,6 +167,11 @@ func (g *Google) bucket(w http.ResponseWriter, r *http.Request) *Bucket {
 	b := g.Buckets[r.PathValue("bucket")]
 	if b == nil {
 		g.refuse(w, http.StatusNotFound, "notFound", r.PathValue("bucket"))
+		return nil
+	}
+	if b.Elsewhere != "" {
+		http.Redirect(w, r, b.Elsewhere, http.StatusTemporaryRedirect)
+		return nil
 	}
 	return b
 }

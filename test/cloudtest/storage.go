@@ -9,6 +9,9 @@ import (
 
 // Bucket is what a storage server holds under one name.
 type Bucket struct {
+	// Elsewhere is where requests are sent on to; they are answered when it is empty.
+	Elsewhere string
+
 	mu      sync.Mutex
 	objects map[string]stored
 	written int64

@@ -15,8 +15,8 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
-// access reads what the object names to reach its registry. A pull secret of its own
-// goes before those of a service account, and these before the account's identity.
+// access reads what the object names to reach its registry. As in Flux a pull secret of its own
+// counts beside those of a service account, and where there is any, no identity is asked for.
 func (k *Kind) access(ctx context.Context, o *sourcev1.OCIRepository) (oci.Access, error) {
 	a := oci.Access{Insecure: o.Spec.Insecure}
 	var err error
@@ -33,7 +33,8 @@ func (k *Kind) access(ctx context.Context, o *sourcev1.OCIRepository) (oci.Acces
 	var names []string
 	if ref := o.Spec.SecretRef; ref != nil {
 		names = append(names, ref.Name)
-	} else if o.Spec.ServiceAccountName != "" {
+	}
+	if o.Spec.ServiceAccountName != "" {
 		var account corev1.ServiceAccount
 		key := types.NamespacedName{Namespace: o.Namespace, Name: o.Spec.ServiceAccountName}
 		if err := k.live.Get(ctx, key, &account); err != nil {
