@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	"github.com/nats-io/nats.go/jetstream"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,7 +46,7 @@ func (r *record) bytes() []byte {
 // keys and certificates are not.
 var secretEntries = []string{
 	"password", "bearerToken", "identity", "secretkey", "githubAppPrivateKey", "tls.key", "keyFile", corev1.DockerConfigJsonKey,
-	"clientSecret", "clientCertificate", "clientCertificatePassword", "accountKey", "sasKey", "serviceaccount",
+	"clientSecret", "clientCertificate", "clientCertificatePassword", "accountKey", "sasKey", "serviceaccount", "token", "keys.agekey",
 }
 
 // needles returns what must be found nowhere: the credentials of every Secret that the
@@ -101,6 +102,7 @@ func needles(t *testing.T, w *world) map[string]string {
 func noCredentialIsTold(t *testing.T, w *world) {
 	secret := needles(t, w)
 	maps.Copy(secret, internet.Secrets())
+	secret[appToken] = "token of a GitHub App"
 	if len(secret) < 15 {
 		t.Fatalf("only %d credentials are known: is this scenario the last one?", len(secret))
 	}
@@ -108,6 +110,7 @@ func noCredentialIsTold(t *testing.T, w *world) {
 	for kind, list := range map[string]client.ObjectList{
 		"Kubernetes Events": &corev1.EventList{}, "GitRepositories": &sourcev1.GitRepositoryList{}, "OCIRepositories": &sourcev1.OCIRepositoryList{},
 		"HelmRepositories": &sourcev1.HelmRepositoryList{}, "HelmCharts": &sourcev1.HelmChartList{}, "Buckets": &sourcev1.BucketList{},
+		"ExternalArtifacts": &sourcev1.ExternalArtifactList{}, "ArtifactGenerators": &generatorv1.ArtifactGeneratorList{},
 	} {
 		if err := w.client.List(t.Context(), list); err != nil {
 			t.Fatal(err)

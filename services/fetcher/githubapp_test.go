@@ -22,6 +22,9 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
 
+// appToken is what an App gets.
+const appToken = "ghs_secret-token"
+
 // appServer gives tokens to whoever shows an assertion that the key has signed.
 type appServer struct {
 	url, ca string
@@ -44,14 +47,14 @@ func serveApp(t *testing.T, key *rsa.PrivateKey, life time.Duration) *appServer 
 	mux.HandleFunc("POST /api/v3/app/installations/42/access_tokens", func(w http.ResponseWriter, _ *http.Request) {
 		s.given.Add(1)
 		w.WriteHeader(http.StatusCreated)
-		_ = json.NewEncoder(w).Encode(map[string]any{"token": "ghs_secret-token", "expires_at": time.Now().Add(s.life)})
+		_ = json.NewEncoder(w).Encode(map[string]any{"token": appToken, "expires_at": time.Now().Add(s.life)})
 	})
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		assertion, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		token, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return key.Public(), nil },
 			jwt.WithValidMethods([]string{"RS256"}), jwt.WithIssuer("7"), jwt.WithExpirationRequired(), jwt.WithIssuedAt())
 		if err != nil || !token.Valid {
-			http.Error(w, "ghs_secret-token", http.StatusUnauthorized)
+			http.Error(w, appToken, http.StatusUnauthorized)
 			return
 		}
 		mux.ServeHTTP(w, r)
@@ -73,7 +76,7 @@ func newRSA(t *testing.T) (*rsa.PrivateKey, string) {
 
 func githubApp(t *testing.T, w *world) {
 	sha := gittest.NewRepo(t, w.root, "of-app").Commit("main", "first", map[string]string{"a.yaml": "a"})
-	private := gittest.ServeHTTP(t, w.root, false, gittest.Basic("x-access-token", "ghs_secret-token"))
+	private := gittest.ServeHTTP(t, w.root, false, gittest.Basic("x-access-token", appToken))
 	key, pemKey := newRSA(t)
 	_, otherKey := newRSA(t)
 	long, short := serveApp(t, key, time.Hour), serveApp(t, key, 0)
