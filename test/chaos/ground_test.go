@@ -107,7 +107,7 @@ func (g *ground) services(t *testing.T, names ...string) (all []*service, base s
 	}
 	own := map[string][]string{
 		"webhook": {"--webhook-addr", ports[4]},
-		"fetcher": {"--artifact-addr", ports[5], "--artifact-adv-addr", ports[5]},
+		"fetcher": {"--artifact-addr", ports[5], "--artifact-adv-addr", ports[5], "--external-artifacts"},
 	}
 	for i, name := range names {
 		s := &service{

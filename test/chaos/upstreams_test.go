@@ -56,8 +56,8 @@ func revisionHas(u *unstructured.Unstructured, mark string) bool {
 	return strings.Contains(revision, mark)
 }
 
-// gitUpstream is a repository that two objects follow, one of them with rules of its own, and
-// a third one that includes the first.
+// gitUpstream is a repository that two objects follow, one of them with rules of its own, a third one
+// that includes the first, and an artifact that is made of a part of it.
 func gitUpstream(ctx context.Context, t *testing.T, world *harness.World, namespace string) *upstream {
 	t.Helper()
 	repo, err := world.Store.NewRepo(ctx, namespace)
@@ -67,9 +67,9 @@ func gitUpstream(ctx context.Context, t *testing.T, world *harness.World, namesp
 	spec := "url: " + world.HTTP.URL(repo) + "\nref: {branch: " + harness.Branch + "}"
 	return &upstream{
 		namespace: namespace,
-		objects:   []source{kindOf("GitRepository", "whole"), kindOf("GitRepository", "part"), kindOf("GitRepository", "including")},
+		objects:   []source{kindOf("GitRepository", "whole"), kindOf("GitRepository", "part"), kindOf("GitRepository", "including"), kindOf("ExternalArtifact", "generated")},
 		manifest: manifestOf("GitRepository", "whole", spec) + manifestOf("GitRepository", "part", spec+"\nignore: /notes") +
-			manifestOf("GitRepository", "including", spec+"\ninclude: [{repository: {name: whole}, toPath: below}]"),
+			manifestOf("GitRepository", "including", spec+"\ninclude: [{repository: {name: whole}, toPath: below}]") + generator,
 		put: func(ctx context.Context, n int) (string, error) {
 			return repo.Commit(ctx, harness.Branch, "Change "+strconv.Itoa(n), map[string]string{
 				"config.yaml": configMap(namespace, n), "notes/" + strconv.Itoa(n%7): strconv.Itoa(n),
@@ -78,6 +78,17 @@ func gitUpstream(ctx context.Context, t *testing.T, world *harness.World, namesp
 		at: revisionHas,
 	}
 }
+
+// generator makes an artifact of a part of a repository, at the repository's revision.
+const generator = `apiVersion: source.extensions.fluxcd.io/v1beta1
+kind: ArtifactGenerator
+metadata: {name: generator}
+spec:
+  sources: [{alias: repo, kind: GitRepository, name: whole}]
+  artifacts:
+  - {name: generated, revision: "@repo", copy: [{from: "@repo/config.yaml", to: "@artifact/"}]}
+---
+`
 
 func configMap(name string, n int) string {
 	return fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {change: %q}\n", name, strconv.Itoa(n))
