@@ -93,7 +93,11 @@ func TestChaos(t *testing.T) {
 	}
 	wiped(ctx, t, g, admin, tenant, pushes+1)
 	releasedAgain(ctx, t, tenant)
+	noCredentialIsTold(ctx, t, g, all)
 }
+
+// sopsKey is an age key of the test, and of nothing else.
+const sopsKey = "AGE-SECRET-KEY-1T23Z948VTVRCEEANM8J68CKUPCNJ49AHNEK7PHXCVT6D8N6AEFUQNLJL0Q"
 
 func newWorld(t *testing.T) *harness.World {
 	t.Helper()
@@ -148,8 +152,15 @@ func newTenant(t *testing.T, world *harness.World, base string) *harness.Tenant 
 		t.Fatal(err)
 	}
 	tenant.Webhook = base
+	// The builder takes the key along into its confined process, though nothing is encrypted.
+	if err := world.Secret(ctx, tenant.Namespace, "sops", map[string]string{"keys.agekey": sopsKey}); err != nil {
+		t.Fatal(err)
+	}
 	for i := range apps {
 		spec := map[string]any{"path": "./" + app(i)}
+		if i == 0 {
+			spec["decryption"] = map[string]any{"provider": "sops", "secretRef": map[string]any{"name": "sops"}}
+		}
 		if i > 0 && i%4 == 0 {
 			spec["dependsOn"] = []any{map[string]any{"name": app(i - 1)}}
 		}

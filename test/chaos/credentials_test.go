@@ -56,8 +56,9 @@ func noCredentialIsTold(ctx context.Context, t *testing.T, g *ground, all []*ser
 	}
 }
 
-// entries of Secrets that are none, but names of users.
-var public = regexp.MustCompile(`^(username|accesskey|known_hosts|ca\.crt|tls\.crt|.*\.pub)$`)
+// public are the entries of Secrets that are no credentials: names of users and of keys (current, of
+// those that seal renders), certificates, public keys.
+var public = regexp.MustCompile(`^(username|accesskey|current|known_hosts|ca\.crt|tls\.crt|.*\.pub)$`)
 
 // secrets are the values, with where each is from.
 func (g *ground) secrets(ctx context.Context) (map[string]string, error) {
