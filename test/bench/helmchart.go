@@ -171,8 +171,8 @@ spec:
 	return b.String()
 }
 
-// helmReleases are n releases of the first chart, with more lines of their specs.
-func helmReleases(n int, more string) string {
+// helmReleases are n releases of the first chart.
+func helmReleases(n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, `---
@@ -184,7 +184,7 @@ spec:
   targetNamespace: %[2]s
   releaseName: %[1]s
   chartRef: {kind: HelmChart, name: app}
-%[3]s`, appName(i), sluiceNamespace, more)
+`, appName(i), sluiceNamespace)
 	}
 	return b.String()
 }
