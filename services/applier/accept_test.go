@@ -33,6 +33,7 @@ func acceptCases() []testCase {
 		{"Force by annotation", "an object's own annotation recreates it, and no other", forceAnnotation},
 		{"ssa", "Override, Merge, IfNotPresent and Ignore do what they say", ssaModes},
 		{"DriftIgnoreRules", "an ignored field keeps its out-of-band value; other fields are put back", driftIgnoreRules},
+		{"cluster-scoped", "an object of a kind without namespace is one object, whatever namespace its manifest names", clusterScoped},
 		{"Impersonation", "a workload applied as a service account is deleted with the Kustomization", impersonation},
 	}
 }

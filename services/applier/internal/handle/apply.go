@@ -40,8 +40,7 @@ type attempt struct {
 
 // apply carries out an attempt: claim, apply, prune, health, final status.
 func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) {
-	id := desired.Identity(p.Options.Cluster, p.ks)
-	objects, err := p.Renders.Open(ctx, id, p.renderName(a), a.RenderID)
+	objects, err := p.open(ctx, a)
 	if errors.Is(err, desired.ErrBroken) {
 		return p.broken(ctx, a, err)
 	}
@@ -72,6 +71,16 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 		return p.failed(ctx, try, *f)
 	}
 	return p.checkHealth(bounded, ctx, try)
+}
+
+// open returns the objects of an attempt's render as the target cluster has them.
+func (p *pass) open(ctx context.Context, a status.Attempt) ([]render.Object, error) {
+	objects, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
+	if err != nil {
+		return nil, err
+	}
+	p.Target.Place(objects)
+	return objects, nil
 }
 
 // claim writes the status that fences other appliers off, and says that work

@@ -68,7 +68,7 @@ func (p *pass) beginWait(ctx context.Context, try *attempt, h health.Report) (bu
 // stillWaiting looks again at what an earlier pass began to wait for. Applying
 // sends nothing about objects that stand as they were applied.
 func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Time) (bus.Result, error) {
-	objects, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
+	objects, err := p.open(ctx, a)
 	if errors.Is(err, desired.ErrBroken) {
 		return p.broken(ctx, a, err)
 	}

@@ -112,8 +112,7 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 	if len(s.known) == 0 && !s.all {
 		return nil
 	}
-	id := desired.Identity(p.Options.Cluster, p.ks)
-	objects, err := p.Renders.Open(ctx, id, p.renderName(a), a.RenderID)
+	objects, err := p.open(ctx, a)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (p *pass) beginStageWait(ctx context.Context, try *attempt, h health.Report
 
 // stageWaiting looks again at the stage that an earlier pass began to wait for.
 func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Time, dirty []cluster.Ref) (bus.Result, error) {
-	objects, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
+	objects, err := p.open(ctx, a)
 	if errors.Is(err, desired.ErrBroken) {
 		return p.broken(ctx, a, err)
 	}

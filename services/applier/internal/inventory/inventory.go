@@ -100,15 +100,22 @@ func OfRefs(refs []cluster.Ref) []Entry {
 }
 
 // Stale returns the entries of previous that current no longer has: what to
-// prune. The version does not count, it is the same object.
+// prune. The version does not count, it is the same object. Nor does a namespace that one of the two has
+// and the other has not: the kind has none, and a manifest that names one was noted before its kind was known.
 func Stale(previous, current []Entry) []Entry {
 	keep := make(map[string]bool, len(current))
 	for _, e := range current {
+		namespace, rest, _ := strings.Cut(e.ID, "_")
 		keep[e.ID] = true
+		if namespace == "" {
+			keep["*_"+rest] = true // whatever namespace it had
+		} else {
+			keep["_"+rest] = true
+		}
 	}
 	var stale []Entry
 	for _, e := range previous {
-		if !keep[e.ID] {
+		if _, rest, _ := strings.Cut(e.ID, "_"); !keep[e.ID] && !keep["*_"+rest] {
 			stale = append(stale, e)
 		}
 	}

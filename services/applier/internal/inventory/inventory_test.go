@@ -51,6 +51,21 @@ func TestStale(t *testing.T) {
 	if diff := cmp.Diff(want, Stale(previous, current)); diff != "" {
 		t.Errorf("a moved version is no other object: %s", diff)
 	}
+	scoped := func(namespaces ...string) (list []Entry) {
+		for _, namespace := range namespaces {
+			list = append(list, Entry{ID: namespace + "_w_example.com_Widget", Version: "v1"})
+		}
+		return list
+	}
+	if got := Stale(scoped("ns", "other"), scoped("")); len(got) > 0 {
+		t.Errorf("a kind without namespaces was noted with one: %v is no other object", got)
+	}
+	if got := Stale(scoped(""), scoped("ns")); len(got) > 0 {
+		t.Errorf("a kind that cannot be looked up is noted as it is written: %v is no other object", got)
+	}
+	if diff := cmp.Diff(scoped("ns"), Stale(scoped("ns"), scoped("other"))); diff != "" {
+		t.Errorf("one namespace is not another: %s", diff)
+	}
 	merged := Merge(current, []Entry{entry("c", "v1"), entry("a", "v1")})
 	if diff := cmp.Diff([]Entry{entry("a", "v1"), entry("c", "v1"), entry("d", "v1")}, merged); diff != "" {
 		t.Error(diff)

@@ -80,6 +80,9 @@ func (t *Target) client(ks *kustomizev1.Kustomization) (*cluster.Client, error) 
 	return t.cluster.Client()
 }
 
+// Place drops the namespaces of objects that have none.
+func (t *Target) Place(objects []render.Object) { t.cluster.Place(plain(objects)) }
+
 // Apply makes the objects exist as rendered.
 func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, error) {
 	client, err := t.client(w.Object)
