@@ -72,6 +72,7 @@ func (h *hosts) enter(v visit, now time.Time) (done func(), wait time.Duration) 
 		if h.byName == nil {
 			h.byName = map[string]*host{}
 		}
+		maps.DeleteFunc(h.byName, func(_ string, other *host) bool { return other.idle(now) })
 		h.byName[v.host] = at
 	}
 	turn, waited := at.turns[v.key]
@@ -86,14 +87,17 @@ func (h *hosts) enter(v visit, now time.Time) (done func(), wait time.Duration) 
 		return nil, max(at.book(v.key, h.every, now), later())
 	}
 	delete(at.turns, v.key)
-	at.even = latest(at.even, now).Add(h.every)
+	// However many urgent ones come, those whose turn has come may begin.
+	if even := latest(at.even, now).Add(h.every); !v.urgent || even.Sub(now) <= burst {
+		at.even = even
+	}
 	return func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if leave != nil {
 			leave()
 		}
-		if now := time.Now(); at.idle(now) {
+		if h.byName[v.host] == at && at.idle(time.Now()) { // it may be another one by now
 			delete(h.byName, v.host)
 		}
 	}, 0
@@ -112,7 +116,6 @@ func (h *host) mayBegin(namespace string, waited bool, now time.Time) bool {
 // wait have turns equally often.
 func (h *host) book(key events.Key, every time.Duration, now time.Time) (wait time.Duration) {
 	maps.DeleteFunc(h.last, func(_ string, turn time.Time) bool { return !turn.After(now) })
-	maps.DeleteFunc(h.turns, func(_ events.Key, turn time.Time) bool { return now.Sub(turn) > forgotten })
 	last, others := h.last[key.Namespace], len(h.last)
 	if last.IsZero() {
 		others++
@@ -145,8 +148,10 @@ func (h *host) take(places int, v visit) (leave func()) {
 	}
 }
 
-// idle says that there is nothing to remember of the host.
+// idle says that there is nothing to remember of the host. A turn that nobody came for is
+// nothing: what waited for it is gone.
 func (h *host) idle(now time.Time) bool {
+	maps.DeleteFunc(h.turns, func(_ events.Key, turn time.Time) bool { return now.Sub(turn) > forgotten })
 	return h.namespaces.Held() == 0 && len(h.turns) == 0 && !h.even.After(now)
 }
 

@@ -193,3 +193,64 @@ func TestHostsAreForgotten(t *testing.T) {
 		t.Errorf("%d hosts are remembered", len(h.byName))
 	}
 }
+
+// What ends at once, and what waited and never came again, is forgotten when another host is asked.
+func TestHostsThatNobodyAsksAreForgotten(t *testing.T) {
+	h := hosts{places: 1, every: time.Minute}
+	before := time.Now()
+	for n := range 3 {
+		v := wanted("a", "one", "")
+		v.host = fmt.Sprintf("%d.example", n)
+		done, _ := h.enter(v, before)
+		v.key.Name = "deleted meanwhile"
+		if other, wait := h.enter(v, before); other != nil || wait == 0 {
+			t.Error("a second one has a place")
+		}
+		done()
+	}
+	if len(h.byName) != 3 {
+		t.Fatalf("%d hosts are remembered while the pace of each counts", len(h.byName))
+	}
+	done, _ := h.enter(wanted("a", "another", ""), before.Add(time.Hour))
+	defer done()
+	if len(h.byName) != 1 {
+		t.Errorf("%d hosts are remembered, want the one that is asked", len(h.byName))
+	}
+}
+
+// A push that had no place ends after everything else, and takes nothing of who came since.
+func TestLatePushLeavesPlacesAlone(t *testing.T) {
+	h := hosts{places: 1}
+	push := wanted("a", "push", "")
+	push.urgent = true
+	first, _ := h.enter(wanted("a", "first", ""), time.Now())
+	late, _ := h.enter(push, time.Now()) // there is no place for it
+	first()
+	second, _ := h.enter(wanted("a", "second", ""), time.Now())
+	defer second()
+	late()
+	if third, _ := h.enter(wanted("a", "third", ""), time.Now()); third != nil {
+		t.Error("two passes have the place of one")
+	}
+}
+
+// However many pushes come from one namespace, the others of the host have their turns.
+func TestPushesStarveNobody(t *testing.T) {
+	p := newPacing(30)
+	for at := time.Duration(0); at <= 10*time.Second; at += 10 * time.Millisecond {
+		push := wanted("a", fmt.Sprint(at), "")
+		push.urgent = true
+		p.due[at] = append(p.due[at], push)
+	}
+	for n := range 60 {
+		p.due[5*time.Second] = append(p.due[5*time.Second], wanted("b", fmt.Sprint(n), ""))
+	}
+	p.run(10 * time.Second)
+	count := map[string]int{}
+	for key := range p.began {
+		count[key.Namespace]++
+	}
+	if count["a"] != 1001 || count["b"] != 60 {
+		t.Errorf("%v began, want all pushes and the 60 others, who have five seconds", count)
+	}
+}
