@@ -14,7 +14,7 @@ const maxAnswer = 16 << 20
 type streamed struct{}
 
 // Streamed returns a context for requests whose answers go to disk, and are bounded by who reads
-// them.
+// them. What refuses them is none of these: it is read into memory.
 func Streamed(ctx context.Context) context.Context { return context.WithValue(ctx, streamed{}, true) }
 
 // Guard returns a transport that reads no endless answer into memory, and that tells no server
@@ -30,7 +30,7 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		r.Header.Del("Referer")
 	}
 	res, err := g.via.RoundTrip(r)
-	if err == nil && r.Context().Value(streamed{}) == nil {
+	if err == nil && (r.Context().Value(streamed{}) == nil || res.StatusCode >= http.StatusMultipleChoices) {
 		res.Body = &bounded{ReadCloser: res.Body, left: maxAnswer}
 	}
 	return res, err
