@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
@@ -30,11 +31,15 @@ const formatSHA256 = "object-format=sha256"
 // its first line.
 const maxCapabilities = 8 << 10
 
+// maxHeader bounds what is read into memory as a whole: a list of references, and what comes
+// before a pack. It is room for almost a million references.
+const maxHeader = 64 << 20
+
 // decodeRefs reads a reference advertisement. The library that does so knows SHA-256 when it
 // is built for it, and then nothing else.
 func decodeRefs(r io.Reader) (*packp.AdvRefs, error) {
 	refs, begin := packp.NewAdvRefs(), &beginning{left: maxCapabilities}
-	err := refs.Decode(io.TeeReader(r, begin))
+	err := refs.Decode(io.TeeReader(newHeader(r), begin))
 	switch {
 	case err != nil && bytes.Contains(begin.Bytes(), []byte(formatSHA256)):
 		return nil, ErrSHA256
@@ -78,9 +83,31 @@ func encodeUpload(w io.Writer, req *packp.UploadPackRequest) error {
 }
 
 func decodeUpload(body io.ReadCloser, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
-	res := packp.NewUploadPackResponse(req)
-	if err := res.Decode(body); err != nil {
+	res, begin := packp.NewUploadPackResponse(req), newHeader(body)
+	answer := struct {
+		io.Reader
+		io.Closer
+	}{begin, body}
+	if err := res.Decode(answer); err != nil {
 		return nil, fmt.Errorf("read the answer to a fetch: %w", err)
 	}
+	begin.left = math.MaxInt64 // what follows is the pack, which who reads it bounds
 	return res, nil
+}
+
+// header is an answer of which no more is read than there may be.
+type header struct {
+	io.Reader
+	left int64
+}
+
+func newHeader(r io.Reader) *header { return &header{r, maxHeader} }
+
+// Read implements io.Reader.
+func (h *header) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if h.left -= int64(n); h.left < 0 {
+		return 0, fmt.Errorf("it has more than the %d bytes that are read: %w", maxHeader, ErrLimit)
+	}
+	return n, err
 }

@@ -235,6 +235,9 @@ func (m *mirror) keep(pack *spool.Spool, thin bool) error {
 	if objects == 0 {
 		return nil
 	}
+	if err := checkObjects(content); err != nil {
+		return fmt.Errorf("receive pack: %w", err)
+	}
 	if _, err := content.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("read pack: %w", err)
 	}
@@ -247,6 +250,49 @@ func (m *mirror) keep(pack *spool.Spool, thin bool) error {
 	}
 	_, err = parser.Parse()
 	return wrapStore(err)
+}
+
+// maxObject bounds an object before compression: what stores a pack has each in memory.
+const maxObject = 128 << 20
+
+var errTooLarge = fmt.Errorf("an object has more than %d bytes: %w", maxObject, ErrLimit)
+
+// checkObjects refuses a pack with an object that is too large, whether it is sent as it is or as
+// what differs from another one.
+func checkObjects(pack io.ReadSeeker) error {
+	if _, err := pack.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	scanner := packfile.NewScanner(pack)
+	_, count, err := scanner.Header()
+	for n := uint32(0); n < count && err == nil; n++ {
+		err = checkObject(scanner)
+	}
+	return err
+}
+
+func checkObject(scanner *packfile.Scanner) error {
+	header, err := scanner.NextObjectHeader()
+	if err != nil {
+		return err
+	}
+	if header.Length > maxObject {
+		return errTooLarge
+	}
+	// A delta begins with the sizes of what it is about, and of what it makes of that.
+	begin := &beginning{left: 2 * binary.MaxVarintLen64}
+	if _, _, err := scanner.NextObject(begin); err != nil || !header.Type.IsDelta() {
+		return err
+	}
+	_, n := binary.Uvarint(begin.Bytes())
+	size, m := binary.Uvarint(begin.Bytes()[max(n, 0):])
+	switch {
+	case n <= 0 || m <= 0:
+		return errors.New("a delta does not say how large its object is")
+	case size > maxObject:
+		return errTooLarge
+	}
+	return nil
 }
 
 func wrapStore(err error) error {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -435,6 +437,37 @@ func TestFoldersAreBounded(t *testing.T) {
 	}
 	if _, files, err := read(t.Context(), client, remote, git.Reference{Branch: "main"}); err != nil || len(files) != 101 {
 		t.Errorf("at the limit: %d files and folders, %v", len(files), err)
+	}
+}
+
+// What a server says before a pack has an end, even if it has none.
+func TestEndlessAnswers(t *testing.T) {
+	line := func(text string) string { return fmt.Sprintf("%04x%s", len(text)+4, text) }
+	const hash = "1234567890123456789012345678901234567890"
+	listing := line("# service=git-upload-pack\n") + "0000" + line(hash+" refs/heads/main\x00shallow\n")
+	for name, c := range map[string]struct{ refs, answer, forever string }{
+		"references":      {refs: listing, forever: line(hash + " refs/heads/one-of-many\n")},
+		"shallow commits": {refs: listing + "0000", forever: line("shallow " + hash)},
+		"known commits":   {refs: listing + "0000", answer: "0000", forever: line("ACK " + hash + " common\n")},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			begin, more := c.refs, !strings.HasSuffix(c.refs, "0000")
+			if r.Method == http.MethodPost {
+				begin, more = c.answer, true
+			}
+			_, err := io.WriteString(w, begin)
+			for pieces := strings.Repeat(c.forever, 1000); more && err == nil && r.Context().Err() == nil; {
+				_, err = io.WriteString(w, pieces)
+			}
+		}))
+		client, _ := newClient(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		_, _, err := read(ctx, client, git.Remote{URL: server.URL + "/repo"}, git.Reference{Branch: "main"})
+		cancel()
+		if !errors.Is(err, git.ErrLimit) {
+			t.Errorf("%s: got %v, want that a limit is exceeded", name, err)
+		}
+		server.Close()
 	}
 }
 
