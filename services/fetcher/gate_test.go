@@ -9,14 +9,37 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/test/cloudtest"
 )
+
+// suspendAll suspends what other scenarios left: a fetcher that starts looks at all there is, some of
+// it on servers that are gone, and shall have time for what is made next. It stays for who looks at
+// what statuses say.
+func (w *world) suspendAll() {
+	w.t.Helper()
+	suspend := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"suspend":true}}`))
+	for _, list := range []client.ObjectList{
+		&sourcev1.GitRepositoryList{}, &sourcev1.OCIRepositoryList{}, &sourcev1.HelmRepositoryList{}, &sourcev1.HelmChartList{}, &sourcev1.BucketList{},
+	} {
+		if err := w.client.List(w.t.Context(), list); err != nil {
+			w.t.Fatal(err)
+		}
+		err := apimeta.EachListItem(list, func(o runtime.Object) error { return w.client.Patch(w.t.Context(), o.(client.Object), suspend) })
+		if err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
 
 // accountIdentities has a fetcher that refuses the identities of service accounts, and
 // then one that has a default for objects that name none. The other fetcher ends for it.
 func accountIdentities(t *testing.T, w *world, p *provided) {
 	w.stop()
+	w.suspendAll()
 	b := &cloudtest.Bucket{}
 	p.google.Buckets["gate"] = b
 	b.Put(map[string]string{"a.yaml": "a: 1\n"})

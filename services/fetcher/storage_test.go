@@ -131,10 +131,17 @@ func storageFaults(t *testing.T, w *world) {
 				}
 				return
 			}
+			news := apimeta.FindStatusCondition(obj.Status.Conditions, "ArtifactOutdated")
+			if news == nil || news.Status != metav1.ConditionTrue || news.Message != "new upstream revision 'main@sha1:"+sha+"'" {
+				t.Errorf("%s: what there is anew is told as %+v", c.name, news)
+			}
 			w.download(good.Status.Artifact)
 		})
 		last := good
 		good = w.await("the recovery of "+c.name, "faulty", at("main@sha1:"+sha))
+		if news := apimeta.FindStatusCondition(good.Status.Conditions, "ArtifactOutdated"); news != nil {
+			t.Errorf("%s: after the recovery there is %+v", c.name, news)
+		}
 		w.download(good.Status.Artifact)
 		w.download(last.Status.Artifact)
 	}
