@@ -110,6 +110,7 @@ func (k *Kind) asApp(ctx context.Context, remote *git.Remote, data map[string][]
 	if err != nil {
 		return err
 	}
+	remote.Scope = "github app " + app.Identity() // a server that is busy for one App is not for another
 	via, err := k.remotes.Transport(*remote)
 	if err != nil {
 		return err
@@ -119,7 +120,6 @@ func (k *Kind) asApp(ctx context.Context, remote *git.Remote, data map[string][]
 		return err
 	}
 	remote.Auth.Username, remote.Auth.Password, remote.Auth.BearerToken = githubapp.User, token, ""
-	remote.Scope = "github app " + app.Identity()
 	return nil
 }
 
