@@ -328,6 +328,8 @@ func TestRequestThatHangs(t *testing.T) {
 			t.Errorf("the one that hung got %v", got)
 		}
 		pass(2 * Keep)
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		if len(g.lines) != 0 {
 			t.Errorf("%d lines are left", len(g.lines))
 		}
