@@ -41,8 +41,9 @@ func ChartSource(hr *helmv2.HelmRelease) (kind string, name types.NamespacedName
 }
 
 // ReleaseDigest returns the digest of what a HelmRelease says about the render of its chart,
-// beside chart and values. What it says about running the release is not in it, so that a new
-// interval or timeout renders nothing: a chart may draw random values each time.
+// beside the chart and what is in the objects that values are from. What it says about running the
+// release is not in it, so that a new interval or timeout renders nothing: a chart may draw random
+// values each time.
 func ReleaseDigest(hr *helmv2.HelmRelease) (string, error) {
 	kind, source := ChartSource(hr)
 	return SpecDigest(struct {
@@ -50,10 +51,13 @@ func ReleaseDigest(hr *helmv2.HelmRelease) (string, error) {
 		PostRenderers           []helmv2.PostRenderer
 		Strategy                helmv2.PostRenderStrategy
 		CommonMetadata          *helmv2.CommonMetadata
+		Values                  any
+		ValuesFrom              []helmv2.ValuesReference
 		Install, Upgrade        renderSwitches
 	}{
 		Source: kind + "/" + source.String(), Name: ReleaseName(hr), Namespace: hr.GetReleaseNamespace(),
 		PostRenderers: hr.Spec.PostRenderers, Strategy: hr.GetPostRenderStrategy(), CommonMetadata: hr.Spec.CommonMetadata,
+		Values: hr.Spec.Values, ValuesFrom: hr.Spec.ValuesFrom,
 		Install: renderSwitches{hr.GetInstall().CRDs, hr.GetInstall().DisableSchemaValidation, false},
 		Upgrade: renderSwitches{hr.GetUpgrade().CRDs, hr.GetUpgrade().DisableSchemaValidation, hr.GetUpgrade().PreserveValues},
 	})

@@ -57,6 +57,9 @@ func TestReleaseDigest(t *testing.T) {
 		"metadata": {func(hr *helmv2.HelmRelease) {
 			hr.Spec.CommonMetadata = &helmv2.CommonMetadata{Labels: map[string]string{"a": "b"}}
 		}, true},
+		"ConfigMap of values": {func(hr *helmv2.HelmRelease) {
+			hr.Spec.ValuesFrom = []helmv2.ValuesReference{{Kind: "ConfigMap", Name: "a"}}
+		}, true},
 		"post-renderers":  {func(hr *helmv2.HelmRelease) { hr.Spec.PostRenderers = []helmv2.PostRenderer{{}} }, true},
 		"CRDs of install": {func(hr *helmv2.HelmRelease) { hr.Spec.Install = &helmv2.Install{CRDs: helmv2.CreateReplace} }, true},
 	} {
