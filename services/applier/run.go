@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -364,7 +365,7 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fle
 	}
 	return &helmrelease.Worker{
 		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Keys: ring, Renders: renders,
-		CEL: compiler, Recorder: r, Log: cfg.Logger,
+		CEL: compiler, Recorder: r, Log: cfg.Logger, Began: time.Now(),
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
 			ExternalArtifacts: cfg.ExternalArtifacts, Jitter: float64(cfg.IntervalJitter) / 100,

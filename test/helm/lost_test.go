@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/test/harness"
 )
 
 // TestStatusLost plays an applier that stored how an upgrade ended, and died before the status said so: the
@@ -59,6 +61,55 @@ func TestStatusLost(t *testing.T) {
 				t.Errorf("the status counts %d failures, want %d", failures, c.failures)
 			}
 		})
+	}
+}
+
+// TestSupersededLost plays an applier that ended an upgrade because another is wanted, and died before the status
+// said so. The next one upgrades, and still knows what to roll back to when that fails.
+func TestSupersededLost(t *testing.T) {
+	n := newTenant(t, "lost-superseded", moodyChart())
+	n.release("app", "moody", "upgrade: {remediation: {remediateLastFailure: true}}\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"values":{"stuck":true}}}`)
+	before := n.await(releaseKind, "app", says("Reconciling", "True", "Progressing", "Running 'upgrade' action"))
+	n.patch(releaseKind, "app", `{"spec":{"timeout":"6s","values":{"stuck":true,"value":"b"}}}`)
+	n.await(secretKind, "sh.helm.release.v1.app.v3", exists)
+	world.Sluice.Process.Kill()
+	<-world.Sluice.Process.Done()
+	if err := n.Delete(within(t), secretKind, "sh.helm.release.v1.app.v3"); err != nil {
+		t.Fatal(err)
+	}
+	n.forget("app", before)
+	if err := world.Sluice.Restart(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	n.await(releaseKind, "app", all(says("Stalled", "True", "", ""), current))
+	want := []string{"superseded", "failed: Superseded while waiting for resources to be ready", "failed", "deployed: Rollback to 1"}
+	if diff := cmp.Diff(want, outline(history(t, n.Namespace, "app"), want)); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// TestOutage kills an applier within an upgrade, and starts it after the time that the upgrade had.
+func TestOutage(t *testing.T) {
+	n := newTenant(t, "outage", moodyChart())
+	n.release("app", "moody", "timeout: 6s\n")
+	n.ready("app")
+	n.patch(jobKind, "app-pre", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+	n.patch(releaseKind, "app", `{"spec":{"values":{"value":"b"}}}`)
+	n.await(jobKind, "app-pre", func(u *unstructured.Unstructured) bool { return u.GetDeletionTimestamp() != nil })
+	world.Sluice.Process.Kill()
+	<-world.Sluice.Process.Done()
+	n.patch(jobKind, "app-pre", `{"metadata":{"finalizers":null}}`)
+	<-time.After(7 * time.Second) // until the time that the upgrade had is over
+	if err := world.Sluice.Restart(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	u := n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool {
+		return current(u) && (says("Ready", "True", "", "")(u) || says("Stalled", "True", "", "")(u))
+	})
+	if !says("Ready", "True", "UpgradeSucceeded", "app.v2")(u) {
+		t.Errorf("after the outage: %s", harness.Describe(u))
 	}
 }
 

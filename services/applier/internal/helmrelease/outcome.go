@@ -51,9 +51,7 @@ func (p *pass) succeeded(ctx context.Context, all []*record, made *record, actio
 		if err := p.keepInventory(made); err != nil {
 			return bus.Result{}, err
 		}
-		if err := p.observe(); err != nil {
-			return bus.Result{}, err
-		}
+		p.hr.Status.ObservedPostRenderersDigest, p.hr.Status.ObservedCommonMetadataDigest = made.Run.PostRenderers, made.Run.CommonMetadata
 		if done, result, err := p.arrived(ctx, made, all, kept); err != nil || done {
 			return result, err
 		}
@@ -78,7 +76,7 @@ func (p *pass) succeeded(ctx context.Context, all []*record, made *record, actio
 // uninstalled ends the uninstall of a release that failed, or that another chart replaces.
 func (p *pass) uninstalled(ctx context.Context, all []*record, made *record) (bus.Result, error) {
 	p.hr.Status.Inventory = nil
-	if !meta.IsStatusConditionFalse(p.hr.Status.Conditions, helmv2.ReleasedCondition) {
+	if p.forgets {
 		p.hr.Status.ClearHistory()
 		p.hr.Status.ClearFailures()
 		p.tell(note{reason: helmv2.UninstallSucceededReason, message: textUninstalled(made), of: made})
@@ -150,17 +148,6 @@ func (p *pass) testFailed(ctx context.Context, all []*record, made *record, why 
 		return bus.Result{}, err
 	}
 	return p.remember(ctx, made, all, "", p.run)
-}
-
-// observe notes the post-renderers and the metadata that the release was made with, unless the
-// spec has moved on meanwhile.
-func (p *pass) observe() error {
-	if p.hr.Status.LastAttemptedGeneration != p.hr.Generation {
-		return nil
-	}
-	post, metadata, err := specDigests(p.hr)
-	p.hr.Status.ObservedPostRenderersDigest, p.hr.Status.ObservedCommonMetadataDigest = post, metadata
-	return err
 }
 
 // tests are the test hooks that ran.

@@ -11,6 +11,7 @@ import (
 	fluxacl "github.com/fluxcd/pkg/apis/acl"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -79,7 +80,8 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 		if !ours.Run.Over {
 			return p.goOn(ctx, ours, all)
 		}
-		if latest := p.hr.Status.History.Latest(); latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) {
+		if latest := p.hr.Status.History.Latest(); latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) ||
+			latest.Status == helmrelease.StatusPendingInstall.String() {
 			return p.conclude(ctx, ours, all)
 		}
 	}

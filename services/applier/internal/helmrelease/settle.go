@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
+	helmtime "helm.sh/helm/v3/pkg/time"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -56,7 +58,7 @@ func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, render
 		return bus.Result{}, err
 	}
 	if p.reinstalls(state, next, all, g) {
-		next = verdict.Next{Kind: verdict.Uninstall, Message: why}
+		next = verdict.Next{Kind: verdict.Uninstall, Message: why, Forget: true}
 	}
 	p.log.Debug("release judged", "state", string(state), "why", why, "next", string(next.Kind))
 	return p.act(ctx, all, g, next)
@@ -125,7 +127,7 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 	case verdict.Rollback:
 		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), helmstore.Run{Action: release.Rollback})
 	case verdict.Uninstall:
-		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Uninstall})
+		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Uninstall, Forget: next.Forget})
 	case verdict.Test:
 		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Test})
 	case verdict.Unlock:
@@ -144,6 +146,8 @@ func (p *pass) release(ctx context.Context, all []*record, g goal, action string
 	wanted := events.RenderWanted{Action: action, Revision: verdict.Revision(all)}
 	if have := g.head.Details; have[seal.DetailAction] != wanted.Action || have[seal.DetailRevision] != strconv.Itoa(wanted.Revision) {
 		p.progressing(fmt.Sprintf("Rendering for %s of revision %d", wanted.Action, wanted.Revision))
+		s, was := &p.hr.Status, p.read.Status // what asks for the action has to do so once it is rendered
+		s.LastHandledForceAt, s.History = was.LastHandledForceAt, was.History
 		if err := p.write(ctx); err != nil {
 			return bus.Result{}, err
 		}
@@ -157,7 +161,10 @@ func (p *pass) release(ctx context.Context, all []*record, g goal, action string
 	} else {
 		made.Info.FirstDeployed = all[0].Info.FirstDeployed
 	}
-	run := helmstore.Run{Action: action, Input: inputOf(g.head), Generation: p.hr.Generation, OCIDigest: g.digest}
+	run := helmstore.Run{
+		Action: action, Input: inputOf(g.head), Generation: p.hr.Generation, OCIDigest: g.digest,
+		PostRenderers: g.wanted.PostRenderers, CommonMetadata: g.wanted.CommonMetadata,
+	}
 	return p.begin(ctx, all, made, run, g.render.CRDs...)
 }
 
@@ -193,6 +200,13 @@ func (p *pass) begin(ctx context.Context, all []*record, made *record, run helms
 	if err := p.attempted(made, run); err != nil {
 		return bus.Result{}, err
 	}
+	if run.Action == release.Install { // so that it is found should the spec name another before this one is made
+		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
+		made.Info.FirstDeployed = made.Info.LastDeployed
+		if err := p.chronicle(made, all, helmv2.ReleaseActionInstall); err != nil {
+			return bus.Result{}, err
+		}
+	}
 	message := textRunning(run.Action, runner.Options.Timeout)
 	if !p.quick(run.Action) {
 		p.progressing(message)
@@ -207,7 +221,10 @@ func (p *pass) begin(ctx context.Context, all []*record, made *record, run helms
 		}
 	}
 	if err := runner.Begin(ctx, made, run); err != nil {
-		return bus.Result{}, err
+		if release.Transient(err) || slices.Contains(all, made) {
+			return bus.Result{}, err
+		}
+		return p.failed(ctx, all, made, run.Action, err)
 	}
 	if run.Action != release.Uninstall && run.Action != release.Test {
 		all = append(all, made)
@@ -238,6 +255,9 @@ func (p *pass) ours(all []*record) *record {
 // goOn takes the next step of an action, unless something newer is wanted.
 func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Result, error) {
 	p.ahead.take(made)
+	if made.Run.Since.Before(p.Began) { // its time begins anew
+		made.Run.Since = time.Now().UTC()
+	}
 	runner, err := p.runner(made.Run.Action)
 	if err != nil {
 		return bus.Result{}, err
@@ -277,9 +297,12 @@ func (p *pass) conclude(ctx context.Context, made *record, all []*record) (bus.R
 	if err := p.attempted(made, *made.Run); err != nil {
 		return bus.Result{}, err
 	}
-	if made.Run.Failure != "" {
+	switch {
+	case made.Run.Failure != "":
 		p.lines = made.Run.Log
 		return p.failed(ctx, all, made, made.Run.Action, errors.New(made.Run.Failure))
+	case made.Info.Status == helmrelease.StatusFailed: // superseded
+		return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
 	}
 	return p.succeeded(ctx, all, made, made.Run.Action)
 }
@@ -303,6 +326,7 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 // step takes one step of an action and says what came of it; that it is still under way, once that lasts.
 func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
 	action, began := made.Run.Action, made.Run.Since
+	p.forgets = made.Run.Forget
 	progress, wait, err := p.advance(ctx, runner, made, all)
 	if failure := p.asFailure(err); failure != nil {
 		p.took(began)

@@ -50,7 +50,9 @@ type Worker struct {
 	CEL      *cel.Compiler
 	Recorder eventrecord.EventRecorder
 	Log      *slog.Logger
-	Options  Options
+	// Began is when this process did. An action that began before may have had nobody who worked on it.
+	Began   time.Time
+	Options Options
 
 	written written
 	ahead   ahead
@@ -131,6 +133,9 @@ type pass struct {
 	// head is that of the newest render, once the pass has found the action under way, or what it
 	// begins, to be of its inputs.
 	head *seal.Head
+
+	// forgets says that the uninstall under way makes room for another chart.
+	forgets bool
 
 	// lines say what an action that failed did last.
 	lines   []string

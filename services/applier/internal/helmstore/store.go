@@ -61,6 +61,11 @@ type Run struct {
 	Input      string `json:"input,omitempty"`
 	Generation int64  `json:"generation,omitempty"`
 	OCIDigest  string `json:"ociDigest,omitempty"`
+	// PostRenderers and CommonMetadata are the digests of these parts of the spec that it was rendered with.
+	PostRenderers  string `json:"postRenderers,omitempty"`
+	CommonMetadata string `json:"commonMetadata,omitempty"`
+	// Forget says that an uninstall makes room for another chart. Else it remedies a failure.
+	Forget bool `json:"forget,omitempty"`
 	// Over says that the action has ended, Failure why it failed.
 	Over    bool   `json:"over,omitempty"`
 	Failure string `json:"failure,omitempty"`

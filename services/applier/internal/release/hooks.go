@@ -79,7 +79,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 	if !a.run.Made {
 		for _, o := range objects {
 			if err := a.put(ctx, o); err != nil {
-				if transient(err) {
+				if Transient(err) {
 					return Progress{}, err
 				}
 				return Progress{}, a.hookFailed(ctx, event, list, err)
@@ -89,7 +89,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 	}
 	waiting, message, err := a.completed(ctx, objects)
 	if err != nil {
-		if transient(err) {
+		if Transient(err) {
 			return Progress{}, err
 		}
 		return Progress{}, a.hookFailed(ctx, event, list, err)

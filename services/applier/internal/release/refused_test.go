@@ -3,6 +3,7 @@ package release_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -14,11 +15,16 @@ import (
 // TestRefused fails an install whose objects the API server does not take, says what is wrong, and
 // shows no value of a Secret.
 func TestRefused(t *testing.T) {
+	var many strings.Builder
+	for i := range 900 {
+		fmt.Fprintf(&many, "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: Not_A_Name_%d}\n", i)
+	}
 	for _, tt := range []struct{ why, name, manifest, says string }{
 		{"a field that is unknown", "field", "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {wings: 2}\n", ".spec.wings: field not declared in schema"},
 		{"a kind that is not served", "kind", "apiVersion: example.com/v1\nkind: Ghost\nmetadata: {name: x}\n", "no matches for kind"},
 		{"a Secret's map", "map", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: {deep: hunter2}}\n", "Secret/refused-map/x"},
 		{"a Secret that is a text", "text", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: hunter2\n", "Secret/refused-text/x"},
+		{"more than an annotation can hold", "many", many.String(), "a lowercase RFC 1123 subdomain"},
 	} {
 		namespace := "refused-" + tt.name
 		makeNamespace(t, namespace)

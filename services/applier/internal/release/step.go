@@ -91,15 +91,15 @@ func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helm
 			err = fmt.Errorf("timeout waiting for: %s", p.Message)
 		case ctx.Err() != nil, errors.Is(err, helmstore.ErrLost):
 			return Progress{}, err
-		case transient(err) && left > 0:
+		case Transient(err) && left > 0:
 			return Progress{}, errors.Join(err, a.store(ctx))
 		}
 		return Progress{}, a.fail(ctx, err)
 	}
 }
 
-// transient says that an error may go away by itself.
-func transient(err error) bool {
+// Transient says that an error may go away by itself.
+func Transient(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
 		var permanent *permanentError
@@ -146,6 +146,9 @@ func (a *acting) brief() bool {
 		(a.Options.DisableHooks || len(a.hooksFor(hooksOf[a.run.Action][0])) == 0)
 }
 
+// maxFailure bounds what an annotation says of a failure, in bytes. All annotations together have 256 KiB.
+const maxFailure = 16 << 10
+
 // over notes that the action ended, and why if it failed.
 func (a *acting) over(why error) {
 	run := *a.run
@@ -153,7 +156,7 @@ func (a *acting) over(why error) {
 	if why == nil {
 		run.Log = nil
 	} else {
-		run.Failure = why.Error()
+		run.Failure = why.Error()[:min(len(why.Error()), maxFailure)]
 	}
 	a.record.Run = &run
 }
@@ -289,7 +292,9 @@ func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool,
 		return false, nil
 	}
 	record.SetStatus(helmrelease.StatusFailed, "Superseded while waiting for resources to be ready")
-	record.Run = nil
+	over := *run
+	over.Over, over.Log = true, nil
+	record.Run = &over
 	return true, r.Store.Update(ctx, record)
 }
 

@@ -1,0 +1,77 @@
+package helm
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/test/harness"
+)
+
+// TestEditedStorage upgrades a release whose Secret somebody edited, as one that is not known.
+func TestEditedStorage(t *testing.T) {
+	n := newTenant(t, "edited", webChart())
+	n.release("web", "web", "")
+	n.ready("web")
+	n.patch(secretKind, "sh.helm.release.v1.web.v1", `{"metadata":{"labels":{"by":"hand"}}}`)
+	n.request("web", "one")
+	want := []string{"superseded: Install complete", "deployed: Upgrade complete"}
+	if diff := cmp.Diff(want, history(t, n.Namespace, "web")); diff != "" {
+		t.Errorf("helm history (-want +got):\n%s", diff)
+	}
+}
+
+// TestMetadataBackAgain takes metadata back while an upgrade to it is in a hook, which has to end first.
+func TestMetadataBackAgain(t *testing.T) {
+	files := webChart()
+	for _, name := range []string{"a", "b"} {
+		files["web/templates/hook-"+name+".yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-hook-" + name +
+			", annotations: {helm.sh/hook: \"pre-install,pre-upgrade\"}}\ndata: {a: b}\n"
+	}
+	n := newTenant(t, "back-again", files)
+	n.release("web", "web", "")
+	n.ready("web")
+	n.patch(harness.ConfigMapKind, "web-hook-b", `{"metadata":{"finalizers":["example.com/hold"]}}`)
+	n.patch(releaseKind, "web", `{"spec":{"commonMetadata":{"labels":{"team":"red"}}}}`)
+	n.await(harness.ConfigMapKind, "web-hook-b", func(u *unstructured.Unstructured) bool { return u.GetDeletionTimestamp() != nil })
+	n.await(releaseKind, "web", says("Reconciling", "True", "Progressing", "Running 'upgrade' action"))
+	n.patch(releaseKind, "web", `{"spec":{"commonMetadata":null}}`)
+	n.patch(harness.ConfigMapKind, "web-hook-b", `{"metadata":{"finalizers":null}}`)
+	n.ready("web")
+	n.await(harness.ConfigMapKind, "web", func(u *unstructured.Unstructured) bool {
+		if team := u.GetLabels()["team"]; team != "" {
+			t.Errorf("the ConfigMap of a ready release is labelled %q, which the spec does not have any more", team)
+		}
+		return true
+	})
+}
+
+// TestTooLarge says that a release does not fit into a Secret.
+func TestTooLarge(t *testing.T) {
+	n := newTenant(t, "too-large", webChart())
+	n.release("web", "web", "")
+	n.ready("web")
+	large := make([]byte, 500<<10)
+	_, _ = rand.Read(large)
+	n.patch(releaseKind, "web", `{"spec":{"values":{"message":"`+base64.StdEncoding.EncodeToString(large)+`"}}}`)
+	n.await(releaseKind, "web", all(says("Ready", "False", "UpgradeFailed", "sh.helm.release.v1.web.v2"), says("Released", "False", "UpgradeFailed", "")))
+	n.patch(releaseKind, "web", `{"spec":{"values":{"message":"small"}}}`)
+	n.ready("web")
+	n.await(harness.ConfigMapKind, "web", holds("message", "small"))
+}
+
+// TestRenamedEarly names a release anew while its first install waits.
+func TestRenamedEarly(t *testing.T) {
+	n := newTenant(t, "renamed-early", moodyChart())
+	n.release("app", "moody", "timeout: 1h\nvalues: {stuck: true}\n")
+	n.await(harness.DeploymentKind, "app", exists)
+	n.await(releaseKind, "app", says("Reconciling", "True", "Progressing", "Running 'install' action"))
+	n.patch(releaseKind, "app", `{"spec":{"releaseName":"other","values":{"stuck":false}}}`)
+	n.ready("app")
+	n.await(harness.DeploymentKind, "other", exists)
+	n.await(harness.DeploymentKind, "app", gone)
+	n.await(secretKind, "sh.helm.release.v1.app.v1", gone)
+}
