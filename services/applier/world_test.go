@@ -1,6 +1,7 @@
 package applier_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ type world struct {
 	bus   *bus.Bus
 	blobs *blob.Store
 	keys  *seal.Keyring
-	// concurrency of appliers that are started; the default when zero.
+	// concurrency of appliers whose Config says none; the default when zero.
 	concurrency int
 	// stop ends the applier that newWorld started.
 	stop func()
@@ -161,7 +162,7 @@ func (w *world) run(user string, c applier.Config) (stop func()) {
 	done := make(chan error, 1)
 	go func() {
 		c.REST, c.Bus, c.Blobs, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
-		c.Concurrency = w.concurrency
+		c.Concurrency = cmp.Or(c.Concurrency, w.concurrency)
 		c.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), w.logs), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		done <- applier.Run(ctx, c)
 	}()
