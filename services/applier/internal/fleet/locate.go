@@ -51,7 +51,10 @@ func (f *Fleet) locate(ctx context.Context, c kubeconfig.Connection) (kubeconfig
 	}
 	select {
 	case <-s.done:
-		return s.found, s.err
+		if s.err != nil {
+			return kubeconfig.Connection{}, c.Unlocated(s.err) // the search may be another namespace's
+		}
+		return s.found, nil
 	default:
 		return kubeconfig.Connection{}, cluster.ErrBusy
 	}

@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/identity"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 )
@@ -24,7 +28,8 @@ type cloud struct {
 }
 
 func (c *cloud) Connect(ctx context.Context, _ string, ref *fluxmeta.KubeConfigReference) (kubeconfig.Connection, error) {
-	unlocated := kubeconfig.Connection{Locate: func(ctx context.Context) (kubeconfig.Connection, error) {
+	unlocated := kubeconfig.Connection{Unlocated: func(err error) error { return err }}
+	unlocated.Locate = func(ctx context.Context) (kubeconfig.Connection, error) {
 		c.asked.Add(1)
 		if server := c.server[ref.SecretRef.Name]; server != "" {
 			found := kubeconfig.Connection{Config: &rest.Config{Host: server}}
@@ -37,7 +42,7 @@ func (c *cloud) Connect(ctx context.Context, _ string, ref *fluxmeta.KubeConfigR
 		case <-ctx.Done():
 			return kubeconfig.Connection{}, ctx.Err()
 		}
-	}}
+	}
 	copy(unlocated.Key[:], "unlocated "+ref.SecretRef.Name)
 	return unlocated, ctx.Err()
 }
@@ -105,4 +110,38 @@ func TestACloudThatDoesNotAnswerHoldsNobody(t *testing.T) {
 	c.server["far"] = answering(t)
 	_, leave := c.enter(object("third", "far"))
 	leave()
+}
+
+// configMaps is an API server that has ConfigMaps, all with the same text.
+type configMaps struct {
+	client.Client
+	data map[string]string
+}
+
+func (c configMaps) Get(_ context.Context, _ client.ObjectKey, o client.Object, _ ...client.GetOption) error {
+	cm, ok := o.(*corev1.ConfigMap)
+	if !ok {
+		return fmt.Errorf("there is no %T", o)
+	}
+	cm.Data = c.data
+	return nil
+}
+
+func TestASharedFailureNamesEachOnesConfigMap(t *testing.T) {
+	w := newWorld(t, 2, 2)
+	server := configMaps{data: map[string]string{"provider": "aws", "cluster": "unknown"}} // nobody needs to be asked to refuse it
+	w.opts.Connections = kubeconfig.NewReader(server, identity.New(server, identity.Config{Service: "applier"}), kubeconfig.Options{})
+	for _, namespace := range []string{"one", "two"} {
+		ks := object("app", "")
+		ks.Namespace = namespace
+		ks.Spec.KubeConfig = &fluxmeta.KubeConfigReference{ConfigMapRef: &fluxmeta.LocalObjectReference{Name: "of-" + namespace}}
+		_, _, err := w.For(t.Context(), ks)
+		target := (*cluster.NoTargetError)(nil)
+		if !errors.As(err, &target) || !strings.Contains(err.Error(), `ConfigMap "of-`+namespace+`": provider aws: invalid EKS cluster ARN`) {
+			t.Errorf("namespace %s is told %v", namespace, err)
+		}
+	}
+	if len(w.searches) != 1 {
+		t.Errorf("there were %d searches, want one for both", len(w.searches))
+	}
 }

@@ -37,14 +37,18 @@ func (r *Reader) cloud(ctx context.Context, s settings) (Connection, error) {
 	if err != nil {
 		return Connection{}, s.unadmitted(err)
 	}
-	return Connection{Key: Key(session.Key()), Locate: func(ctx context.Context) (Connection, error) { return r.locate(ctx, s, session) }}, nil
+	return Connection{
+		Key:       Key(session.Key()),
+		Locate:    func(ctx context.Context) (Connection, error) { return r.locate(ctx, session) },
+		Unlocated: s.unadmitted,
+	}, nil
 }
 
 // locate makes the connection of what the provider says.
-func (r *Reader) locate(ctx context.Context, s settings, session *identity.Session) (Connection, error) {
+func (r *Reader) locate(ctx context.Context, session *identity.Session) (Connection, error) {
 	found, err := session.Admission(ctx)
 	if err != nil {
-		return Connection{}, s.unadmitted(err)
+		return Connection{}, err
 	}
 	key, err := keyOf(session.Key(), found.Address, found.Authority)
 	if err != nil {

@@ -28,9 +28,12 @@ type Connection struct {
 	// Key is the same for connections that are the same: server, trust and credentials.
 	Key Key
 	// Locate asks a cloud for the cluster's address and lets the connection's identity in,
-	// which may take half a minute. It is nil when nothing is to be asked for. Its errors are
-	// those of Connect.
+	// which may take half a minute. It is nil when nothing is to be asked for. Connections of
+	// the same key may share what it returns, so its error says nothing of the reference.
 	Locate func(context.Context) (Connection, error)
+	// Unlocated makes an error of Locate, of any connection of the same key, one of Connect
+	// for this connection's reference.
+	Unlocated func(error) error
 }
 
 // Key tells connections apart. It is derived from credentials, so it is not logged.
