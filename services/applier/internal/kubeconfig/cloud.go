@@ -3,6 +3,7 @@ package kubeconfig
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -34,8 +35,11 @@ func (r *Reader) cloud(ctx context.Context, s settings) (Connection, error) {
 	session, err := r.clouds.Session(ctx,
 		identity.Identity{Provider: s.provider, Namespace: s.name.Namespace, Account: s.account},
 		identity.Cluster{Resource: s.cluster, Address: s.address, Authority: s.authority, Audiences: s.audiences})
-	if err != nil {
+	switch {
+	case errors.Is(err, identity.ErrDisabled), errors.Is(err, identity.ErrRefused), apierrors.IsNotFound(err):
 		return Connection{}, s.unadmitted(err)
+	case err != nil: // no provider was asked yet: it is the service account that could not be read
+		return Connection{}, s.failed(err)
 	}
 	return Connection{
 		Key:       Key(session.Key()),
@@ -61,15 +65,24 @@ func (r *Reader) locate(ctx context.Context, session *identity.Session) (Connect
 	return Connection{Config: config, Key: key}, nil
 }
 
-// unadmitted says why an identity has no way into a cluster.
+// unadmitted says why an identity has no way into a cluster. A failure of the own cluster's
+// API server, which makes the service account's token, is no fault of the ConfigMap.
 func (s settings) unadmitted(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && (status.Status().Code >= http.StatusInternalServerError || apierrors.IsTooManyRequests(err)) {
+		return s.failed(err)
 	}
 	refused := s.refuse("provider %s: %s", s.provider, err)
 	refused.Disabled = errors.Is(err, identity.ErrDisabled)
 	refused.Missing = s.account != "" && apierrors.IsNotFound(err)
 	return refused
+}
+
+func (s settings) failed(err error) error {
+	return fmt.Errorf("authenticate by ConfigMap %s of spec.kubeConfig: %w", s.name, err)
 }
 
 // admissions are the tokens of a session.

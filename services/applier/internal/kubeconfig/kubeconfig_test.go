@@ -269,6 +269,66 @@ func TestConfigMaps(t *testing.T) {
 	}
 }
 
+// ailing is a client whose API server reads no service accounts, or makes no tokens of them.
+type ailing struct {
+	held
+	accounts, tokens error
+}
+
+func (a ailing) Get(ctx context.Context, name client.ObjectKey, o client.Object, options ...client.GetOption) error {
+	if account, ok := o.(*corev1.ServiceAccount); ok {
+		account.Name, account.Namespace = name.Name, name.Namespace
+		account.Annotations = map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/team"}
+		return a.accounts
+	}
+	return a.held.Get(ctx, name, o, options...)
+}
+
+func (a ailing) SubResource(string) client.SubResourceClient { return ailingTokens{err: a.tokens} }
+
+type ailingTokens struct {
+	client.SubResourceClient
+	err error
+}
+
+func (a ailingTokens) Create(context.Context, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+	return a.err
+}
+
+func TestWhoIsAtFaultForAnAccount(t *testing.T) {
+	things := schema.GroupResource{Resource: "serviceaccounts"}
+	for _, c := range []struct {
+		reason           string
+		accounts, tokens error
+		refused, missing bool
+	}{
+		{reason: "an account that does not exist", accounts: apierrors.NewNotFound(things, "robot"), refused: true, missing: true},
+		{reason: "an API server that fails", accounts: apierrors.NewInternalError(errors.New("no"))},
+		{reason: "an API server that cannot be reached in time", accounts: context.DeadlineExceeded},
+		{reason: "an API server that has too much to do for a token", tokens: apierrors.NewTooManyRequests("later", 1)},
+		{reason: "an API server that fails to make a token", tokens: apierrors.NewInternalError(errors.New("no"))},
+		{reason: "a token that nobody may have", tokens: apierrors.NewForbidden(things, "robot", errors.New("no")), refused: true},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			data := map[string]string{"provider": "aws", "cluster": "arn:aws:eks:eu-west-1:123456789012:cluster/far", "serviceAccountName": "robot"}
+			server := ailing{held: held{store: store{"far": data}}, accounts: c.accounts, tokens: c.tokens}
+			r := NewReader(server, identity.New(server, identity.Config{Service: "applier", ServiceAccounts: true}), Options{})
+			got, err := r.Connect(t.Context(), "ns", configMapRef("far"))
+			if err == nil {
+				_, err = got.Locate(t.Context())
+				err = got.Unlocated(err)
+			}
+			refusal := (*RefusedError)(nil)
+			if refused := errors.As(err, &refusal); refused != c.refused || refused && refusal.Missing != c.missing {
+				t.Fatalf("error is %v", err)
+			}
+			if !c.refused && !strings.Contains(err.Error(), "ConfigMap ns/far") {
+				t.Errorf("%v does not say where", err)
+			}
+		})
+	}
+}
+
 // issuer hands out tokens that tell for whom they are.
 type issuer struct {
 	asked    []string
