@@ -123,7 +123,7 @@ func driftRefused(t *testing.T, w *world) {
 	a.edit(func(ks *kustomizev1.Kustomization) {
 		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
 	})
-	a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
+	a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "spec.decryption.serviceAccountName is not served")
 	a.settled()
 	a.setValue("one", "v", "foreign")
 	a.holds("one", "1")

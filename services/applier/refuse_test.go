@@ -230,7 +230,7 @@ func unsupported(t *testing.T, w *world) {
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
 		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
 	})
-	ks := a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "ObjectLevelWorkloadIdentity")
+	ks := a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "spec.decryption.serviceAccountName is not served")
 	if ks.Status.ObservedGeneration != ks.Generation {
 		t.Error("observedGeneration lags")
 	}

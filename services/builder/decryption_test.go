@@ -77,7 +77,7 @@ func decryptionRefused(t *testing.T, w *world) {
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
 		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "someone"}
 	})
-	if f := a.failed("before there is a source", "ObjectLevelWorkloadIdentity"); f.Reason != "FeatureGateDisabled" || !f.Stalled {
+	if f := a.failed("before there is a source", "spec.decryption.serviceAccountName is not served"); f.Reason != "FeatureGateDisabled" || !f.Stalled {
 		t.Errorf("got %+v", f)
 	}
 	b := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops"} })

@@ -36,8 +36,8 @@ func refuse(ks *kustomizev1.Kustomization, o Options) *status.Failure {
 	if d := ks.Spec.Decryption; d != nil && d.ServiceAccountName != "" {
 		return &status.Failure{
 			Reason: status.ReasonGateDisabled,
-			Message: "spec.decryption.serviceAccountName needs the feature gate ObjectLevelWorkloadIdentity, " +
-				"which this version of Sluice does not have: give the keys in spec.decryption.secretRef",
+			Message: "spec.decryption.serviceAccountName is not served, with or without the feature gate ObjectLevelWorkloadIdentity: " +
+				"this version of Sluice uses age and PGP keys: give them in spec.decryption.secretRef",
 			Stalled: true,
 		}
 	}

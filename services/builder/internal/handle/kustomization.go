@@ -137,8 +137,8 @@ func (j *kustomization) undecipherable() *failure {
 	case d == nil:
 		return nil
 	case d.ServiceAccountName != "":
-		return &failure{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, message: "spec.decryption.serviceAccountName needs the feature gate " +
-			"ObjectLevelWorkloadIdentity, which this version of Sluice does not have: give the keys in spec.decryption.secretRef"}
+		return &failure{reason: fluxmeta.FeatureGateDisabledReason, stalled: true, message: "spec.decryption.serviceAccountName is not served, " +
+			"with or without the feature gate ObjectLevelWorkloadIdentity: this version of Sluice uses age and PGP keys: give them in spec.decryption.secretRef"}
 	case d.Provider != decrypt.Provider:
 		return &failure{reason: fluxmeta.BuildFailedReason, stalled: true, message: fmt.Sprintf(
 			"spec.decryption: provider %q is not known, use %s", d.Provider, decrypt.Provider)}
