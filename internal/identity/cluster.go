@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -61,6 +62,9 @@ func (c *Client) Session(ctx context.Context, id Identity, cluster Cluster) (*Se
 	switch id.Provider {
 	case AWS:
 		s.to = aws.Provider{}
+		if err := checkRegion(cluster.Resource); err != nil {
+			return nil, err
+		}
 	case Azure:
 		s.to = azure.Provider{}
 	case GCP:
@@ -75,6 +79,19 @@ func (c *Client) Session(ctx context.Context, id Identity, cluster Cluster) (*Se
 	s.key = credential.KeyOf(append(scope, append([]string{cluster.Resource, cluster.Address, cluster.Authority}, cluster.Audiences...)...)...)
 	s.options = append(options, auth.WithClusterResource(cluster.Resource), auth.WithAudiences(cluster.Audiences...))
 	return s, nil
+}
+
+// region is what AWS calls one, in no more than a label of a host.
+var region = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+
+// checkRegion refuses an ARN whose region makes another host of the provider's: the library
+// sends tokens and signed requests to the region's hosts, and takes any text for one. What
+// is no ARN has none, and is for the library to refuse.
+func checkRegion(arn string) error {
+	if parts := strings.Split(arn, ":"); len(parts) > 3 && !region.MatchString(parts[3]) {
+		return fmt.Errorf("%w: the region of the EKS cluster ARN is not 1 to 40 lower-case letters, digits and hyphens", ErrRefused)
+	}
+	return nil
 }
 
 // Key is the same for sessions that are the same.

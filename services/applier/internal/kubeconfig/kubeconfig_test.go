@@ -242,6 +242,8 @@ func TestConfigMaps(t *testing.T) {
 		disabled bool
 	}{
 		{reason: "EKS has the region in the cluster's name", data: with(func(d map[string]string) { d["provider"] = "aws" }), want: "cluster is empty: name the cluster as provider aws does"},
+		{reason: "a region with a dot would name another host for the token", data: map[string]string{"provider": "aws", "cluster": "arn:aws:eks:evil.example:123456789012:cluster/far"}, want: "the region of the EKS cluster ARN is not"},
+		{reason: "so would one with a slash", data: map[string]string{"provider": "aws", "cluster": "arn:aws:eks:evil/x:123456789012:cluster/far"}, want: "the region of the EKS cluster ARN is not"},
 		{reason: "the applier's own identity goes by the cluster's name only", data: map[string]string{"provider": "azure", "address": "https://far.example"}, want: "cluster is empty"},
 		{reason: "half of what is known leads nowhere without a name", data: with(func(d map[string]string) { d["provider"] = "gcp" }), want: "cluster is empty"},
 		{reason: "a bearer's token is not sent in the clear, whatever the switches say", o: Options{AllowInsecureTLS: true},
