@@ -68,17 +68,17 @@ func (c *Cloud) ServeClusters(aws *AWS, azure *Azure, google *Google) *Clusters 
 	return all
 }
 
-// EKSCluster, AKSCluster and GKECluster are what providers call a cluster.
+// EKSCluster is what the provider calls a cluster: its ARN.
 func EKSCluster(name string) string {
 	return "arn:aws:eks:" + AWSRegion + ":" + AWSAccount + ":cluster/" + name
 }
 
-// AKSCluster is the resource id.
+// AKSCluster is what the provider calls a cluster: its resource id.
 func AKSCluster(name string) string {
 	return "/subscriptions/" + AzureTenant + "/resourceGroups/tests/providers/Microsoft.ContainerService/managedClusters/" + name
 }
 
-// GKECluster is the name with its project and location.
+// GKECluster is what the provider calls a cluster: its name, with project and location.
 func GKECluster(name string) string {
 	return "projects/project-of-tests/locations/europe-west1/clusters/" + name
 }
