@@ -69,7 +69,7 @@ func TestClouds(t *testing.T) {
 	w.stop = w.start(applier.Settings{ServiceAccountIdentities: true})
 	t.Run("alone", func(t *testing.T) {
 		for _, c := range []cloudCase{
-			{"stalled", "a token server that does not answer holds up nothing", cloudStalled},
+			{"stalled", "a token server that does not answer holds up no other namespace", cloudStalled},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
 		}

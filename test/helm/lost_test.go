@@ -84,7 +84,7 @@ func TestSupersededLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.await(releaseKind, "app", all(says("Stalled", "True", "", ""), current))
-	want := []string{"superseded", "failed: Superseded while waiting for resources to be ready", "failed", "deployed: Rollback to 1"}
+	want := []string{"superseded", "failed: Superseded before its resources were ready", "failed", "deployed: Rollback to 1"}
 	if diff := cmp.Diff(want, outline(history(t, n.Namespace, "app"), want)); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}

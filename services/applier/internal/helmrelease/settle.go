@@ -284,7 +284,7 @@ func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Resul
 			return bus.Result{}, err
 		}
 		if done {
-			p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded while it was waited for", fullName(made))})
+			p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded before it was ready", fullName(made))})
 			return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
 		}
 	}

@@ -291,7 +291,7 @@ func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool,
 	if hooks && (run.Hook > 0 || run.Cleared) || run.Action != Install && run.Action != Upgrade {
 		return false, nil
 	}
-	record.SetStatus(helmrelease.StatusFailed, "Superseded while waiting for resources to be ready")
+	record.SetStatus(helmrelease.StatusFailed, "Superseded before its resources were ready")
 	over := *run
 	over.Over, over.Log = true, nil
 	record.Run = &over
