@@ -3,6 +3,7 @@ package credential
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -124,4 +125,130 @@ func TestWhatIsRefusedIsDropped(t *testing.T) {
 	if get() != second {
 		t.Error("what replaced it was dropped")
 	}
+}
+
+// While they last, credentials are used although nobody gives new ones, which are asked for now
+// and then. When they have ended, it is told why there are none.
+func TestCredentialsAreUsedUntilTheyEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Cache[int]
+		asked, fails := 0, false
+		get := func() (int, error) {
+			return k.Get(t.Context(), KeyOf("a"), func(context.Context) (int, time.Time, error) {
+				if asked++; fails {
+					return 0, time.Time{}, errors.New("nobody answers")
+				}
+				return asked, time.Now().Add(10 * time.Minute), nil
+			})
+		}
+		began := time.Now()
+		if got, err := get(); got != 1 || err != nil {
+			t.Fatal(got, err)
+		}
+		fails = true
+		for time.Since(began) < 9*time.Minute+25*time.Second {
+			if got, err := get(); got != 1 || err != nil {
+				t.Fatalf("after %s: %v, %v", time.Since(began), got, err)
+			}
+			<-time.After(time.Second)
+		}
+		if asked < 3 || asked > 5 { // every 30 s of the last two minutes
+			t.Errorf("asked %d times", asked)
+		}
+		<-time.After(10 * time.Second)
+		if got, err := get(); err == nil {
+			t.Errorf("%d was used %s after it was given", got, time.Since(began))
+		}
+		fails = false
+		if got, err := get(); got != asked || err != nil {
+			t.Errorf("afterwards: %v, %v", got, err)
+		}
+	})
+}
+
+// Whoever asks for new credentials while the old ones last is not kept by a server that does
+// not answer, and nobody else waits at all. What was refused meanwhile is used no more.
+func TestRenewalIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Cache[string]
+		stalled := func(ctx context.Context) (string, time.Time, error) {
+			<-ctx.Done()
+			return "", time.Time{}, ctx.Err()
+		}
+		get := func(ask func(context.Context) (string, time.Time, error)) (string, time.Duration) {
+			began := time.Now()
+			got, err := k.Get(t.Context(), KeyOf("a"), ask)
+			if err != nil {
+				got = err.Error()
+			}
+			return got, time.Since(began)
+		}
+		get(func(context.Context) (string, time.Time, error) { return "first", time.Now().Add(time.Hour), nil })
+		<-time.After(50 * time.Minute)
+		var renews sync.WaitGroup
+		renews.Go(func() {
+			if got, took := get(stalled); got != "first" || took > 10*time.Second {
+				t.Errorf("who renews got %q after %s", got, took)
+			}
+		})
+		synctest.Wait()
+		if got, took := get(stalled); got != "first" || took > 0 {
+			t.Errorf("who does not renew got %q after %s", got, took)
+		}
+		renews.Wait()
+		<-time.After(time.Minute)
+		renews.Go(func() {
+			if got, _ := get(stalled); got == "first" {
+				t.Error("what was refused is used")
+			}
+		})
+		synctest.Wait()
+		k.Drop(KeyOf("a"), func(v string) bool { return v == "first" })
+		renews.Wait()
+	})
+}
+
+// Of too many credentials those go that ended, then those that nobody needed for longest.
+func TestTheUnusedAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Cache[int]
+		asked := 0
+		get := func(n int, life time.Duration) int {
+			t.Helper()
+			got, err := k.Get(t.Context(), KeyOf(fmt.Sprint(n)), func(context.Context) (int, time.Time, error) {
+				asked++
+				return asked, time.Now().Add(life), nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-time.After(time.Millisecond)
+			return got
+		}
+		for n := range maxKept {
+			life := time.Hour
+			if n%2 == 1 && n < 100 {
+				life = time.Minute
+			}
+			get(n, life)
+		}
+		<-time.After(2 * time.Minute)
+		needed := get(0, time.Hour)
+		for n := range 51 { // as many as have ended, and one more
+			get(-1-n, time.Hour)
+		}
+		before := asked
+		if get(0, time.Hour) != needed || asked != before {
+			t.Error("what was needed a moment ago was forgotten")
+		}
+		if get(4, time.Hour); asked != before {
+			t.Error("what lasts was forgotten although others ended")
+		}
+		if get(2, time.Hour); asked != before+1 {
+			t.Error("what nobody needed for longest was not forgotten")
+		}
+		if n := len(k.entries); n > maxKept {
+			t.Errorf("%d are kept", n)
+		}
+	})
 }
