@@ -194,22 +194,28 @@ func ask[T any](ctx context.Context, c *Client, id Identity, purpose, input stri
 	return found.(T), nil
 }
 
+// annotations of a service account say who it is to its provider: those that the library reads.
+var annotations = []string{
+	"eks.amazonaws.com/role-arn",
+	"azure.workload.identity/tenant-id", "azure.workload.identity/client-id",
+	"iam.gke.io/gcp-service-account", "gcp.auth.fluxcd.io/workload-identity-provider",
+}
+
 // resolve returns what tells an identity apart, and what the library needs to take it.
 func (c *Client) resolve(ctx context.Context, id Identity) (scope []string, options []auth.Option, err error) {
 	if id.Account == "" {
 		id.Account = c.config.DefaultAccount
 	}
-	var uid, version, proxy string
+	var proxy string
+	var account corev1.ServiceAccount
 	if id.Account != "" {
 		if !c.config.ServiceAccounts {
 			return nil, nil, fmt.Errorf("to use %s for provider authentication %w: start the %s with --object-level-workload-identity", c.config.Field, ErrDisabled, c.config.Service)
 		}
-		var account corev1.ServiceAccount
 		key := types.NamespacedName{Namespace: id.Namespace, Name: id.Account}
 		if err := c.cluster.Get(ctx, key, &account); err != nil {
 			return nil, nil, fmt.Errorf("failed to get service account '%s': %w", key, err)
 		}
-		uid, version = string(account.UID), account.ResourceVersion // its annotations say who it is to the provider
 		options = append(options, auth.WithClient(c.cluster), auth.WithServiceAccountNamespace(id.Namespace), auth.WithServiceAccountName(id.Account))
 	}
 	if id.Proxy != nil {
@@ -222,7 +228,11 @@ func (c *Client) resolve(ctx context.Context, id Identity) (scope []string, opti
 	if id.STS != "" {
 		options = append(options, auth.WithSTSEndpoint(id.STS))
 	}
-	return []string{id.Provider, uid, version, proxy, id.Region, id.STS}, options, nil
+	scope = []string{id.Provider, proxy, id.Region, id.STS, string(account.UID)}
+	for _, name := range annotations {
+		scope = append(scope, account.Annotations[name])
+	}
+	return scope, options, nil
 }
 
 // Shown returns an ErrRefused when an identity is not for a server: the service's own is
