@@ -100,6 +100,12 @@ func (c *Cache[T]) Get(ctx context.Context, key Key, ask func(context.Context) (
 	return none, err
 }
 
+// Kept returns what is kept for a key, as long as it can be used.
+func (c *Cache[T]) Kept(key Key) (value T, ok bool) {
+	value, usable, _ := c.entry(key).kept()
+	return value, usable
+}
+
 // Drop forgets what is kept for a key, if it is what was refused.
 func (c *Cache[T]) Drop(key Key, refused func(T) bool) {
 	e := c.entry(key)

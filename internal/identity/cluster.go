@@ -111,6 +111,9 @@ func (s *Session) Admission(ctx context.Context) (Admission, error) {
 	return found, Brief(err)
 }
 
+// Admitted returns the admission that Admission would return without asking, if there is one.
+func (s *Session) Admitted() (Admission, bool) { return s.client.clusters.Kept(s.key) }
+
 // Drop forgets the admission with a token: a cluster has refused it, or did not answer at
 // its address.
 func (s *Session) Drop(token string) {

@@ -494,6 +494,12 @@ func cloudStalled(t *testing.T, w *cloudWorld) {
 		}
 		return nil
 	})
+	sent := stuck[0].sentDuring(5 * time.Second)
+	for _, what := range []string{"get configmaps", "get serviceaccounts"} {
+		if sent[what] > len(stuck) {
+			t.Errorf("objects that wait for a lookup ask their own cluster all the time: %v", sent)
+		}
+	}
 	for n := range 3 {
 		near := w.world.newApp(t, nil)
 		began := time.Now()

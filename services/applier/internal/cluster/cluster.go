@@ -36,6 +36,10 @@ type Options struct {
 // ErrBusy says that enough is under way in a cluster: look again soon.
 var ErrBusy = errors.New("the cluster is busy")
 
+// ErrUnknown is an ErrBusy of which the end is told: where the cluster is, or whether it
+// answers, is being found out, and then there is a check.
+var ErrUnknown = fmt.Errorf("%w: it is not known yet", ErrBusy)
+
 // NoTargetError says why an object has no cluster for now: its spec.kubeConfig cannot be
 // used, or leads to a cluster that does not answer.
 type NoTargetError struct {
@@ -50,10 +54,15 @@ func (n *NoTargetError) Error() string { return n.Err.Error() }
 // Unwrap returns the error itself.
 func (n *NoTargetError) Unwrap() error { return n.Err }
 
-// BusyFor returns how long to wait after ErrBusy: one to three seconds, spread so that
-// those who wait do not come back all at once.
-func BusyFor() time.Duration {
-	return time.Second + rand.N(2*time.Second) //nolint:gosec // spreads load, guards nothing
+// BusyFor returns how long to wait after an ErrBusy: one to three seconds, spread so that
+// those who wait do not come back all at once. After an ErrUnknown it is a minute, for a
+// process that dies before it tells of the end.
+func BusyFor(err error) time.Duration {
+	shortest := time.Second
+	if errors.Is(err, ErrUnknown) {
+		shortest = time.Minute
+	}
+	return shortest + rand.N(2*shortest) //nolint:gosec // spreads load, guards nothing
 }
 
 // Cluster is one target cluster. Its methods may be called concurrently.

@@ -118,7 +118,7 @@ func (f *Finalizer) later(ctx context.Context, ks *kustomizev1.Kustomization, er
 		return bus.Result{}, err
 	}
 	if errors.Is(err, cluster.ErrBusy) {
-		return bus.Result{Next: cluster.BusyFor()}, nil
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
 	}
 	f.fault(ks, err.Error())
 	return bus.Result{Next: ks.GetRetryInterval()}, nil

@@ -13,6 +13,7 @@ import (
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
@@ -83,6 +84,8 @@ type Fleet struct {
 	now  func() time.Time
 	// slots are the passes that may be under way in remote clusters.
 	slots chan struct{}
+	// lookups are the clouds that may be asked at once.
+	lookups *share.Line
 
 	mu       sync.Mutex
 	members  map[kubeconfig.Key]*member
@@ -94,7 +97,7 @@ type Fleet struct {
 // New returns a fleet. Remote clusters are served while Run runs.
 func New(o Options) *Fleet {
 	return &Fleet{
-		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)),
+		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)), lookups: share.New(lookups, lookupsEach),
 		members: map[kubeconfig.Key]*member{}, users: map[User]*member{}, searches: map[kubeconfig.Key]*search{},
 	}
 }
@@ -151,7 +154,7 @@ func (f *Fleet) find(ctx context.Context, user User, ref *fluxmeta.KubeConfigRef
 	}
 	connection, err := f.opts.Connections.Connect(ctx, user.Namespace, ref)
 	if err == nil && connection.Locate != nil {
-		connection, err = f.locate(ctx, connection)
+		connection, err = f.locate(user, connection)
 	}
 	if refusal := (*kubeconfig.RefusedError)(nil); errors.As(err, &refusal) {
 		return Opened{}, nil, &cluster.NoTargetError{Err: err, Disabled: refusal.Disabled}
@@ -279,7 +282,7 @@ func (f *Fleet) drop(m *member) {
 	}
 }
 
-// sweep forgets objects that were not seen for long, members without any, and old failures.
+// sweep forgets objects that were not seen for long, members without any, and old answers of clouds.
 func (f *Fleet) sweep() {
 	now := f.now()
 	f.mu.Lock()

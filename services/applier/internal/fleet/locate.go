@@ -9,79 +9,73 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 )
 
-// failureCounts is how long objects that come back are told of a failure to locate their
-// cluster, before the cloud is asked again. It is longer than they stay away.
-const failureCounts = 5 * time.Second
+const (
+	// lookups is how many clouds are asked at once where a cluster is, and lookupsEach how
+	// many of them for one namespace.
+	lookups     = 64
+	lookupsEach = 32
+	// answerCounts is how long the answer counts for the objects that were told of it.
+	answerCounts = 10 * time.Second
+)
 
 // search is a cloud being asked where a cluster is.
 type search struct {
-	done  chan struct{} // closed at the end, before which the rest is not to be read
-	found kubeconfig.Connection
-	err   error
-	until time.Time // how long a failure counts
+	// waiting are the objects that are to be told of the answer.
+	waiting map[User]bool
+	found   kubeconfig.Connection
+	err     error
+	until   time.Time // how long the answer counts; zero while there is none
 }
 
-// over says that the search has failed, and long ago.
-func (s *search) over(now time.Time) bool {
-	select {
-	case <-s.done:
-		return now.After(s.until)
-	default:
-		return false
-	}
-}
+// over says that there was an answer, long ago.
+func (s *search) over(now time.Time) bool { return !s.until.IsZero() && now.After(s.until) }
 
-// locate asks a cloud where a cluster is, in the background, as members are probed: one that
-// does not answer is to hold no worker. Only the pass that began a search waits for it, as
-// long as for a new member; the others are told to come back.
-func (f *Fleet) locate(ctx context.Context, c kubeconfig.Connection) (kubeconfig.Connection, error) {
-	s, first, err := f.search(c)
-	if err != nil {
-		return kubeconfig.Connection{}, err
+// locate returns where a cluster is. A cloud that has to be asked is asked in the background,
+// once for all who want to know the same, so that it holds no worker: the error is
+// cluster.ErrUnknown then, and the answer brings a check.
+func (f *Fleet) locate(user User, c kubeconfig.Connection) (kubeconfig.Connection, error) {
+	if found, ok := c.Located(); ok {
+		return found, nil
 	}
-	if first {
-		t := time.NewTimer(firstMeeting)
-		defer t.Stop()
-		select {
-		case <-s.done:
-		case <-t.C:
-		case <-ctx.Done():
-			return kubeconfig.Connection{}, ctx.Err()
-		}
-	}
-	select {
-	case <-s.done:
-		if s.err != nil {
-			return kubeconfig.Connection{}, c.Unlocated(s.err) // the search may be another namespace's
-		}
-		return s.found, nil
-	default:
-		return kubeconfig.Connection{}, cluster.ErrBusy
-	}
-}
-
-// search returns the one that is under way for a connection, or has failed a moment ago, and
-// begins one when there is none. Found clusters are not kept here: who is let in, and until
-// when, the connection knows.
-func (f *Fleet) search(c kubeconfig.Connection) (s *search, first bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if s = f.searches[c.Key]; s != nil && !s.over(f.now()) {
-		return s, false, nil
-	}
-	if f.start == nil {
-		return nil, false, errors.New("locate cluster: the applier stops")
-	}
-	s = &search{done: make(chan struct{})}
-	f.searches[c.Key] = s
-	f.start(func(ctx context.Context) {
-		s.found, s.err = c.Locate(ctx)
-		f.mu.Lock()
-		if s.until = f.now().Add(failureCounts); s.err == nil {
-			delete(f.searches, c.Key)
+	s := f.searches[c.Key]
+	if s == nil || s.over(f.now()) {
+		if f.start == nil {
+			return kubeconfig.Connection{}, errors.New("locate cluster: the applier stops")
 		}
-		f.mu.Unlock()
-		close(s.done)
-	})
-	return s, true, nil
+		s = &search{waiting: map[User]bool{}}
+		f.searches[c.Key] = s
+		f.start(func(ctx context.Context) { f.search(ctx, s, user.Namespace, c) })
+	}
+	switch {
+	case s.until.IsZero():
+		s.waiting[user] = true
+		return kubeconfig.Connection{}, cluster.ErrUnknown
+	case s.err != nil:
+		return kubeconfig.Connection{}, c.Unlocated(s.err) // the search may be another namespace's
+	}
+	return s.found, nil
+}
+
+// search asks a cloud when it is the namespace's turn, and tells who waits for the answer.
+func (f *Fleet) search(ctx context.Context, s *search, namespace string, c kubeconfig.Connection) {
+	turn := f.lookups.Join(namespace)
+	select {
+	case <-turn.Granted():
+	case <-ctx.Done():
+		if f.lookups.Withdraw(turn) {
+			return
+		}
+	}
+	found, err := c.Locate(ctx)
+	f.lookups.Leave(namespace)
+	f.mu.Lock()
+	s.found, s.err, s.until = found, err, f.now().Add(answerCounts)
+	waiting := s.waiting
+	s.waiting = nil
+	f.mu.Unlock()
+	for user := range waiting {
+		f.opts.Check(user)
+	}
 }

@@ -30,7 +30,7 @@ type member struct {
 const firstMeeting = time.Second
 
 // enter takes a slot of a cluster that answers. It returns cluster.ErrBusy when there is
-// none, or when it is not known yet whether the cluster answers.
+// none, and cluster.ErrUnknown when it is not known yet whether the cluster answers.
 func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error) {
 	select {
 	case m.slots <- struct{}{}:
@@ -55,7 +55,7 @@ func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error)
 	}
 	known, err := m.reach.state()
 	if !known && err == nil {
-		err = cluster.ErrBusy
+		err = cluster.ErrUnknown
 	}
 	if err != nil {
 		leave()

@@ -127,7 +127,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 	target, leave, err := w.Targets.For(ctx, ks)
 	switch {
 	case errors.Is(err, cluster.ErrBusy):
-		return bus.Result{Next: cluster.BusyFor()}, nil
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
 	case errors.As(err, &p.lost): // what can be said without the cluster comes first
 	case err != nil:
 		return bus.Result{}, err

@@ -50,7 +50,7 @@ func (p *pass) withdraw(ctx context.Context) (result bus.Result, done bool, err 
 		p.leftBehind(err.Error())
 		return bus.Result{}, true, nil
 	case errors.Is(err, cluster.ErrBusy):
-		return bus.Result{Next: cluster.BusyFor()}, false, nil
+		return bus.Result{Next: cluster.BusyFor(err)}, false, nil
 	case noTarget(err) != nil:
 		p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: "the release cannot be uninstalled: " + err.Error()})
 		return bus.Result{Next: retryWait}, false, nil

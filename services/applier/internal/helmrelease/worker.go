@@ -113,7 +113,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool) (bus.Resu
 		return p.nowhere(ctx, none)
 	}
 	if errors.Is(err, cluster.ErrBusy) {
-		return bus.Result{Next: cluster.BusyFor()}, nil
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
 	}
 	if err != nil {
 		return bus.Result{}, err

@@ -44,16 +44,30 @@ func (r *Reader) cloud(ctx context.Context, s settings) (Connection, error) {
 	return Connection{
 		Key:       Key(session.Key()),
 		Locate:    func(ctx context.Context) (Connection, error) { return r.locate(ctx, session) },
+		Located:   func() (Connection, bool) { return r.located(session) },
 		Unlocated: s.unadmitted,
 	}, nil
 }
 
-// locate makes the connection of what the provider says.
+// locate makes the connection of what the provider says, located of what it said.
 func (r *Reader) locate(ctx context.Context, session *identity.Session) (Connection, error) {
 	found, err := session.Admission(ctx)
 	if err != nil {
 		return Connection{}, err
 	}
+	return r.to(found, session)
+}
+
+func (r *Reader) located(session *identity.Session) (Connection, bool) {
+	found, ok := session.Admitted()
+	if !ok {
+		return Connection{}, false
+	}
+	c, err := r.to(found, session)
+	return c, err == nil
+}
+
+func (r *Reader) to(found identity.Admission, session *identity.Session) (Connection, error) {
 	key, err := keyOf(session.Key(), found.Address, found.Authority)
 	if err != nil {
 		return Connection{}, err

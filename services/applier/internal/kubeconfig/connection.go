@@ -31,6 +31,8 @@ type Connection struct {
 	// which may take half a minute. It is nil when nothing is to be asked for. Connections of
 	// the same key may share what it returns, so its error says nothing of the reference.
 	Locate func(context.Context) (Connection, error)
+	// Located returns what Locate would when nothing has to be asked for it.
+	Located func() (Connection, bool)
 	// Unlocated makes an error of Locate, of any connection of the same key, one of Connect
 	// for this connection's reference.
 	Unlocated func(error) error
