@@ -34,6 +34,7 @@ func aloneCases() []testCase {
 		{"replicas", "two appliers end at the newest revision", replicas},
 		{"stage waits", "a namespace that is being deleted holds no worker, and is waited for", stageWaits},
 		{"stage times out", "a stage is waited for as long as the timeout says, over a restart, and again at the retry", stageTimesOut},
+		{"recreate waits", "an object that is made anew, and that a finalizer keeps, holds no worker, and is waited for", recreateWaits},
 		{"random edits", "whatever is edited and pushed, in any order, ends at the newest render, and then nothing is sent", randomEdits},
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},

@@ -45,6 +45,8 @@ func refuseCases() []testCase {
 		{"missing namespace", "an object for a namespace that does not exist", fails("nowhere", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: nowhere}\n")},
 		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
 		{"immutable field", "fails until force recreates the object", immutable},
+		{"recreate times out", "an object that force makes anew and that does not go is named with its finalizers", recreateTimesOut},
+		{"recreate superseded", "a newer revision does not wait for the deletion before a recreation", recreateSuperseded},
 		{"fields that cannot change", "of several objects: each in short, with a remedy, until force makes them anew", fixedFields},
 		{"again and again", "a failure that is tried again is one error in the log, until it changes", saidOnce},
 		{"forged head", "a head signed with another key is never applied", forged},
@@ -57,21 +59,17 @@ func refuseCases() []testCase {
 }
 
 func immutable(t *testing.T, w *world) {
-	secret := func(v string) string {
-		return fmt.Sprintf("apiVersion: v1\nkind: Secret\nmetadata: {name: fixed, namespace: NS}\nimmutable: true\nstringData: {v: %q}\n", v)
-	}
 	a := w.newApp(t, nil)
-	a.build(secret("1"))
+	a.build(fixedSecret("1"))
 	a.ready()
 	a.moveSource("main@sha1:2")
-	a.build(secret("2"))
+	a.build(fixedSecret("2"))
 	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "immutable")
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Force = true })
-	a.build(secret("2"))
+	a.build(fixedSecret("2"))
 	a.ready()
-	s := &corev1.Secret{}
-	if err := a.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "fixed"}, s); err != nil || string(s.Data["v"]) != "2" {
-		t.Errorf("secret holds %q: %v", s.Data["v"], err)
+	if s := a.fixed(); string(s.Data["v"]) != "2" {
+		t.Errorf("secret holds %q", s.Data["v"])
 	}
 }
 

@@ -60,8 +60,8 @@ type Options struct {
 	// StageWait is how long one call waits for a stage to become ready before it
 	// returns a *StageError; 2 s when zero.
 	StageWait time.Duration
-	// ServeTimeout bounds the wait for the API server to serve a kind that it called
-	// established, and for an object that is recreated to be gone; 60 s when zero.
+	// ServeTimeout is for how long the API server may not serve a kind that it called
+	// established, before that is an error; 60 s when zero.
 	ServeTimeout time.Duration
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -15,8 +16,9 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
 
-// StageError says that the objects of a stage which the next one needs are not
-// ready: kinds not served, namespaces not open. What follows that stage is untouched.
+// StageError says what has to end before an attempt can go on: objects of a stage that the next
+// one needs ready, such as kinds not served and namespaces not open, or objects that are deleted to
+// be made anew and still there. What follows that stage is untouched.
 type StageError struct {
 	Report health.Report
 	// Waited is for how long the stage was waited for.
@@ -35,19 +37,62 @@ func (e *StageError) Error() string {
 // Ends reports whether waiting longer cannot help.
 func (e *StageError) Ends() bool { return len(e.Report.Failed) > 0 }
 
+// gate is an object that was ready, and when it was.
+type gate struct {
+	uid types.UID
+	at  time.Time
+}
+
+// errWaits says that an item waits for something; which is in the item.
+var errWaits = errors.New("the object has to wait")
+
+// waiting returns a *StageError when items have to wait, after all others of their stage
+// were dealt with.
+func waiting(items []*item) error {
+	var report health.Report
+	for _, i := range items {
+		if i.waits != nil {
+			report.InProgress = append(report.InProgress, *i.waits)
+		}
+	}
+	if report.Healthy() {
+		return nil
+	}
+	return &StageError{Report: report}
+}
+
+// leave remembers that an object was deleted to be made anew and is still there; left forgets it.
+func (e *Engine) leave(r cluster.Ref) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.leaving[r] = true
+}
+
+func (e *Engine) left(r cluster.Ref) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.leaving, r)
+}
+
+func (e *Engine) leaves(r cluster.Ref) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.leaving[r]
+}
+
 // open reports whether an object is known to have been ready.
 func (e *Engine) open(r cluster.Ref, uid types.UID) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	known, ok := e.gates[r]
-	return ok && uid != "" && known == uid
+	return ok && uid != "" && known.uid == uid
 }
 
 func (e *Engine) opened(items []*item) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, i := range items {
-		e.gates[i.ref] = i.uid()
+		e.gates[i.ref] = gate{uid: i.uid(), at: time.Now()}
 	}
 }
 
@@ -75,15 +120,19 @@ func (i *item) uid() types.UID {
 	return i.before.UID
 }
 
-// define remembers the kinds whose definitions may not be served yet.
+// define remembers the kinds whose definitions became ready a moment ago: the API server may
+// not serve them yet.
 func (c *call) define(items []*item) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, i := range items {
-		if i.ref.GroupKind() != customResourceDefinition {
+		opened := c.gates[i.ref].at
+		if i.ref.GroupKind() != customResourceDefinition || time.Since(opened) > c.opts.ServeTimeout {
 			continue
 		}
 		group, _, _ := unstructured.NestedString(i.desired.Object, "spec", "group")
 		kind, _, _ := unstructured.NestedString(i.desired.Object, "spec", "names", "kind")
-		c.defined[schema.GroupKind{Group: group, Kind: kind}] = true
+		c.defined[schema.GroupKind{Group: group, Kind: kind}] = opened
 	}
 }
 
@@ -114,19 +163,40 @@ func (c *call) await(ctx context.Context, items []*item) error {
 	return nil
 }
 
-// Gates looks once at the objects that a later stage needs ready, as far as they are
-// not known to be.
+// Gates looks once at what an attempt waits for: the objects that a later stage needs ready, as
+// far as they are not known to be, and those that are deleted to be made anew.
 func (e *Engine) Gates(ctx context.Context, client *cluster.Client, objects []*unstructured.Unstructured) (health.Report, error) {
-	var refs []cluster.Ref
+	var gates, leaving []cluster.Ref
 	for _, o := range objects {
 		ref := cluster.RefOf(o)
+		if e.leaves(ref) {
+			leaving = append(leaving, ref)
+			continue
+		}
 		out := livestate.OptOuts(o.GetAnnotations(), o.GetLabels()).Any(livestate.NoReconcile | livestate.Ignore)
 		if e.stageOf(ref.GroupKind()) == stages-1 || ref.GroupKind() == clusterRole || out {
 			continue
 		}
 		if seen, ok := e.records.Seen(ref); !ok || !e.open(ref, seen.UID) {
-			refs = append(refs, ref)
+			gates = append(gates, ref)
 		}
 	}
-	return health.Check(ctx, client, refs, nil)
+	report, err := health.Check(ctx, client, gates, nil)
+	if err != nil {
+		return health.Report{}, err
+	}
+	there, err := health.Check(ctx, client, leaving, nil)
+	if err != nil {
+		return health.Report{}, err
+	}
+	for _, s := range there.InProgress {
+		if s.Leaves() {
+			report.InProgress = append(report.InProgress, s)
+			leaving = slices.DeleteFunc(leaving, func(r cluster.Ref) bool { return r == s.Object })
+		}
+	}
+	for _, r := range leaving {
+		e.left(r)
+	}
+	return report, nil
 }

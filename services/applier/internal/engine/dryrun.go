@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -18,6 +20,9 @@ const recent = 3 * time.Second
 // that is nothing.
 func (c *call) dryRun(ctx context.Context, i *item) error {
 	answer, created, err := c.apply(ctx, i, true)
+	if errors.Is(err, errWaits) {
+		return nil
+	}
 	if err != nil {
 		if c.recreates(ctx, i, err) {
 			i.recreate = true
@@ -84,7 +89,7 @@ func same(before, after livestate.Slim) bool {
 }
 
 // apply sends an item. A kind whose definition is a moment old is asked for again
-// while the API server does not serve it yet.
+// while the API server does not serve it yet; when that takes long, the item waits.
 func (c *call) apply(ctx context.Context, i *item, dryRun bool) (*unstructured.Unstructured, bool, error) {
 	var (
 		answer  *unstructured.Unstructured
@@ -102,10 +107,14 @@ func (c *call) apply(ctx context.Context, i *item, dryRun bool) (*unstructured.U
 	}
 	err := send()
 	if i.fresh && notServed(err) {
-		err = poll(ctx, c.opts.ServeTimeout, func() (bool, error) {
+		err = poll(ctx, c.opts.StageWait-time.Since(i.ready), func() (bool, error) {
 			err := send()
 			return !notServed(err), err
 		})
+		if notServed(err) && ctx.Err() == nil {
+			unserved := health.Unserved(i.ref)
+			i.waits, err = &unserved, errWaits
+		}
 	}
 	return answer, created, err
 }

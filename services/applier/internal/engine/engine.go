@@ -13,7 +13,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // batch is how many objects are written between two calls of the guard.
@@ -28,7 +27,9 @@ type Engine struct {
 	mu sync.Mutex
 	// gates are the objects of all stages but the last that were ready once. One is
 	// looked at again only when it is written or has become another object.
-	gates map[cluster.Ref]types.UID
+	gates map[cluster.Ref]gate
+	// leaving are the objects that were deleted to be made anew and were still there.
+	leaving map[cluster.Ref]bool
 }
 
 // New returns an engine that keeps records of what it does.
@@ -46,7 +47,8 @@ func New(records Records, opts Options) *Engine {
 		opts.ServeTimeout = time.Minute
 	}
 	return &Engine{
-		records: records, opts: opts, lane: make(chan struct{}, opts.ServiceLane), gates: map[cluster.Ref]types.UID{},
+		records: records, opts: opts, lane: make(chan struct{}, opts.ServiceLane),
+		gates: map[cluster.Ref]gate{}, leaving: map[cluster.Ref]bool{},
 	}
 }
 
@@ -55,7 +57,9 @@ type call struct {
 	*Engine
 	req             Request
 	writes, dryRuns atomic.Int64
-	defined         map[schema.GroupKind]bool
+	// defined says of the kinds that the request defines when their definitions became ready,
+	// if that was a moment ago.
+	defined map[schema.GroupKind]time.Time
 }
 
 // Apply makes the cluster equal to the request's objects and returns what it did,
@@ -66,7 +70,7 @@ func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	c := &call{Engine: e, req: req, defined: map[schema.GroupKind]bool{}}
+	c := &call{Engine: e, req: req, defined: map[schema.GroupKind]time.Time{}}
 	if c.req.Guard == nil {
 		c.req.Guard = func(context.Context) error { return nil }
 	}
@@ -119,6 +123,9 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if err != nil {
 		return err
 	}
+	if err := waiting(todo); err != nil {
+		return err
+	}
 	c.manageFresh(todo)
 	var writes []*item
 	for _, i := range todo {
@@ -136,12 +143,14 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 		}
 		writes = writes[n:]
 	}
-	if !wait {
-		return nil
+	if err := waiting(todo); err != nil || !wait {
+		return err
 	}
-	gating := c.gating(items)
-	c.define(gating)
-	return c.await(ctx, gating)
+	if err := c.await(ctx, c.gating(items)); err != nil {
+		return err
+	}
+	c.define(items)
+	return nil
 }
 
 // tried returns the items that the API server will take, as it said in a dry run, and
@@ -192,7 +201,7 @@ func (c *call) tried(ctx context.Context, todo []*item) ([]*item, error) {
 func (c *call) manage(items []*item) {
 	seen := map[schema.GroupKind]bool{}
 	for _, i := range items {
-		i.fresh = c.defined[i.ref.GroupKind()]
+		i.ready, i.fresh = c.defined[i.ref.GroupKind()]
 		if seen[i.ref.GroupKind()] {
 			continue
 		}

@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,9 +27,10 @@ type item struct {
 	// is the object as it was when they were looked at last; nil when there was none.
 	ignored []ignore.Pointer
 	found   *unstructured.Unstructured
-	// fresh is true when the kind's definition was written in the same call, so that
-	// the API server may need a moment to serve it.
+	// fresh is true when the request has the kind's definition and that became ready a moment
+	// ago, so that the API server may need another to serve it.
 	fresh bool
+	ready time.Time
 
 	// before is the live object as it was when the call looked; exists tells whether
 	// there was one. A write carries before's uid.
@@ -37,6 +40,8 @@ type item struct {
 	takeover, recreate bool
 	// refused is why the object was not made anew although that was asked for.
 	refused error
+	// waits is what has to end before the item can be written; nil when nothing has to.
+	waits *health.State
 	// absent is true when the item is written only if there is no such object.
 	absent bool
 	// untried is true when the item is written without a dry run before.

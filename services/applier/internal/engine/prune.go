@@ -136,6 +136,7 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v 
 		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
 	}
 	e.records.Forget(r)
+	e.left(r)
 	if v.note != "" {
 		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
 	}

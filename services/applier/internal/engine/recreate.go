@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -79,28 +80,30 @@ func portsOf(spec map[string]any) []map[string]any {
 	return ports
 }
 
-// recreated deletes the live object, waits until it is gone and applies.
+// recreated deletes the live object and applies, once it is gone. One that its finalizers
+// keep is what the item waits for.
 func (c *call) recreated(ctx context.Context, i *item) (*unstructured.Unstructured, bool, error) {
 	if err := c.lookUp(ctx, i); err != nil && !cluster.IsGone(err) {
 		return nil, false, fmt.Errorf("read before recreation: %w", err)
 	}
-	c.writes.Add(1)
-	if err := c.req.Client.Delete(ctx, i.ref, i.before.UID); err != nil && !cluster.IsGone(err) {
-		return nil, false, fmt.Errorf("delete before recreation: %w", err)
-	}
-	err := poll(ctx, c.opts.ServeTimeout, func() (bool, error) {
-		meta, err := c.req.Client.GetMetadata(ctx, i.ref)
-		if cluster.IsGone(err) {
-			return true, nil
+	if !i.before.Terminating {
+		c.writes.Add(1)
+		if err := c.req.Client.Delete(ctx, i.ref, i.before.UID); err != nil && !cluster.IsGone(err) {
+			return nil, false, fmt.Errorf("delete before recreation: %w", err)
 		}
-		if err == nil && meta.UID != i.before.UID {
-			return true, ErrConflict
-		}
-		return false, err
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("wait for the deletion before recreation: %w", err)
 	}
-	i.exists, i.before = false, livestate.Slim{}
-	return c.send(ctx, i)
+	live, err := c.req.Client.Get(ctx, i.ref)
+	switch {
+	case cluster.IsGone(err):
+		i.exists, i.before = false, livestate.Slim{}
+		return c.send(ctx, i)
+	case err != nil:
+		return nil, false, fmt.Errorf("look for what is deleted before recreation: %w", err)
+	case live.GetUID() != i.before.UID:
+		return nil, false, ErrConflict
+	}
+	c.leave(i.ref)
+	left := health.Leaving(live)
+	i.waits = &left
+	return nil, false, errWaits
 }

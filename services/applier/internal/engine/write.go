@@ -15,6 +15,9 @@ func (c *call) write(ctx context.Context, i *item) error {
 	answer, created, err := c.put(ctx, i)
 	if err != nil {
 		c.records.Abort(i.ref)
+		if errors.Is(err, errWaits) {
+			return nil
+		}
 		var known *ObjectError
 		if errors.As(err, &known) {
 			return err
@@ -35,6 +38,7 @@ func (c *call) write(ctx context.Context, i *item) error {
 	}
 	i.before, i.exists = c.records.Reduce(meta), true
 	i.settle(action, "")
+	c.left(i.ref)
 	return nil
 }
 

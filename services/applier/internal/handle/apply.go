@@ -63,7 +63,7 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	if f := p.applyObjects(bounded, try, objects); f != nil {
 		var stage *engine.StageError
 		if errors.As(f.Cause, &stage) && !stage.Ends() {
-			return p.beginStageWait(ctx, try, stage.Report)
+			return p.beginStageWait(ctx, try, stage)
 		}
 		return p.failed(ctx, try, *f)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
@@ -78,6 +79,10 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	a.Started = since
 	try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
 	applied, err := p.Target.Apply(ctx, Work{Object: p.ks, Render: a.RenderID, Objects: objects, Compare: p.reportOnly(), Guard: try.claim.Hold})
+	var stage *engine.StageError
+	if errors.As(err, &stage) && !stage.Ends() {
+		return p.beginStageWait(ctx, try, stage)
+	}
 	if err != nil {
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: err.Error(), Cause: err})
 	}

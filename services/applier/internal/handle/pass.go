@@ -36,6 +36,8 @@ type pass struct {
 	build  desired.Build
 	// rules are the object's own ones about health.
 	rules health.Rules
+	// stageSince is when the wait began that the pass looks at; zero when there is none.
+	stageSince time.Time
 }
 
 func (p *pass) run(ctx context.Context) (bus.Result, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
@@ -94,6 +95,11 @@ func (p *pass) hold(ctx context.Context) error {
 	})
 	if err == nil || stopped(ctx, err) {
 		return err
+	}
+	var stage *engine.StageError
+	if errors.As(err, &stage) && !stage.Ends() {
+		p.log.Debug("drift waits to be put back", "revision", revision, "reason", err.Error())
+		return nil
 	}
 	p.log.Error("drift could not be put back to the last good version", "revision", revision, "error", err.Error())
 	return nil

@@ -17,12 +17,21 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
-// beginStageWait ends a pass whose attempt needs a definition or a namespace that
-// is not ready. The wait holds no worker and no claim: when the stage is ready the
-// attempt is made again, which sends nothing about what stands. The inventory stays
-// the claim's, which names all that the attempt may make.
-func (p *pass) beginStageWait(ctx context.Context, try *attempt, h health.Report) (bus.Result, error) {
-	status.WaitForStage(try.next, try.Attempt, stageReason(h))
+// beginStageWait ends a pass whose attempt cannot go on: it needs a definition or a
+// namespace that is not ready, or an object is being deleted that it makes anew. The wait holds
+// no worker and no claim: when it is over the attempt is made again, which sends nothing about
+// what stands. The inventory stays the claim's, which names all that the attempt may make.
+func (p *pass) beginStageWait(ctx context.Context, try *attempt, why *engine.StageError) (bus.Result, error) {
+	since := p.stageSince
+	if since.IsZero() {
+		since = time.Now()
+	}
+	waited, timeout := time.Since(since), p.ks.GetTimeout()
+	if waited >= timeout {
+		try.Started, why.Waited = since, waited
+		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
+	}
+	status.WaitForStage(try.next, try.Attempt, stageReason(why.Report), since)
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
 	}
@@ -32,14 +41,15 @@ func (p *pass) beginStageWait(ctx context.Context, try *attempt, h health.Report
 			Revision: try.Revision, OriginRevision: try.OriginRevision,
 		})
 	}
-	p.Target.Await(try.next, h.Waiting())
-	return bus.Result{Next: time.Second}, p.journal.Write(ctx, events.ApplyProgressing{
+	p.Target.Await(try.next, why.Report.Waiting())
+	return bus.Result{Next: pollAfter(waited, timeout-waited, healthPoll)}, p.journal.Write(ctx, events.ApplyProgressing{
 		Applied: p.journal.Applied(try.Revision, try.RenderID), Message: status.Message(try.next),
 	})
 }
 
-// stageWaiting looks again at the stage that an earlier pass began to wait for.
+// stageWaiting looks again at what an earlier pass began to wait for.
 func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Time, dirty []cluster.Ref) (bus.Result, error) {
+	p.stageSince = since
 	objects, err := p.open(ctx, a)
 	if errors.Is(err, desired.ErrBroken) {
 		return p.broken(ctx, a, err)
@@ -51,7 +61,9 @@ func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	if err != nil {
 		return bus.Result{}, err
 	}
-	again := slices.ContainsFunc(h.Waiting(), func(r cluster.Ref) bool { return slices.Contains(dirty, r) })
+	again := slices.ContainsFunc(slices.Concat(h.Failed, h.InProgress), func(s health.State) bool {
+		return !s.Leaves() && slices.Contains(dirty, s.Object)
+	})
 	if h.Healthy() || again { // it is ready, or it is gone and has to be made anew
 		return p.apply(ctx, a)
 	}

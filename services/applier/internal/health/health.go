@@ -173,6 +173,19 @@ func evaluate(o *unstructured.Unstructured) (State, error) {
 	return State{Object: r, Status: string(result.Status), Message: result.Message}, nil
 }
 
+// Leaving is the state of an object that is deleted and still there.
+func Leaving(o *unstructured.Unstructured) State {
+	return State{Object: cluster.RefOf(o), Status: string(status.TerminatingStatus), Message: leaving(o), At: o.GetResourceVersion()}
+}
+
+// Unserved is the state of an object whose kind is not served yet.
+func Unserved(r cluster.Ref) State {
+	return State{Object: r, Status: string(status.NotFoundStatus), Message: "its definition is ready, but the API server does not serve the kind yet"}
+}
+
+// Leaves reports whether the object is deleted and still there.
+func (s State) Leaves() bool { return s.Status == string(status.TerminatingStatus) }
+
 // leaving says what keeps a deleted object: its finalizers, and for a namespace what
 // its conditions tell of what is in it.
 func leaving(o *unstructured.Unstructured) string {

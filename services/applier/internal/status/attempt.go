@@ -122,17 +122,17 @@ func Wait(ks *kustomizev1.Kustomization, a Attempt) {
 }
 
 // reasonStage is that of the Reconciling condition while an attempt waits for
-// definitions and namespaces before it applies the rest.
+// definitions and namespaces before it applies the rest, or for the end of a deletion.
 const reasonStage = "StageNotReady"
 
-// WaitForStage marks the attempt as applied up to a stage that is not ready, and why.
-// A reconcile request counts as handled, as with Wait.
-func WaitForStage(ks *kustomizev1.Kustomization, a Attempt, why string) {
+// WaitForStage marks the attempt as applied up to a stage that is not ready, since when,
+// and why. A reconcile request counts as handled, as with Wait.
+func WaitForStage(ks *kustomizev1.Kustomization, a Attempt, why string, since time.Time) {
 	message := fmt.Sprintf("Waiting for what revision %s needs first, with a timeout of %s: %s", a.Revision, ks.GetTimeout(), why)
 	Progress(ks, message)
 	c := conditions(ks)
-	c.Remove(kube.ConditionReconciling) // its transition time says when the wait began
 	c.Set(kube.ConditionReconciling, metav1.ConditionTrue, reasonStage, message)
+	meta.FindStatusCondition(ks.Status.Conditions, kube.ConditionReconciling).LastTransitionTime = metav1.NewTime(since)
 	ks.Status.LastAttemptedRevision = a.Revision
 	if !underWay(ks, a.RenderID) { // it was claimed without the status
 		Begin(ks, a)
