@@ -34,7 +34,7 @@ type Records interface {
 	// Reduce returns what Seen would say of an object with this metadata.
 	Reduce(m *metav1.PartialObjectMetadata) livestate.Slim
 	// Begin announces a write, so that its event is not taken for a foreign one
-	// before Applied, Abort or Forget follows.
+	// before Applied or Abort follows.
 	Begin(r cluster.Ref)
 	// Applied records what the API server answered to an apply (or to a dry run
 	// that changes nothing) for owner.
@@ -43,8 +43,9 @@ type Records interface {
 	Left(r cluster.Ref, owner cluster.Owner, digest string)
 	// Abort says that the outcome of a write is not known.
 	Abort(r cluster.Ref)
-	// Forget drops an object that the engine deletes.
-	Forget(r cluster.Ref)
+	// Look finds out what became of an object that is not what Seen says.
+	Look(ctx context.Context, r cluster.Ref)
+	// Withdraw drops an object that the engine deletes, or leaves, for owner.
 	Withdraw(r cluster.Ref, owner cluster.Owner)
 }
 

@@ -28,6 +28,7 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 			i.recreate = true
 			return nil
 		}
+		c.lookAgain(ctx, i, err)
 		return dryRunError(i, err)
 	}
 	if created {

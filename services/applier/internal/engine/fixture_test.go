@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -52,6 +53,8 @@ type fixture struct {
 	owner     cluster.Owner
 	namespace string
 	foreign   dynamic.Interface
+	// stop ends the table's watches.
+	stop func()
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -85,12 +88,13 @@ func (f *fixture) restart() {
 	done := make(chan error, 1)
 	table := f.table
 	go func() { done <- table.Run(ctx) }()
-	f.t.Cleanup(func() {
+	f.stop = sync.OnceFunc(func() {
 		stop()
 		if err := <-done; err != nil {
 			f.t.Error(err)
 		}
 	})
+	f.t.Cleanup(f.stop)
 	f.engine = engine.New(f.table, engine.Options{})
 }
 

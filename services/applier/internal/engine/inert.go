@@ -81,7 +81,7 @@ func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
 			errs = append(errs, fmt.Errorf("take back %s: %w", i.ref, err))
 			continue
 		}
-		c.records.Forget(i.ref)
+		c.records.Withdraw(i.ref, c.req.Owner)
 		c.writes.Add(-1)
 		i.exists, i.before, i.done, i.outcome = false, livestate.Slim{}, false, Outcome{Object: i.ref}
 	}

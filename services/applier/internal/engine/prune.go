@@ -126,29 +126,35 @@ func (e *Engine) parallel(n int, f func(int)) {
 	_ = group.Wait() // nothing returns an error
 }
 
-// remove carries out what was judged of an object.
+// deleteAttempts bounds the deletions of an object that changes each time before it is reached.
+const deleteAttempts = 8
+
+// remove carries out what was judged of an object. One that changed since is judged again: it
+// may be another owner's now, whose records stay.
 func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v verdict) (Outcome, error) {
-	switch {
-	case v.err != nil:
-		return Outcome{}, v.err
-	case v.foreign:
-		e.records.Withdraw(r, req.Owner) // its records may be the new owner's, so they stay
-		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
-	}
-	e.records.Forget(r)
 	e.left(r)
-	if v.note != "" {
-		return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
+	for attempt := 1; ; attempt++ {
+		if v.err != nil {
+			return Outcome{}, v.err
+		}
+		e.records.Withdraw(r, req.Owner)
+		if v.note != "" {
+			return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
+		}
+		err := req.Client.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
+		if v.allowed && apierrors.IsForbidden(err) { // what allowed it is deleted by now
+			err = req.Own.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
+		}
+		switch {
+		case cluster.IsGone(err):
+			return Outcome{Object: r, Action: Skipped, Note: gone}, nil
+		case err == nil:
+			return Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion, Held: len(v.live.Finalizers) > 0}, nil
+		case !apierrors.IsConflict(err) || attempt == deleteAttempts:
+			return Outcome{}, err
+		}
+		allowed := v.allowed
+		v = judge(ctx, req, r)
+		v.allowed = allowed
 	}
-	err := req.Client.Delete(ctx, r, v.live.UID)
-	if v.allowed && apierrors.IsForbidden(err) { // what allowed it is deleted by now
-		err = req.Own.Delete(ctx, r, v.live.UID)
-	}
-	if cluster.IsGone(err) {
-		return Outcome{Object: r, Action: Skipped, Note: gone}, nil
-	}
-	if err != nil {
-		return Outcome{}, err
-	}
-	return Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion, Held: len(v.live.Finalizers) > 0}, nil
 }

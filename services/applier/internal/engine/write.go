@@ -18,6 +18,7 @@ func (c *call) write(ctx context.Context, i *item) error {
 		if errors.Is(err, errWaits) {
 			return nil
 		}
+		c.lookAgain(ctx, i, err)
 		var known *ObjectError
 		if errors.As(err, &known) {
 			return err
@@ -40,6 +41,14 @@ func (c *call) write(ctx context.Context, i *item) error {
 	i.settle(action, "")
 	c.left(i.ref)
 	return nil
+}
+
+// lookAgain finds out what there is now when an object is refused because it is not the one
+// that was seen: another attempt would be refused alike.
+func (c *call) lookAgain(ctx context.Context, i *item, err error) {
+	if errors.Is(classify(i, err), ErrConflict) {
+		c.records.Look(ctx, i.ref)
+	}
 }
 
 // put takes the object over or makes it anew where that is needed, and applies it.

@@ -138,6 +138,17 @@ func (f *feed) vanished(r cluster.Ref, version string) {
 	}
 }
 
+// Look asks what became of an object that is not what was seen of it, as when its deletion fell
+// into a gap of the watch.
+func (t *Table) Look(ctx context.Context, r cluster.Ref) {
+	t.mu.Lock()
+	k, rec := t.find(r)
+	t.mu.Unlock()
+	if rec != nil {
+		t.seek(ctx, r, k, "")
+	}
+}
+
 // seek asks for an object that was not in the selection at a version, "" when none is
 // known: it is gone, or lives without the owner labels.
 func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind, version string) {

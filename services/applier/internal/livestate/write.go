@@ -7,7 +7,7 @@ import (
 )
 
 // Begin announces a write of ours. Events about the object are kept but not judged
-// until Applied, Abort or Forget follows.
+// until Applied or Abort follows.
 func (t *Table) Begin(r cluster.Ref) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,24 +92,8 @@ func (t *Table) Abort(r cluster.Ref) {
 	k.tidy(r.Key(), rec)
 }
 
-// Forget drops what was applied to an object, because it is being deleted or given up.
-func (t *Table) Forget(r cluster.Ref) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	k, rec := t.find(r)
-	if rec == nil {
-		return
-	}
-	rec.busy = 0
-	if a := rec.applied; a != nil {
-		rec.applied = nil
-		t.link(a.owner, rec)
-	}
-	t.inherit(r, rec)
-	k.tidy(r.Key(), rec)
-}
-
-// Withdraw drops an owner's wish for an object that left its render. Others' stay.
+// Withdraw drops an owner's wish for an object that left its render, or that is being
+// deleted. Others' stay.
 func (t *Table) Withdraw(r cluster.Ref, owner cluster.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
