@@ -40,6 +40,7 @@ func acceptCases() []testCase {
 
 func acceptAloneCases() []testCase {
 	return []testCase{
+		{"status-defaults", "what no controller has seen yet says so, in each kind", statusDefaults},
 		{"DisallowedManagers", "with override-manager, a key that this manager added is removed", disallowedManagers},
 		{"AppliesRoleAndRoleBinding", "an account that may not bind needs the Role applied first", appliesRoleAndRoleBinding},
 	}

@@ -65,6 +65,7 @@ func immutable(t *testing.T, w *world) {
 	a.moveSource("main@sha1:2")
 	a.build(fixedSecret("2"))
 	a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "immutable")
+	a.event("Warning", "ReconciliationFailed", "field is immutable")
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Force = true })
 	a.build(fixedSecret("2"))
 	a.ready()
