@@ -197,6 +197,7 @@ func (e *Engine) Gates(ctx context.Context, client *cluster.Client, objects []*u
 	}
 	for _, r := range leaving {
 		e.left(r)
+		e.records.Look(ctx, r) // the watch may still have what is gone
 	}
 	return report, nil
 }
