@@ -5,7 +5,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -95,5 +97,46 @@ func TestAMissedDeletionIsNoticed(t *testing.T) {
 	f.apply(changed)
 	if !f.exists(ref) {
 		t.Error("it was not made anew")
+	}
+}
+
+// TestWhatIsGivenUpGoesBack: an object that two owners want is the one's again when the other
+// leaves it where it is, and another restart or an event of it changes nothing about that.
+func TestWhatIsGivenUpGoesBack(t *testing.T) {
+	f := newFixture(t)
+	one := strings.Split(pair, "---")[0]
+	f.apply(one)
+	f.synced()
+	ref, other := f.ref("v1", "ConfigMap", "a"), cluster.Owner{Namespace: "flux-system", Name: "other-" + f.namespace}
+	f.apply(strings.Replace(one, "k: one", "k: two", 1), func(r *engine.Request) { r.Owner = other })
+	if dirty := f.table.Dirty(f.owner); len(dirty) > 0 {
+		t.Errorf("what was taken over is fought for: %v", dirty)
+	}
+	f.table.Withdraw(ref, other)
+	f.edit(ref, "tool", "application/merge-patch+json", `{"metadata":{"annotations":{"a":"b"}}}`)
+	f.seen(ref)
+	if dirty := f.table.Dirty(f.owner); len(dirty) != 1 {
+		t.Errorf("what nobody else wants is left to nobody: %v", dirty)
+	}
+	f.apply(one)
+	live := f.get(ref)
+	if value, _, err := unstructured.NestedString(live.Object, "data", "k"); err != nil || value != "one" || cluster.OwnerOf(live.GetLabels()) != f.owner {
+		t.Errorf("it is not its first owner's: %v, %v, %v", live.GetLabels(), value, err)
+	}
+}
+
+// seen waits until the table has seen an object as it is now.
+func (f *fixture) seen(r cluster.Ref) {
+	f.t.Helper()
+	version := f.get(r).GetResourceVersion()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); ; <-tick.C {
+		if seen, ok := f.table.Seen(r); ok && seen.ResourceVersion == version {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatal("the table does not see it")
+		}
 	}
 }

@@ -37,7 +37,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 	case live.OptOut.Any(NoReconcile | Ignore):
 		// Marked dirty, so that the end of the opt-out is acted on; reported to no one.
 		rec.state = Dirty
-	case live.Owner != a.owner && live.Owner.Name != "" && live.Owner.Namespace != "":
+	case live.Owner != a.owner && live.Owner != a.slim.Owner && live.Owner.Name != "" && live.Owner.Namespace != "":
 		t.lose(r, rec, live.Owner)
 	case live.OptOut.Has(IfNotPresent):
 		rec.state = Clean

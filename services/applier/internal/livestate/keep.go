@@ -74,7 +74,7 @@ func (t *Table) adopt(owner cluster.Owner, kept []Kept) (unlisted []*record) {
 		if k.Lost || rec.applied != nil {
 			rec.lost = append(rec.lost, c)
 			t.link(owner, rec)
-			if rec.kind.watched {
+			if rec.kind.watched && !rec.present {
 				t.inherit(k.Object, rec)
 			}
 			continue

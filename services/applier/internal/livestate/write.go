@@ -112,17 +112,22 @@ func (t *Table) withdraw(rec *record, owner cluster.Owner) {
 	rec.kind.tidy(rec.key, rec)
 }
 
-// inherit gives an object that is gone, and that nobody holds any more, back to the
-// owner it was last taken from, whose render still asks for it.
+// inherit gives an object that nobody holds any more back to the owner it was last taken
+// from, whose render still asks for it. Labels that it has of somebody take it from the heir
+// only when they change.
 func (t *Table) inherit(r cluster.Ref, rec *record) {
-	if rec.present || rec.applied != nil || len(rec.lost) == 0 {
+	if rec.applied != nil || len(rec.lost) == 0 {
 		return
 	}
 	heir := rec.lost[len(rec.lost)-1]
 	rec.lost = without(rec.lost, heir.owner)
-	rec.applied = &applied{claim: heir, at: t.now()}
+	rec.applied = &applied{claim: heir, slim: Slim{Owner: rec.seen.Owner}, at: t.now()}
 	rec.state, rec.reported = Clean, mark{}
-	t.dirty(r, rec, Deleted)
+	why := Deleted
+	if rec.present {
+		why = Changed
+	}
+	t.dirty(r, rec, why)
 }
 
 // ensure returns the record of an object of a managed kind.
