@@ -22,12 +22,30 @@ import (
 // busyWait is longer than the first tries of a failed pass are apart.
 const busyWait = 2 * time.Second
 
-// busyDoor answers the first request with status 429 and asks to wait, and sends the others on.
+// busyDoor answers requests with status 429 and asks to wait, until it is opened; then it sends
+// them on.
 type busyDoor struct {
 	host string
 
-	mu    sync.Mutex
-	asked []time.Time
+	mu     sync.Mutex
+	opened bool
+	asked  []time.Time
+}
+
+func (d *busyDoor) open() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.opened = true
+}
+
+// heeded fails the test unless the first who was told to wait did, and all who ask likewise.
+func (d *busyDoor) heeded(t *testing.T) {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if gap := d.asked[1].Sub(d.asked[0]); gap < busyWait {
+		t.Errorf("asked again after %s", gap)
+	}
 }
 
 func newBusyDoor(t *testing.T, to string) *busyDoor {
@@ -44,9 +62,9 @@ func newBusyDoor(t *testing.T, to string) *busyDoor {
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		d.mu.Lock()
 		d.asked = append(d.asked, time.Now())
-		first := len(d.asked) == 1
+		busy := !d.opened
 		d.mu.Unlock()
-		if first {
+		if busy {
 			rw.Header().Set("Retry-After", "2")
 			rw.WriteHeader(http.StatusTooManyRequests)
 			return
@@ -120,14 +138,11 @@ func busyServers(t *testing.T, w *world) {
 				created, conditions = append(created, o), append(conditions, said)
 			}
 			in.kubernetesEvent("busy-"+kind, "ServerBusy", asks)
+			door.open()
 			for n, o := range created {
 				awaitObject(&in, "the artifact of "+o.GetName(), o, func(client.Object) bool { return isReady(*conditions[n]) })
 			}
-			door.mu.Lock()
-			defer door.mu.Unlock()
-			if gap := door.asked[1].Sub(door.asked[0]); gap < busyWait {
-				t.Errorf("asked again after %s", gap)
-			}
+			door.heeded(t)
 			if !strings.Contains(string(w.log.bytes()), "host="+door.host) {
 				t.Error("the log does not name the host that asks to wait")
 			}

@@ -341,6 +341,51 @@ func generatorFailures(t *testing.T, w *world) {
 	w.generated("no-such-source", "Succeeded", "generated 1 artifact(s)")
 }
 
+// foreignManners asks who serves the artifacts of others as every other server is asked: none is
+// told where a request comes from, and who asks to wait is left alone.
+func foreignManners(t *testing.T, w *world) {
+	var body bytes.Buffer
+	packed, err := pack.Archive(t.Context(), &body, nil, nil, pack.Limits{Entries: 1, Bytes: 1 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var referers atomic.Value
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/moved.tar.gz" {
+			http.Redirect(rw, r, "/moved.tar.gz", http.StatusFound)
+			return
+		}
+		referers.Store(r.Referer())
+		_, _ = rw.Write(body.Bytes())
+	}))
+	defer server.Close()
+	door := newBusyDoor(t, server.URL)
+	names := []string{"busy-theirs", "busy-others"}
+	for _, name := range names {
+		obj := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		if err := w.client.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+		before := obj.DeepCopy()
+		obj.Status.Artifact = &meta.Artifact{
+			Path: name + "/a.tar.gz", URL: "http://" + door.host + "/" + name + ".tar.gz?token=a-secret", Revision: "v1@" + packed.Digest, Digest: packed.Digest,
+			LastUpdateTime: metav1.NewTime(time.Now()),
+		}
+		if err := w.client.Status().Patch(t.Context(), obj, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		w.kubernetesEvent(name, "FetchFailed", door.host+" asks to wait until ")
+	}
+	door.open()
+	for _, name := range names {
+		w.published(name, packed.Digest)
+	}
+	door.heeded(t)
+	if got := referers.Load(); got != "" {
+		t.Errorf("a server was told %q", got)
+	}
+}
+
 // foreignArtifacts brings what somebody else makes and serves.
 func foreignArtifacts(t *testing.T, w *world) {
 	var body bytes.Buffer

@@ -163,7 +163,9 @@ func (s *service) beyondSources(artifacts shelf.Shelf, tell *recorder.Recorder) 
 		return nil, nil
 	}
 	live := s.manager.GetAPIReader()
-	s.external = external.New(live, artifacts, s.advertised(), s.Bus, tell, s.Logger)
+	s.external = external.New(external.Config{
+		Live: live, Shelf: artifacts, Bus: s.Bus, AdvertisedHost: s.advertised(), Quiet: s.quiet, Recorder: tell, Logger: s.Logger,
+	})
 	watched = append(watched, s.external)
 	// Where Flux was installed without source-watcher, this kind is missing.
 	gvk := generatorv1.GroupVersion.WithKind(generatorv1.ArtifactGeneratorKind)

@@ -150,20 +150,14 @@ func (k *Kind) identify(ctx context.Context, o *sourcev1.Bucket, spec sourcev1.B
 }
 
 // road is how the bucket's server is asked.
-func (l login) road() (road transport.Road, err error) {
-	whose, err := json.Marshal([]any{l.Login, l.STSLogin, l.Keys, l.Token})
+func (l login) road() (transport.Road, error) {
+	road, err := transport.RoadOf(l.TLS, l.Proxy)
 	if err != nil {
 		return road, err
 	}
-	road.Token, road.Certificate = string(whose), string(l.TLS["tls.crt"])
-	if l.Proxy != nil {
-		proxy, err := transport.Proxy(l.Proxy)
-		if err != nil {
-			return road, err
-		}
-		road.Proxy = proxy.String()
-	}
-	return road, nil
+	whose, err := json.Marshal([]any{l.Login, l.STSLogin, l.Keys, l.Token})
+	road.Token = string(whose)
+	return road, err
 }
 
 // open returns the bucket, as it is read with the login.

@@ -132,7 +132,7 @@ func failed(ctx context.Context, err error) error {
 // host is the server that is asked.
 func host(spec sourcev1.BucketSpec) string {
 	if at, err := endpoint(spec); err == nil {
-		return at.Host
+		return transport.HostOf(at)
 	}
 	return spec.Endpoint
 }

@@ -51,26 +51,29 @@ type recorder interface {
 	AnnotatedEventf(object runtime.Object, annotations map[string]string, eventType, reason, format string, args ...any)
 }
 
+// Config of the kind. All of it is required.
+type Config struct {
+	// Live asks the API server.
+	Live client.Reader
+	// Shelf takes the artifacts.
+	Shelf shelf.Shelf
+	Bus   log
+	// AdvertisedHost is host[:port] of the URLs of artifacts on the shelf.
+	AdvertisedHost string
+	// Quiet knows which servers want no request.
+	Quiet    *transport.Quiet
+	Recorder recorder
+	Logger   *slog.Logger
+}
+
 // Kind is what the planner knows of the kind, and the worker of its checks.
 type Kind struct {
-	live   client.Reader
-	shelf  shelf.Shelf
-	bus    log
-	tell   recorder
-	logger *slog.Logger
-	http   *http.Client
-	// own begins the URLs of artifacts that are served from this storage.
-	own  string
+	Config
 	said bus.Said
 }
 
-// New returns the kind. It reads objects from live and stores what they name on the shelf, which
-// is served at the host.
-func New(live client.Reader, artifacts shelf.Shelf, host string, b *bus.Bus, tell recorder, logger *slog.Logger) *Kind {
-	return &Kind{
-		live: live, shelf: artifacts, bus: b, tell: tell, logger: logger, http: &http.Client{Timeout: downloadTime}, own: "http://" + host + "/",
-	}
-}
+// New returns the kind.
+func New(config Config) *Kind { return &Kind{Config: config} }
 
 // Name implements source.Watched.
 func (*Kind) Name() string { return strings.ToLower(sourcev1.ExternalArtifactKind) }
@@ -120,7 +123,7 @@ func read(ctx context.Context, reader client.Reader, key events.Key) (*sourcev1.
 
 // Handle brings the artifact of an object into storage and publishes it.
 func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
-	obj, err := read(ctx, k.live, check.Key)
+	obj, err := read(ctx, k.Live, check.Key)
 	switch {
 	case err != nil:
 		return bus.Result{}, err
@@ -145,11 +148,11 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 		return bus.Result{}, errors.Join(err, told)
 	}
 	k.said.Forget(check.Key)
-	if err := publish.Changed(ctx, k.bus, Changed(check.Key, string(obj.UID), obj.Status.Artifact)); err != nil {
+	if err := publish.Changed(ctx, k.Bus, Changed(check.Key, string(obj.UID), obj.Status.Artifact)); err != nil {
 		return bus.Result{}, err
 	}
-	if err := k.shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, keep); err != nil {
-		k.logger.Warn("cannot delete old artifacts", "kind", check.Key.Kind, "namespace", check.Key.Namespace, "name", check.Key.Name, "error", err)
+	if err := k.Shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, keep); err != nil {
+		k.Logger.Warn("cannot delete old artifacts", "kind", check.Key.Kind, "namespace", check.Key.Namespace, "name", check.Key.Name, "error", err)
 	}
 	return bus.Result{Next: verifyEvery}, nil
 }
@@ -176,13 +179,13 @@ func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.Externa
 	if !strings.HasPrefix(a.Digest, "sha256:") {
 		return fmt.Errorf("status.artifact.digest %q is not of the form sha256:<hex>: whoever writes the object must give one", a.Digest)
 	}
-	standing, err := k.shelf.Look(ctx, check.Key, a, check.Note.Reason == source.NoteCorrupt)
+	standing, err := k.Shelf.Look(ctx, check.Key, a, check.Note.Reason == source.NoteCorrupt)
 	if err != nil || standing == shelf.Whole {
 		return err
 	}
-	if maker := obj.Spec.SourceRef; maker != nil && strings.HasPrefix(a.URL, k.own) {
+	if maker := obj.Spec.SourceRef; maker != nil && strings.HasPrefix(a.URL, "http://"+k.AdvertisedHost+"/") {
 		key := events.NewKey(maker.Kind, obj.Namespace, maker.Name)
-		if err := k.bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: source.NoteCorrupt}}); err != nil {
+		if err := k.Bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: source.NoteCorrupt}}); err != nil {
 			return fmt.Errorf("ask %s for the artifact: %w", key, err)
 		}
 		return errMaker
@@ -193,20 +196,25 @@ func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.Externa
 func (k *Kind) download(ctx context.Context, key events.Key, a *meta.Artifact) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, downloadTime, fmt.Errorf("timed out after %s", downloadTime))
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL, nil)
+	request, err := http.NewRequestWithContext(transport.Streamed(ctx), http.MethodGet, a.URL, nil)
 	if err != nil {
 		return fmt.Errorf("status.artifact.url is no URL: %w", err)
 	}
-	response, err := k.http.Do(request)
+	var road transport.Road
+	if user := request.URL.User; user != nil {
+		road.User = user.Username()
+		road.Password, _ = user.Password()
+	}
+	client := &http.Client{Transport: k.Quiet.Over(road, transport.Guard(http.DefaultTransport))}
+	response, err := client.Do(request)
 	if err != nil {
 		return fmt.Errorf("download artifact: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }() // it was only read
 	if response.StatusCode != http.StatusOK {
-		err := fmt.Errorf("download artifact: %s answered %s", request.URL.Host, response.Status)
-		return errors.Join(err, transport.Busy(response))
+		return fmt.Errorf("download artifact: %s answered %s", request.URL.Host, response.Status)
 	}
-	if _, err := k.shelf.Copy(ctx, key, response.Body, a.Digest); err != nil {
+	if _, err := k.Shelf.Copy(ctx, key, response.Body, a.Digest); err != nil {
 		return fmt.Errorf("download artifact: %w", source.Cause(ctx, err))
 	}
 	return nil
@@ -218,18 +226,18 @@ func (k *Kind) failed(ctx context.Context, key events.Key, obj *sourcev1.Externa
 	if !k.said.News(key, text) {
 		return nil
 	}
-	k.tell.AnnotatedEventf(obj, nil, corev1.EventTypeWarning, sourcev1.FetchFailedCondition, "%s", text)
-	return publish.Failed(ctx, k.bus, events.SourceFailed{
+	k.Recorder.AnnotatedEventf(obj, nil, corev1.EventTypeWarning, sourcev1.FetchFailedCondition, "%s", text)
+	return publish.Failed(ctx, k.Bus, events.SourceFailed{
 		Source: key, UID: string(obj.UID), Reason: sourcev1.FetchFailedCondition, Message: text,
 	})
 }
 
 func (k *Kind) remove(ctx context.Context, key events.Key) error {
 	k.said.Forget(key)
-	if err := k.shelf.Remove(ctx, key); err != nil {
+	if err := k.Shelf.Remove(ctx, key); err != nil {
 		return err
 	}
-	if err := k.bus.Forget(ctx, events.StageFetch, key); err != nil {
+	if err := k.Bus.Forget(ctx, events.StageFetch, key); err != nil {
 		return fmt.Errorf("forget %s: %w", key, err)
 	}
 	return nil

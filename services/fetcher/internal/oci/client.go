@@ -141,19 +141,9 @@ func (r *Repository) connect(ctx context.Context, a Access) error {
 
 // road is how the registry is asked, with a login.
 func (a Access) road(login authn.AuthConfig) (transport.Road, error) {
-	road := transport.Road{
-		User: login.Username, Password: login.Password, Token: login.Auth + login.IdentityToken + login.RegistryToken,
-		Certificate: string(a.TLS["tls.crt"]) + string(a.TLS["certFile"]),
-	}
-	if a.Proxy == nil {
-		return road, nil
-	}
-	proxy, err := transport.Proxy(a.Proxy)
-	if err != nil {
-		return road, err
-	}
-	road.Proxy = proxy.String()
-	return road, nil
+	road, err := transport.RoadOf(a.TLS, a.Proxy)
+	road.User, road.Password, road.Token = login.Username, login.Password, login.Auth+login.IdentityToken+login.RegistryToken
+	return road, err
 }
 
 func (a Access) transport() (*http.Transport, error) {

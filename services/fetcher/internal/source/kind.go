@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // NoteCorrupt as the reason of a check asks for the stored artifact to be read
@@ -71,11 +71,14 @@ type State struct {
 	// Static objects are only named by others: they have no artifact, no finalizer and
 	// no status.
 	Static bool
-	// Host is the server that is asked, as host[:port]; empty when none is.
+	// Host is the server that is asked, as HostOf has it; empty when none is.
 	Host string
 	// Road tells apart how the objects of a namespace ask it: by which proxy, with which
 	// credentials.
 	Road string
+	// Via is a source whose Host is asked on its Road if it is Static; without a kind when
+	// none is.
+	Via events.Key
 }
 
 // RoadOf is the road of an object that names Secrets and a service account; each may be
@@ -91,13 +94,13 @@ func RoadOf(account string, secrets ...*meta.LocalObjectReference) string {
 	return road
 }
 
-// HostOf returns the host of a URL, empty when it names none.
+// HostOf returns the host of a URL as transport.HostOf does, empty when it names none.
 func HostOf(location string) string {
 	u, err := url.Parse(location)
 	if err != nil {
 		return ""
 	}
-	return strings.ToLower(u.Host)
+	return transport.HostOf(u)
 }
 
 // Upstream is what a source has now, before any of it is downloaded.

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 )
@@ -16,7 +15,7 @@ const maxWait = 24 * time.Hour
 
 // BusyError says that a server wants no request for a while (RFC 9110, Retry-After).
 type BusyError struct {
-	// Host of the server, with its port if it has one.
+	// Host of the server, as HostOf has it.
 	Host string
 	// Status of the answer that said so.
 	Status int
@@ -29,15 +28,7 @@ func (b *BusyError) Error() string {
 	return fmt.Sprintf("%s asks to wait until %s (HTTP %d)", b.Host, b.Until.UTC().Format(time.RFC3339), b.Status)
 }
 
-// Busy returns a *BusyError when an answer asks to wait, nil when it does not.
-func Busy(res *http.Response) error {
-	said := busy(res)
-	if said == nil {
-		return nil
-	}
-	return said
-}
-
+// busy returns what an answer asks for, nil when it does not ask to wait.
 func busy(res *http.Response) *BusyError {
 	if res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusServiceUnavailable {
 		return nil
@@ -55,7 +46,7 @@ func busy(res *http.Response) *BusyError {
 	if last := now.Add(maxWait); until.After(last) {
 		until = last
 	}
-	return &BusyError{Host: strings.ToLower(res.Request.URL.Host), Status: res.StatusCode, Until: until}
+	return &BusyError{Host: HostOf(res.Request.URL), Status: res.StatusCode, Until: until}
 }
 
 // Road is how servers are asked: by which proxy, and as whom. They count requests by it, so
@@ -66,6 +57,22 @@ type Road struct {
 	// User and Password, Token and Certificate are what is presented, or say whose they are
 	// where they change from time to time.
 	User, Password, Token, Certificate string
+}
+
+// RoadOf returns the road of who uses the data of a certSecretRef and of a proxySecretRef, and
+// presents nothing else; each may be nil.
+func RoadOf(tlsData, proxyData map[string][]byte) (Road, error) {
+	cert, _ := identity(tlsData)
+	road := Road{Certificate: string(cert)}
+	if proxyData == nil {
+		return road, nil
+	}
+	proxy, err := Proxy(proxyData)
+	if err != nil {
+		return road, err
+	}
+	road.Proxy = proxy.String()
+	return road, nil
 }
 
 // Quiet knows which servers asked to be left alone on which roads. The zero value knows of
@@ -97,7 +104,7 @@ type courteous struct {
 
 // RoundTrip implements http.RoundTripper.
 func (c courteous) RoundTrip(r *http.Request) (*http.Response, error) {
-	at := address{c.road, strings.ToLower(r.URL.Host)}
+	at := address{c.road, HostOf(r.URL)}
 	if busy := c.quiet.asked(at, time.Now()); busy != nil {
 		if r.Body != nil {
 			_ = r.Body.Close() // as whoever sends it would

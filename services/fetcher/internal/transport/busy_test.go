@@ -98,3 +98,60 @@ func TestQuietOfARoad(t *testing.T) {
 		}
 	}
 }
+
+// What a server said counts however its address is written.
+func TestQuietOfAHost(t *testing.T) {
+	var asked int
+	via := roundTripper(func(r *http.Request) (*http.Response, error) {
+		asked++
+		return &http.Response{
+			StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"60"}}, Body: http.NoBody, Request: r,
+		}, nil
+	})
+	var quiet transport.Quiet
+	for n, c := range []struct {
+		at    string
+		asked int
+	}{
+		{"https://git.example/a", 1},
+		{"https://git.example:443/a", 1},
+		{"https://GIT.example:443/a", 1},
+		{"https://git.example:80/a", 2}, // the port of another scheme
+		{"http://charts.example:80/a", 3},
+		{"http://charts.example/a", 3},
+	} {
+		var busy *transport.BusyError
+		if err := send(t, quiet.Over(transport.Road{}, via), c.at); !errors.As(err, &busy) || asked != c.asked {
+			t.Errorf("%d, %s: got %v after %d requests, want %d", n, c.at, err, asked, c.asked)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What Secrets say makes a road: the certificate by either name, and the proxy.
+func TestRoadOf(t *testing.T) {
+	proxy := map[string][]byte{"address": []byte("http://proxy"), "username": []byte("u"), "password": []byte("p")}
+	for why, c := range map[string]struct {
+		tls, proxy map[string][]byte
+		want       transport.Road
+	}{
+		"nothing":                     {nil, nil, transport.Road{}},
+		"an authority is not shown":   {map[string][]byte{"ca.crt": []byte("ca")}, nil, transport.Road{}},
+		"a certificate":               {map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k")}, nil, transport.Road{Certificate: "c"}},
+		"by its legacy name":          {map[string][]byte{"certFile": []byte("c"), "keyFile": []byte("k")}, nil, transport.Road{Certificate: "c"}},
+		"the one that is presented":   {map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "certFile": []byte("d")}, nil, transport.Road{Certificate: "c"}},
+		"a proxy with its login":      {nil, proxy, transport.Road{Proxy: "http://u:p@proxy"}},
+		"a certificate and the proxy": {map[string][]byte{"tls.crt": []byte("c")}, proxy, transport.Road{Certificate: "c", Proxy: "http://u:p@proxy"}},
+	} {
+		if got, err := transport.RoadOf(c.tls, c.proxy); got != c.want || err != nil {
+			t.Errorf("%s: got %+v, %v, want %+v", why, got, err, c.want)
+		}
+	}
+	if _, err := transport.RoadOf(nil, map[string][]byte{"address": []byte("ftp://proxy")}); err == nil {
+		t.Error("a proxy that is none makes a road")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -28,10 +29,7 @@ func TLS(data map[string][]byte) (*tls.Config, error) {
 	if len(ca) == 0 {
 		ca = data["caFile"]
 	}
-	cert, key := data["tls.crt"], data["tls.key"]
-	if len(cert) == 0 && len(key) == 0 {
-		cert, key = data["certFile"], data["keyFile"]
-	}
+	cert, key := identity(data)
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch {
 	case len(ca) == 0 && len(cert) == 0 && len(key) == 0:
@@ -59,6 +57,15 @@ func TLS(data map[string][]byte) (*tls.Config, error) {
 	return config, nil
 }
 
+// identity is the certificate to present, and its key.
+func identity(data map[string][]byte) (cert, key []byte) {
+	cert, key = data["tls.crt"], data["tls.key"]
+	if len(cert) == 0 && len(key) == 0 {
+		cert, key = data["certFile"], data["keyFile"]
+	}
+	return cert, key
+}
+
 // Proxy returns the proxy that the data of a proxySecretRef names: address, an http,
 // https or socks5 URL, and the optional username and password. No error repeats the
 // address, which may hold a password.
@@ -82,6 +89,15 @@ func Proxy(data map[string][]byte) (*url.URL, error) {
 		proxy.User = url.UserPassword(user, password)
 	}
 	return proxy, nil
+}
+
+// HostOf returns the host of a URL: with its port if that is not the one of its scheme.
+func HostOf(u *url.URL) string {
+	host := strings.ToLower(u.Host)
+	if port := map[string]string{"http": "80", "https": "443", "oci": "443", "ssh": "22"}[u.Scheme]; port != "" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return strings.TrimSuffix(host, ":")
 }
 
 // New returns a transport with TLS settings and a proxy; for nil it takes the system's
