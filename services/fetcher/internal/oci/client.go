@@ -56,7 +56,7 @@ func (e *AccessError) Unwrap() error { return e.err }
 type Client struct {
 	scratch string
 	quiet   *transport.Quiet
-	pullers transport.Clients[*remote.Puller]
+	doors   transport.Clients[*door]
 
 	digests   flight.Group[string]
 	tags      flight.Group[[]string]
@@ -81,7 +81,7 @@ func New(scratch string, quiet *transport.Quiet) *Client {
 // what is asked and what is downloaded at the same time.
 type Repository struct {
 	client *Client
-	puller *remote.Puller
+	door   *door
 	name   name.Repository
 	// access is equal for the same repository and the same access.
 	access flight.Key
@@ -130,11 +130,8 @@ func (r *Repository) connect(ctx context.Context, a Access) error {
 	if err != nil {
 		return err
 	}
-	r.puller, err = r.client.pullers.Get(scope, a.transport, func(via http.RoundTripper) (*remote.Puller, error) {
-		return remote.NewPuller(
-			remote.WithTransport(r.client.quiet.Over(road, via)), remote.WithAuth(login), remote.WithUserAgent("sluice"),
-			remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
-		)
+	r.door, err = r.client.doors.Get(scope, a.transport, func(via http.RoundTripper) (*door, error) {
+		return &door{of: r.name, via: r.client.quiet.Over(road, via), login: login}, nil
 	})
 	return err
 }
@@ -167,7 +164,7 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 		return "", err
 	}
 	answer, err := r.client.digests.Do(ctx, key, func() (string, error) {
-		found, err := r.puller.Head(ctx, r.name.Tag(tag))
+		found, err := through(r.door, func(p *remote.Puller) (*v1.Descriptor, error) { return p.Head(ctx, r.name.Tag(tag)) })
 		if err != nil {
 			return "", err
 		}
@@ -186,7 +183,7 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 const maxTags = 1_000_000
 
 func (r *Repository) list(ctx context.Context) ([]string, error) {
-	pages, err := r.puller.Lister(ctx, r.name)
+	pages, err := through(r.door, func(p *remote.Puller) (*remote.Lister, error) { return p.Lister(ctx, r.name) })
 	if err != nil {
 		return nil, err
 	}
@@ -208,11 +205,15 @@ func (r *Repository) image(ctx context.Context, digest string) (v1.Image, error)
 	if _, err := v1.NewHash(digest); err != nil {
 		return nil, err
 	}
-	found, err := r.puller.Get(ctx, r.name.Digest(digest))
+	found, err := r.get(ctx, digest)
 	if err != nil {
 		return nil, err
 	}
 	return found.Image()
+}
+
+func (r *Repository) get(ctx context.Context, digest string) (*remote.Descriptor, error) {
+	return through(r.door, func(p *remote.Puller) (*remote.Descriptor, error) { return p.Get(ctx, r.name.Digest(digest)) })
 }
 
 // ErrNoLayer says that an artifact has no layer such as is asked for.
@@ -257,7 +258,7 @@ func (r *Repository) Manifest(ctx context.Context, digest string) (Manifest, err
 		return Manifest{}, err
 	}
 	answer, err := r.client.manifests.Do(flight.Since(ctx, time.Time{}), key, func() (Manifest, error) {
-		found, err := r.puller.Get(ctx, r.name.Digest(digest))
+		found, err := r.get(ctx, digest)
 		if err != nil {
 			return Manifest{}, err
 		}
@@ -278,7 +279,7 @@ func (r *Repository) Blob(ctx context.Context, digest v1.Hash, limit int64) ([]b
 		return nil, err
 	}
 	answer, err := r.client.blobs.Do(flight.Since(ctx, time.Time{}), key, func() ([]byte, error) {
-		layer, err := r.puller.Layer(ctx, r.name.Digest(digest.String()))
+		layer, err := through(r.door, func(p *remote.Puller) (v1.Layer, error) { return p.Layer(ctx, r.name.Digest(digest.String())) })
 		if err != nil {
 			return nil, err
 		}
@@ -303,7 +304,9 @@ func (r *Repository) Referrers(ctx context.Context, digest string) ([]v1.Descrip
 		return nil, err
 	}
 	answer, err := r.client.referrers.Do(ctx, key, func() ([]v1.Descriptor, error) {
-		index, err := remote.Referrers(r.name.Digest(digest), remote.WithContext(ctx), remote.Reuse(r.puller))
+		index, err := through(r.door, func(p *remote.Puller) (v1.ImageIndex, error) {
+			return remote.Referrers(r.name.Digest(digest), remote.WithContext(ctx), remote.Reuse(p))
+		})
 		if err != nil {
 			return nil, err
 		}

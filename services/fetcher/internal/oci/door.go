@@ -1,0 +1,54 @@
+package oci
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	registry "github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// door is how a repository is asked with one login. It is safe for concurrent use.
+type door struct {
+	of    name.Repository
+	via   http.RoundTripper
+	login authn.Authenticator
+
+	// open is the puller of one who was let in, with what the registry said of logging in.
+	open atomic.Pointer[remote.Puller]
+}
+
+// through asks through a door. Those who share a puller wait for its first contact with the
+// registry, whatever their own time is. So until one was let in, each comes by itself.
+func through[T any](d *door, ask func(*remote.Puller) (T, error)) (T, error) {
+	if open := d.open.Load(); open != nil {
+		return ask(open)
+	}
+	var none T
+	own, err := remote.NewPuller(
+		remote.WithTransport(d.via), remote.WithAuth(d.login), remote.WithUserAgent("sluice"),
+		remote.WithRetryBackoff(remote.Backoff{Duration: 100 * time.Millisecond, Factor: 3, Steps: 2}),
+	)
+	if err != nil {
+		return none, err
+	}
+	answer, err := ask(own)
+	if d.letIn(err) {
+		d.open.CompareAndSwap(nil, own)
+	}
+	return answer, err
+}
+
+// letIn says whether an answer is about the repository, be it a refusal.
+func (d *door) letIn(err error) bool {
+	var refusal *registry.Error
+	if errors.As(err, &refusal) {
+		return refusal.Request != nil && strings.HasPrefix(refusal.Request.URL.Path, "/v2/"+d.of.RepositoryStr()+"/")
+	}
+	return err == nil
+}

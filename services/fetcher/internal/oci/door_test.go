@@ -1,0 +1,71 @@
+package oci_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// The first contact with a registry hangs: that holds up nobody but who made it. Later ones
+// are made once.
+func TestAFirstContactThatHangs(t *testing.T) {
+	const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	var contacts atomic.Int64
+	hangs, released := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/v2/" && contacts.Add(1) == 1:
+			close(hangs)
+			<-released
+		case r.URL.Path == "/v2/":
+		case strings.HasSuffix(r.URL.Path, "/none"):
+			http.NotFound(w, r)
+		default:
+			w.Header().Set("Docker-Content-Digest", digest)
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+			w.Header().Set("Content-Length", "2")
+		}
+	}))
+	defer server.Close()
+	client := oci.New(t.TempDir(), &transport.Quiet{})
+	ask := func(ctx context.Context, tag string) (string, error) {
+		repository, err := client.Open(ctx, strings.Replace(server.URL, "http", "oci", 1)+"/app", oci.Access{Insecure: true})
+		if err != nil {
+			return "", err
+		}
+		return repository.Digest(ctx, tag)
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := ask(t.Context(), "v1")
+		first <- err
+	}()
+	<-hangs
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	context.AfterFunc(ctx, release)
+	if _, err := ask(ctx, "none"); err == nil || ctx.Err() != nil {
+		t.Errorf("a tag that is not there: got %v", err)
+	}
+	for _, tag := range []string{"v2", "v3"} {
+		if got, err := ask(ctx, tag); got != digest || err != nil {
+			t.Errorf("tag %s is %q, %v", tag, got, err)
+		}
+	}
+	if n := contacts.Load(); n != 2 {
+		t.Errorf("there were %d contacts, want the one that hangs and another one", n)
+	}
+	release()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+}
