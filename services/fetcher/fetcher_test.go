@@ -247,10 +247,12 @@ func TestFetcher(t *testing.T) {
 		{"GitHub App", githubApp},
 		{"servers that ask to wait", busyServers},
 		{"a host that stalls", stalledHost},
+		{"a registry of charts that stalls", stalledRegistry},
 		{"a proxy that stalls", stalledProxy},
 		{"shared GitRepository", sharedRepositories},
 		{"shared OCIRepository", sharedArtifacts},
 		{"shared HelmRepository", sharedCharts},
+		{"shared charts of a registry", sharedRegistryCharts},
 		{"shared Bucket", sharedBuckets},
 		{"shared signatures", sharedSignatures},
 		{"logins that are no text", loginsOfBytes},
@@ -266,6 +268,7 @@ func TestFetcher(t *testing.T) {
 		{"Bucket", buckets},
 		{"ArtifactGenerator", artifactGenerators},
 		{"ExternalArtifact of others", foreignArtifacts},
+		{"ExternalArtifact of busy servers", foreignManners},
 		{"hostile servers", hostileServers},
 		{"clouds", clouds},                            // the last one but one: it ends the fetcher
 		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
@@ -18,6 +20,31 @@ import (
 // stalledHost has more sources on a host that answers nothing than there are workers, and
 // then a source on another host.
 func stalledHost(t *testing.T, w *world) {
+	stalls(t, w, "stalled", func(url, name string) client.Object {
+		return &sourcev1.GitRepository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+			Spec: sourcev1.GitRepositorySpec{
+				URL: url + "/" + name, Reference: branch("main"), Timeout: &metav1.Duration{Duration: time.Minute}, Interval: metav1.Duration{Duration: time.Hour},
+			},
+		}
+	})
+}
+
+// stalledRegistry is the same of charts, which name the host by a HelmRepository of type oci.
+func stalledRegistry(t *testing.T, w *world) {
+	stalls(t, w, "stalled-chart", func(url, name string) client.Object {
+		if name == "stalled-chart-00" {
+			w.createRepository("stalled", sourcev1.HelmRepositorySpec{
+				URL: strings.Replace(url, "http", "oci", 1), Type: sourcev1.HelmRepositoryTypeOCI, Insecure: true, Timeout: &metav1.Duration{Duration: time.Minute},
+			})
+		}
+		spec := inRepository(name, "*", "stalled")
+		spec.Interval.Duration = time.Hour
+		return &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+	})
+}
+
+func stalls(t *testing.T, w *world, prefix string, of func(url, name string) client.Object) {
 	release := make(chan struct{})
 	var open, most atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -33,22 +60,22 @@ func stalledHost(t *testing.T, w *world) {
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(release) })
 	const workers = 8 // of one namespace
+	var stalled []client.Object
 	for n := range 2 * workers {
-		w.create(fmt.Sprintf("stalled-%02d", n), sourcev1.GitRepositorySpec{
-			URL: server.URL + fmt.Sprintf("/%d", n), Reference: branch("main"), Timeout: &metav1.Duration{Duration: time.Minute},
-		})
+		stalled = append(stalled, of(server.URL, fmt.Sprintf("%s-%02d", prefix, n)))
 	}
+	w.createAll(stalled)
 	w.eventually("the stall", func() bool { return open.Load() == workers/2 }, func() any { return open.Load() })
-	sha := gittest.NewRepo(t, w.root, "other-host").Commit("main", "first", map[string]string{"a.yaml": "a"})
+	beside := "beside-" + prefix
+	sha := gittest.NewRepo(t, w.root, beside).Commit("main", "first", map[string]string{"a.yaml": "a"})
 	began := time.Now()
-	w.create("other-host", sourcev1.GitRepositorySpec{URL: w.http.URL + "/other-host", Reference: branch("main")})
-	w.await("the artifact", "other-host", at("main@sha1:"+sha))
+	w.create(beside, sourcev1.GitRepositorySpec{URL: w.http.URL + "/" + beside, Reference: branch("main")})
+	w.await("the artifact", beside, at("main@sha1:"+sha))
 	t.Logf("live after %s beside a host that stalls", time.Since(began).Round(time.Millisecond))
 	if got := most.Load(); got != workers/2 {
 		t.Errorf("%d requests at once went to the host that stalls, want %d", got, workers/2)
 	}
-	for n := range 2 * workers {
-		obj := &sourcev1.GitRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("stalled-%02d", n)}}
+	for _, obj := range stalled {
 		if err := w.client.Delete(t.Context(), obj); err != nil {
 			t.Fatal(err)
 		}

@@ -369,6 +369,46 @@ func sharedCharts(t *testing.T, w *world) {
 	}
 }
 
+// Charts that are read from the same registry with equal logins share the list of versions and
+// the download.
+func sharedRegistryCharts(t *testing.T, w *world) {
+	const each = 8
+	registry := newRegistry(t, true, nil)
+	registry.pushChart(t, "charts", "app", "1.0.0")
+	login := map[string]string{"username": registryUser, "password": registryPassword}
+	var all []client.Object
+	var keys []events.Key
+	for _, name := range []string{"registry-good", "registry-same"} {
+		w.secret(name, login)
+		w.createRepository(name, ociCharts(registry, name))
+		for i := range each {
+			spec := inRepository("app", "*", name)
+			spec.Interval.Duration = time.Hour
+			all = append(all, &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("%s-%d", name, i)}, Spec: spec})
+			keys = append(keys, events.NewKey("HelmChart", "default", all[len(all)-1].GetName()))
+		}
+	}
+	w.createAll(all)
+	settled := func(version string) {
+		t.Helper()
+		for _, obj := range all {
+			awaitObject(w, "the chart of "+obj.GetName(), obj.(*sourcev1.HelmChart), chartAt(version))
+		}
+	}
+	settled("1.0.0")
+	registry.pushChart(t, "charts", "app", "1.1.0")
+	started, before := time.Now(), len(registry.since(0))
+	w.push(keys...)
+	settled("1.1.0")
+	periods := 1 + int(time.Since(started)/flight.Keep)
+	asked := registry.since(before)
+	for _, what := range []string{"/tags/list", "HEAD /v2/charts/app/manifests/1.1.0", "/blobs/"} {
+		if n := count(asked, what); n < 1 || n > periods+late {
+			t.Errorf("%d charts asked for %s %d times after one push, want %d at most: %q", 2*each, what, n, periods+late, asked)
+		}
+	}
+}
+
 // Who lists the same bucket with equal keys shares the listing, and each leaves out what it
 // wants; with other keys, or another prefix, it is another listing.
 func sharedBuckets(t *testing.T, w *world) {

@@ -156,38 +156,65 @@ func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check
 // admit lets a pass ask the host of its object, or says when it may come again. It looks at
 // the cache alone, since who waits may come often; what that does not have asks at once.
 func (h *Handler) admit(ctx context.Context, kind source.Kind, check bus.Check) (done func(), wait time.Duration, err error) {
-	obj := kind.New()
-	err = h.cluster.Cached.Get(ctx, types.NamespacedName{Namespace: check.Key.Namespace, Name: check.Key.Name}, obj)
-	if apierrors.IsNotFound(err) {
-		return func() {}, 0, nil
-	}
+	obj, err := h.cached(ctx, kind, check.Key)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read %s: %w", check.Key, err)
+		return nil, 0, err
+	}
+	if obj == nil {
+		return func() {}, 0, nil
 	}
 	state := kind.State(obj)
 	if state.Suspend || state.Static || !obj.GetDeletionTimestamp().IsZero() {
 		return func() {}, 0, nil
 	}
-	done, wait = h.hosts.enter(visit{host: state.Host, road: state.Road, key: check.Key, urgent: urgent(check.Note)}, time.Now())
+	via, err := h.via(ctx, state.Via)
+	if err != nil {
+		return nil, 0, err
+	}
+	v := visit{host: state.Host, road: state.Road, key: check.Key, urgent: urgent(check.Note)}
+	if via.Static {
+		v.host, v.road = via.Host, via.Road
+	}
+	done, wait = h.hosts.enter(v, time.Now())
 	return done, wait, nil
+}
+
+// via returns the state of a source that another one names; nothing when it is not there.
+func (h *Handler) via(ctx context.Context, key events.Key) (source.State, error) {
+	kind, ok := h.kinds[key.Kind]
+	if !ok {
+		return source.State{}, nil
+	}
+	obj, err := h.cached(ctx, kind, key)
+	if obj == nil || err != nil {
+		return source.State{}, err
+	}
+	return kind.State(obj), nil
+}
+
+// cached returns the object as the cache has it, nil when it has none.
+func (h *Handler) cached(ctx context.Context, kind source.Kind, key events.Key) (source.Object, error) {
+	obj := kind.New()
+	err := h.cluster.Cached.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, obj)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	return obj, nil // a copy of what the cache has
 }
 
 // read returns the object, nil when it does not exist. What the cache lacks is
 // asked for.
 func (h *Handler) read(ctx context.Context, kind source.Kind, key events.Key, live bool) (source.Object, error) {
-	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
 	if !live {
-		obj := kind.New()
-		err := h.cluster.Cached.Get(ctx, name, obj)
-		if err == nil {
-			return obj, nil // a copy of what the cache has
-		}
-		if !apierrors.IsNotFound(err) {
-			return nil, fmt.Errorf("read %s: %w", key, err)
+		if obj, err := h.cached(ctx, kind, key); obj != nil || err != nil {
+			return obj, err
 		}
 	}
 	obj := kind.New()
-	if err := h.cluster.Live.Get(ctx, name, obj); err != nil {
+	if err := h.cluster.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: key.Name}, obj); err != nil {
 		if apierrors.IsNotFound(err) {
 			return nil, nil
 		}

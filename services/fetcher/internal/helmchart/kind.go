@@ -90,7 +90,7 @@ func (*Kind) State(obj source.Object) source.State {
 		Suspend: o.Spec.Suspend, Interval: o.Spec.Interval.Duration, Timeout: timeout,
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
 		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact,
-		URL: &o.Status.URL, Link: "latest.tar.gz",
+		URL: &o.Status.URL, Link: "latest.tar.gz", Via: sourceOf(o),
 		Negative: []string{sourcev1.BuildFailedCondition},
 	}
 }
