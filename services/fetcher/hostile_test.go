@@ -24,6 +24,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -68,7 +69,7 @@ func (a approach) host() string {
 func (a approach) plain() bool { return strings.HasPrefix(a.url, "http://") }
 
 // patience is what a server is given when it stalls.
-const patience = time.Second
+const patience = 2 * time.Second
 
 const hostileUser, hostilePassword = "someone", "password-for-one-host"
 
@@ -241,7 +242,7 @@ func (h *hostile) half(server string, which func(*http.Request) bool, end func(*
 func (w *world) make(v victim, name string, by approach) sourceObject {
 	w.t.Helper()
 	if by.timeout == 0 {
-		by.timeout = 20 * time.Second
+		by.timeout = time.Minute
 	}
 	obj := v.object(name, by)
 	if err := w.client.Create(w.t.Context(), obj); err != nil {
@@ -328,7 +329,20 @@ func stallingServer(t *testing.T, w *world, v victim) {
 	w.recovers(v, w.make(v, "hostile-beside-"+v.kind, approach{url: newHostile(t, v.server, nil).url}))
 	w.failsWith(v, obj, "timed out after "+patience.String())
 	h.fault.Store(nil)
+	w.moreTime(v, obj)
 	w.recovers(v, obj)
+}
+
+// moreTime lets an object's server answer slowly.
+func (w *world) moreTime(v victim, obj sourceObject) {
+	w.t.Helper()
+	var of client.Object = obj
+	if v.kind == "chart" {
+		of = &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName()}}
+	}
+	if err := w.client.Patch(w.t.Context(), of, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"timeout":"1m"}}`))); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // elsewhere is another host, in front of the same server, that keeps what it is sent.

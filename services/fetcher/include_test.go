@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -140,8 +141,12 @@ func includes(t *testing.T, w *world) {
 	w.kubernetesEvent("including", "NotFound", "could not get resource for include 'lib'")
 
 	// The artifact of the included source wakes the one that waits, long before its 30 seconds.
+	waits := time.Now()
 	w.create("lib", sourcev1.GitRepositorySpec{URL: w.http.URL + "/lib", Reference: branch("main")})
 	obj = w.await("the artifact", obj.Name, at("main@sha1:"+sha))
+	if took := time.Since(waits); took > 25*time.Second {
+		t.Errorf("the artifact of the included source was noticed after %s", took)
+	}
 	w.expect(obj, map[string]string{
 		"app.yaml": "a", "vendor/": "", "vendor/own.yaml": "own", "vendor/run.sh": "1",
 		"lib/": "", "lib/base/": "", "lib/base/run.sh": "1", "lib/other.yaml": "o",

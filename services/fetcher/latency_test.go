@@ -49,7 +49,8 @@ func noChange(t *testing.T, w *world) {
 	}
 }
 
-// latency measures from the check that a hook leads to until the event is out.
+// latency measures from the check that a hook leads to until the event is out, beside git's commit
+// and push.
 func latency(t *testing.T, w *world) {
 	repo := gittest.NewRepo(t, w.root, "fast")
 	files := map[string]string{}
@@ -63,17 +64,19 @@ func latency(t *testing.T, w *world) {
 	}
 	w.create("fast", sourcev1.GitRepositorySpec{URL: w.http.URL + "/fast", Reference: branch("main")})
 	w.await("the artifact", "fast", at("main@sha1:"+sha))
-	if _, err := published.NextMsg(10 * time.Second); err != nil {
+	if _, err := published.NextMsg(longest); err != nil {
 		t.Fatalf("no first event: %v", err)
 	}
-	var took []time.Duration
+	var took, pushed []time.Duration
 	for i := range 15 {
-		sha := repo.Commit("main", "next", map[string]string{"apps/007/deployment.yaml": fmt.Sprint("round ", i)})
 		began := time.Now()
+		sha := repo.Commit("main", "next", map[string]string{"apps/007/deployment.yaml": fmt.Sprint("round ", i)})
+		pushed = append(pushed, time.Since(began))
+		began = time.Now()
 		if err := w.bus.Check(t.Context(), bus.Target{Stage: events.StageFetch, Key: key("fast"), Note: bus.Note{Reason: "hook"}}); err != nil {
 			t.Fatal(err)
 		}
-		msg, err := published.NextMsg(10 * time.Second)
+		msg, err := published.NextMsg(longest)
 		if err != nil {
 			t.Fatalf("no event: %v", err)
 		}
@@ -87,8 +90,11 @@ func latency(t *testing.T, w *world) {
 		}
 	}
 	slices.Sort(took)
-	t.Logf("hook to source.changed, 300 files: median %s, max %s", took[len(took)/2], took[len(took)-1])
-	if took[len(took)/2] > 250*time.Millisecond {
-		t.Errorf("median is %s", took[len(took)/2])
+	slices.Sort(pushed)
+	median, push := took[len(took)/2], pushed[len(pushed)/2]
+	t.Logf("hook to source.changed, 300 files: median %s, max %s; git's commit and push: median %s", median, took[len(took)-1], push)
+	// What git needs tells how busy the machine is.
+	if median > max(250*time.Millisecond, 4*push) {
+		t.Errorf("median is %s", median)
 	}
 }

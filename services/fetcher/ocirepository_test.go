@@ -121,6 +121,8 @@ func ociRepositories(t *testing.T, w *world) {
 		{"proxy", "through a proxy", ociProxy},
 		{"failures", "what is wrong is told", ociFailures},
 		{"verify", "signatures of cosign, by tag and as bundles", ociVerify},
+		{"verify again", "what was verified is verified again for another spec", ociVerifyAgain},
+		{"verify insecure", "signatures in registries that spec.insecure is needed for", ociVerifyInsecure},
 		{"keyless", "signatures of identities, by a trusted root of our own", ociKeyless},
 		{"notation", "signatures by the trust policies of the Notary Project", ociNotation},
 	} {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
 )
 
 // sigstore is a certificate authority and a transparency log of our own.
@@ -234,7 +236,8 @@ func (n notary) sign(t *testing.T, r *ociRegistry, path, digest string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repository.PlainHTTP = true
+	repository.PlainHTTP = r.via == http.DefaultTransport
+	repository.Client = &auth.Client{Client: &http.Client{Transport: r.via}}
 	_, err = notation.Sign(t.Context(), n.signer, notationregistry.NewRepository(repository), notation.SignOptions{
 		SignerSignOptions: notation.SignerSignOptions{SignatureMediaType: jws.MediaTypeEnvelope}, ArtifactReference: r.host + "/" + path + "@" + digest,
 	})
@@ -243,26 +246,28 @@ func (n notary) sign(t *testing.T, r *ociRegistry, path, digest string) {
 	}
 }
 
+// trustPolicy is one for all registries, of certificates of the Secret and of an identity.
+func trustPolicy(level, identity string) string {
+	stores := `"trustStores": ["ca:ours"], "trustedIdentities": ["` + identity + `"],`
+	if level == "skip" {
+		stores = ""
+	}
+	return `{"version": "1.0", "trustPolicies": [{"name": "all", "registryScopes": ["*"], ` + stores + ` "signatureVerification": {"level": "` + level + `"}}]}`
+}
+
 func ociNotation(t *testing.T, w *world) {
 	r := newRegistry(t, false, nil)
 	n := newNotary(t)
-	policy := func(level, identity string) string {
-		stores := `"trustStores": ["ca:ours"], "trustedIdentities": ["` + identity + `"],`
-		if level == "skip" {
-			stores = ""
-		}
-		return `{"version": "1.0", "trustPolicies": [{"name": "all", "registryScopes": ["*"], ` + stores + ` "signatureVerification": {"level": "` + level + `"}}]}`
-	}
 	for name, data := range map[string]map[string]string{
-		"notation-strict":     {"trustpolicy.json": policy("strict", "*"), "ours.crt": n.root},
-		"notation-permissive": {"trustpolicy.json": policy("permissive", "*"), "ours.pem": n.root},
-		"notation-audit":      {"trustpolicy.json": policy("audit", "*"), "ours.pem": n.root},
-		"notation-skip":       {"trustpolicy.json": policy("skip", ""), "ours.pem": n.root},
-		"notation-other":      {"trustpolicy.json": policy("strict", "*"), "theirs.crt": newNotaryRoot(t)},
-		"notation-somebody":   {"trustpolicy.json": policy("strict", "x509.subject: C=US, ST=WA, O=Somebody"), "ours.crt": n.root},
+		"notation-strict":     {"trustpolicy.json": trustPolicy("strict", "*"), "ours.crt": n.root},
+		"notation-permissive": {"trustpolicy.json": trustPolicy("permissive", "*"), "ours.pem": n.root},
+		"notation-audit":      {"trustpolicy.json": trustPolicy("audit", "*"), "ours.pem": n.root},
+		"notation-skip":       {"trustpolicy.json": trustPolicy("skip", ""), "ours.pem": n.root},
+		"notation-other":      {"trustpolicy.json": trustPolicy("strict", "*"), "theirs.crt": newNotaryRoot(t)},
+		"notation-somebody":   {"trustpolicy.json": trustPolicy("strict", "x509.subject: C=US, ST=WA, O=Somebody"), "ours.crt": n.root},
 		"notation-malformed":  {"trustpolicy.json": `{"version": "9"}`, "ours.crt": n.root},
 		"notation-text":       {"trustpolicy.json": "{", "ours.crt": n.root},
-		"notation-no-cert":    {"trustpolicy.json": policy("strict", "*"), "ours.crt": "nonsense"},
+		"notation-no-cert":    {"trustpolicy.json": trustPolicy("strict", "*"), "ours.crt": "nonsense"},
 	} {
 		w.secret(name, data)
 	}
@@ -301,7 +306,7 @@ func ociNotation(t *testing.T, w *world) {
 			t.Errorf("%s: an artifact that is not verified was stored", name)
 		}
 	}
-	w.secret("notation-later", map[string]string{"trustpolicy.json": policy("strict", "*"), "ours.crt": n.root})
+	w.secret("notation-later", map[string]string{"trustpolicy.json": trustPolicy("strict", "*"), "ours.crt": n.root})
 	awaitObject(w, "the Secret that came later", &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "notation-not-no-secret"}}, ociAt("latest@"+signed))
 }
 
