@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
@@ -26,38 +27,42 @@ type Sources struct {
 }
 
 // Find looks for an artifact in the status of its source, then among its earlier
-// artifacts, and then in the status as the API server has it now.
-func (s Sources) Find(ctx context.Context, path string) (Artifact, error) {
-	parts := strings.Split(path, "/")
+// artifacts, and then, at once if live, in the status as the API server has it now.
+func (s Sources) Find(ctx context.Context, location string, live bool) (Artifact, error) {
+	parts := strings.Split(location, "/")
 	if len(parts) != 4 {
 		return Artifact{}, ErrNotFound
 	}
 	key := events.Key{Kind: parts[0], Namespace: parts[1], Name: parts[2]}
-	cached, err := s.Current(ctx, key, false)
-	if err != nil {
-		return Artifact{}, err
-	}
-	if cached != nil && (cached.Path == path || isLink(parts[3])) {
-		return Artifact{Blob: s.Blob(key, cached.Digest), Digest: cached.Digest}, nil
-	}
-	if found, err := s.earlier(ctx, key, path); err != nil || found.Blob != "" {
-		return found, err
+	if !live {
+		if found, err := s.current(ctx, key, location, false); err != nil || found.Blob != "" {
+			return found, err
+		}
+		if found, err := s.earlier(ctx, key, location); err != nil || found.Blob != "" {
+			return found, err
+		}
 	}
 	if !s.Live.Allow() { // whoever asks for what is not there must not load the API server
 		return Artifact{}, ErrBusy
 	}
-	now, err := s.Current(ctx, key, true)
-	if err != nil {
+	found, err := s.current(ctx, key, location, true)
+	if err == nil && found.Blob == "" {
+		err = ErrNotFound
+	}
+	return found, err
+}
+
+// current returns the artifact of the status if it is served at the path.
+func (s Sources) current(ctx context.Context, key events.Key, location string, live bool) (Artifact, error) {
+	now, err := s.Current(ctx, key, live)
+	if err != nil || now == nil || now.Path != location && !isLink(location) {
 		return Artifact{}, err
 	}
-	if now != nil && now.Path == path {
-		return Artifact{Blob: s.Blob(key, now.Digest), Digest: now.Digest}, nil
-	}
-	return Artifact{}, ErrNotFound
+	return Artifact{Blob: s.Blob(key, now.Digest), Digest: now.Digest}, nil
 }
 
 // earlier returns the newest artifact that was published for the path.
-func (s Sources) earlier(ctx context.Context, key events.Key, path string) (Artifact, error) {
+func (s Sources) earlier(ctx context.Context, key events.Key, location string) (Artifact, error) {
 	history, err := s.History(ctx, events.SourceSubject(key))
 	if err != nil {
 		return Artifact{}, fmt.Errorf("read earlier artifacts of %s: %w", key, err)
@@ -65,13 +70,15 @@ func (s Sources) earlier(ctx context.Context, key events.Key, path string) (Arti
 	var found Artifact
 	for _, e := range history {
 		changed, err := events.Decode[events.SourceChanged](e)
-		if err == nil && changed.Path == path {
+		if err == nil && changed.Path == location {
 			found = Artifact{Blob: s.Blob(key, changed.Digest), Digest: changed.Digest}
 		}
 	}
 	return found, nil
 }
 
-// isLink says that a file name stands for the newest artifact of a source, as
-// status.url has it.
-func isLink(file string) bool { return file == "latest.tar.gz" || file == "index.yaml" }
+// isLink says that a path stands for the newest artifact of a source, as status.url has it.
+func isLink(location string) bool {
+	file := path.Base(location)
+	return file == "latest.tar.gz" || file == "index.yaml"
+}

@@ -28,6 +28,7 @@ func TestFind(t *testing.T) {
 		{"the newest one by its link", "gitrepository/apps/one/latest.tar.gz", has, nil, 0, "sha256:1", nil},
 		{"the cache has an older one", path, other, has, 1, "sha256:1", nil},
 		{"the cache has none yet", path, nil, has, 1, "sha256:1", nil},
+		{"the newest one by its link, and the cache has none yet", "gitrepository/apps/one/latest.tar.gz", nil, has, 1, "sha256:1", nil},
 		{"nobody has it", path, nil, nil, 1, "", gateway.ErrNotFound},
 		{"nobody knows, and too many asked", path, nil, has, 0, "", gateway.ErrBusy},
 		{"no path of an artifact", "x", nil, has, 1, "", gateway.ErrNotFound},
@@ -43,7 +44,7 @@ func TestFind(t *testing.T) {
 				History: func(context.Context, string) ([]event.Event, error) { return nil, nil },
 				Blob:    func(_ events.Key, digest string) string { return "blob of " + digest },
 				Live:    rate.NewLimiter(0, c.questions),
-			}.Find(t.Context(), c.path)
+			}.Find(t.Context(), c.path, false)
 			if !errors.Is(err, c.err) || found.Digest != c.want || (c.want != "" && found.Blob != "blob of "+c.want) {
 				t.Errorf("%+v, error %v", found, err)
 			}

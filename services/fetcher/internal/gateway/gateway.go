@@ -27,8 +27,9 @@ var ErrNotFound = errors.New("no such artifact")
 // ErrBusy says that it is not known now whether there is such an artifact.
 var ErrBusy = errors.New("too many questions about artifacts that are not known")
 
-// Find returns the artifact that is served at a path, ErrNotFound or ErrBusy.
-type Find func(ctx context.Context, path string) (Artifact, error)
+// Find returns the artifact that is served at a path, ErrNotFound or ErrBusy; if live it asks
+// the API server at once.
+type Find func(ctx context.Context, path string, live bool) (Artifact, error)
 
 type store interface {
 	Stat(ctx context.Context, name string) (blob.Object, error)
@@ -44,11 +45,7 @@ func New(find Find, blobs store) http.Handler {
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
 			return
 		}
-		artifact, err := find(r.Context(), strings.TrimPrefix(r.URL.Path, "/"))
-		var object blob.Object
-		if err == nil {
-			object, err = blobs.Stat(r.Context(), artifact.Blob)
-		}
+		artifact, object, err := look(r.Context(), find, blobs, strings.TrimPrefix(r.URL.Path, "/"))
 		switch {
 		case errors.Is(err, ErrNotFound), errors.Is(err, blob.ErrNotFound):
 			http.Error(w, "artifact not found", http.StatusNotFound)
@@ -72,6 +69,20 @@ func New(find Find, blobs store) http.Handler {
 			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	})
+}
+
+// look returns the artifact that is served at a path, as storage has it. What is known without
+// the API server may lag behind, and name one that is gone.
+func look(ctx context.Context, find Find, blobs store, path string) (artifact Artifact, object blob.Object, err error) {
+	for _, live := range []bool{false, true} {
+		if artifact, err = find(ctx, path, live); err != nil {
+			return artifact, object, err
+		}
+		if object, err = blobs.Stat(ctx, artifact.Blob); !errors.Is(err, blob.ErrNotFound) {
+			return artifact, object, err
+		}
+	}
+	return artifact, object, err
 }
 
 // contentType is that of a file by its name: an index is JSON, whatever it is called.

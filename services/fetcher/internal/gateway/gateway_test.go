@@ -1,0 +1,61 @@
+package gateway_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
+)
+
+// kept is storage that has what is named, each with its name as content.
+type kept []string
+
+func (k kept) Stat(_ context.Context, name string) (blob.Object, error) {
+	for _, have := range k {
+		if have == name {
+			return blob.Object{Size: int64(len(name))}, nil
+		}
+	}
+	return blob.Object{}, blob.ErrNotFound
+}
+
+func (k kept) Reader(_ context.Context, name, _ string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader(name)), nil
+}
+
+// What the cache names may be gone when the status names another artifact of the same path.
+func TestCacheThatLags(t *testing.T) {
+	for reason, c := range map[string]struct {
+		cached, live string
+		stored       kept
+		status       int
+		asked        int
+	}{
+		"the cache is right":          {"a", "b", kept{"a", "b"}, http.StatusOK, 1},
+		"the API server knows better": {"a", "b", kept{"b"}, http.StatusOK, 2},
+		"it does not know better":     {"a", "a", kept{"b"}, http.StatusNotFound, 2},
+		"it has another that is gone": {"a", "b", kept{"c"}, http.StatusNotFound, 2},
+	} {
+		asked := 0
+		handler := gateway.New(func(_ context.Context, _ string, live bool) (gateway.Artifact, error) {
+			asked++
+			if live {
+				return gateway.Artifact{Blob: c.live}, nil
+			}
+			return gateway.Artifact{Blob: c.cached}, nil
+		}, c.stored)
+		answer := httptest.NewRecorder()
+		handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/gitrepository/apps/one/abc.tar.gz", nil))
+		if answer.Code != c.status || asked != c.asked {
+			t.Errorf("%s: status %d after %d questions, want %d after %d", reason, answer.Code, asked, c.status, c.asked)
+		}
+		if answer.Code == http.StatusOK && answer.Body.String() != c.stored[0] {
+			t.Errorf("%s: got %q", reason, answer.Body)
+		}
+	}
+}
