@@ -554,9 +554,10 @@ func deletedBeforeFinalizer(t *testing.T, w *world) {
 }
 
 func timesOut(t *testing.T, w *world) {
+	gittest.NewRepo(t, w.root, "slow").Commit("main", "first", map[string]string{"a.yaml": "a"})
 	slow := gittest.ServeHTTP(t, w.root, false, nil)
 	slow.Hold()
-	w.create("slow", sourcev1.GitRepositorySpec{URL: slow.URL + "/life", Reference: branch("main"), Timeout: &metav1.Duration{Duration: 200 * time.Millisecond}})
+	w.create("slow", sourcev1.GitRepositorySpec{URL: slow.URL + "/slow", Reference: branch("main"), Timeout: &metav1.Duration{Duration: 200 * time.Millisecond}})
 	obj := w.await("failure", "slow", func(o *sourcev1.GitRepository) bool {
 		return apimeta.IsStatusConditionTrue(o.Status.Conditions, "FetchFailed")
 	})
