@@ -68,34 +68,6 @@ func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, er
 	return o, err
 }
 
-// List returns the objects of the reference's kind, in its namespace or, when it has none, in all.
-func (c *Client) List(ctx context.Context, r Ref) (*unstructured.UnstructuredList, error) {
-	m, err := c.cluster.Mapping(r.GVK())
-	if err != nil {
-		return nil, err
-	}
-	path := []string{"/apis", m.Resource.Group, m.Resource.Version}
-	if m.Resource.Group == "" {
-		path = []string{"/api", m.Resource.Version}
-	}
-	if r.Namespace != "" && m.Scope.Name() == meta.RESTScopeNameNamespace {
-		path = append(path, "namespaces", r.Namespace)
-	}
-	if err := c.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer c.release()
-	body, err := c.rest.Get().AbsPath(append(path, m.Resource.Resource)...).Do(ctx).Raw()
-	if err != nil {
-		return nil, err
-	}
-	list := &unstructured.UnstructuredList{}
-	if err := list.UnmarshalJSON(body); err != nil {
-		return nil, fmt.Errorf("decode answer: %w", err)
-	}
-	return list, nil
-}
-
 // GetMetadata returns the metadata of an object.
 func (c *Client) GetMetadata(ctx context.Context, r Ref) (*metav1.PartialObjectMetadata, error) {
 	resource, err := c.metadataOf(r)

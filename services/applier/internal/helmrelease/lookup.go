@@ -88,15 +88,26 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 		a.Previous, err = p.previous(ctx)
 		return a, err
 	}
-	size := 0
+	left := maxAnswer
 	for _, l := range q.Lookups {
-		found := p.look(ctx, l)
-		if size += len(found.Object); size > maxAnswer {
-			found = render.Found{Lookup: l, Error: fmt.Sprintf("what lookup finds has more than %d bytes", maxAnswer)}
+		found := p.look(ctx, l, left)
+		if left -= len(found.Object); left < 0 {
+			found = p.tooLarge(l)
 		}
 		a.Found = append(a.Found, found)
 	}
 	return a, nil
+}
+
+// tooLarge is what a lookup finds that has no room in an answer.
+func (p *pass) tooLarge(l render.Lookup) render.Found {
+	what := "objects of kind " + l.Kind
+	if l.Name != "" {
+		what = l.Kind + " " + l.Name
+	}
+	return render.Found{Lookup: l, Error: fmt.Sprintf(
+		"the lookup of %s in namespace %q for release %s/%s finds more than the %d bytes that all lookups of a step may: look up single objects by name, or fewer of them",
+		what, l.Namespace, p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), maxAnswer)}
 }
 
 // previous returns the values of the revision that an upgrade takes the place of: the newest when it is
@@ -120,19 +131,24 @@ func (p *pass) previous(ctx context.Context) (*render.Previous, error) {
 	return &render.Previous{Config: current.Config, Values: values}, nil
 }
 
-// look looks one thing up. Why it cannot be is the chart's author's to read.
-func (p *pass) look(ctx context.Context, l render.Lookup) render.Found {
+// look looks one thing up that has no more than left bytes. Why it cannot be is the chart's author's to read.
+func (p *pass) look(ctx context.Context, l render.Lookup, left int) render.Found {
+	if left <= 0 {
+		return p.tooLarge(l)
+	}
 	out := render.Found{Lookup: l}
 	gvk := schema.FromAPIVersionAndKind(l.APIVersion, l.Kind)
 	ref := cluster.NewRef(gvk, l.Namespace, l.Name)
 	var body json.Marshaler
 	var err error
 	if l.Name == "" {
-		body, err = p.client.List(ctx, ref)
+		body, err = p.client.List(ctx, ref, left)
 	} else {
 		body, err = p.client.Get(ctx, ref)
 	}
 	switch {
+	case errors.Is(err, cluster.ErrTooLarge):
+		return p.tooLarge(l)
 	case meta.IsNoMatchError(err):
 		out.Error = fmt.Sprintf("unable to get apiresource from unstructured: %s", gvk)
 	case cluster.IsGone(err):
