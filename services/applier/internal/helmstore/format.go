@@ -13,8 +13,43 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 )
 
-// maxRelease bounds a release once it is unpacked, in bytes.
-const maxRelease = 64 << 20
+// The bounds of all revisions that are read at once: bytes when unpacked, and values. One value takes three bytes to write
+// and some hundred to keep.
+const (
+	maxUnpacked = 64 << 20
+	maxValues   = 1 << 19
+)
+
+// budget is what may still be unpacked.
+type budget struct{ bytes, values int }
+
+func (b *budget) take(body []byte) error {
+	b.bytes -= len(body)
+	b.values -= values(body)
+	if b.bytes < 0 || b.values < 0 {
+		return fmt.Errorf("%w: unpacked, its revisions have more than %d bytes or %d values; delete the Secrets of those that nobody needs, or make the chart smaller",
+			ErrTooMuch, maxUnpacked, maxValues)
+	}
+	return nil
+}
+
+// values counts the values in JSON, not exactly: the signs that begin or part them outside of texts.
+func values(body []byte) int {
+	n, quoted, escaped := 0, false, false
+	for _, c := range body {
+		switch {
+		case escaped:
+			escaped = false
+		case c == '\\' && quoted:
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ',' || c == '{' || c == '['):
+			n++
+		}
+	}
+	return n
+}
 
 var gzipMagic = []byte{0x1f, 0x8b, 0x08}
 
@@ -54,7 +89,7 @@ func pack(r *Record) ([]byte, error) {
 }
 
 // unpack reads what pack or Helm wrote; the oldest releases are not compressed.
-func unpack(data []byte) (*Record, error) {
+func unpack(data []byte, left *budget) (*Record, error) {
 	body, err := base64.StdEncoding.DecodeString(string(data))
 	if err != nil {
 		return nil, fmt.Errorf("it holds no release: %w", err)
@@ -64,12 +99,12 @@ func unpack(data []byte) (*Record, error) {
 		if err != nil {
 			return nil, fmt.Errorf("it holds no release: %w", err)
 		}
-		if body, err = io.ReadAll(io.LimitReader(large, maxRelease+1)); err != nil {
+		if body, err = io.ReadAll(io.LimitReader(large, int64(left.bytes)+1)); err != nil {
 			return nil, fmt.Errorf("it holds no release: %w", err)
 		}
-		if len(body) > maxRelease {
-			return nil, fmt.Errorf("its release is larger than %d bytes", maxRelease)
-		}
+	}
+	if err := left.take(body); err != nil {
+		return nil, err
 	}
 	s := stored{Release: &release.Release{}}
 	if err := json.Unmarshal(body, &s); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -25,6 +26,25 @@ func packed(t *testing.T, body string) []byte {
 	return []byte(base64.StdEncoding.EncodeToString(out.Bytes()))
 }
 
+// plain is a packed release as others read it.
+func plain(t *testing.T, body []byte) (fields map[string]any) {
+	t.Helper()
+	zipped, err := base64.StdEncoding.DecodeString(string(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := gzip.NewReader(bytes.NewReader(zipped))
+	if err == nil {
+		err = json.NewDecoder(r).Decode(&fields)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fields
+}
+
+func whole() *budget { return &budget{bytes: maxUnpacked, values: maxValues} }
+
 // TestFormat reads what was packed, by us or by others, and refuses what is no release. That the
 // helm command reads it is shown in test/helm.
 func TestFormat(t *testing.T) {
@@ -37,7 +57,10 @@ func TestFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := unpack(body)
+	if method := plain(t, body)["apply_method"]; method != "ssa" {
+		t.Errorf("what others read as apply_method is %v", method)
+	}
+	got, err := unpack(body, whole())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,9 +79,10 @@ func TestFormat(t *testing.T) {
 		{"no JSON", packed(t, "text"), "it holds no release"},
 		{"cut short", []byte(base64.StdEncoding.EncodeToString(gzipMagic)), "it holds no release"},
 		{"nothing in it", packed(t, "{}"), "name, version or info is missing"},
-		{"a bomb", packed(t, strings.Repeat(" ", maxRelease+1)), "is larger than"},
+		{"a bomb", packed(t, strings.Repeat(" ", maxUnpacked+1)), "too large"},
+		{"a bomb of small values", packed(t, `{"hooks": [`+strings.Repeat("{},", maxValues)+`{}]}`), "too large"},
 	} {
-		_, err := unpack(tt.data)
+		_, err := unpack(tt.data, whole())
 		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: error %v, want %q", tt.why, err, tt.err)
 		}

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strconv"
 	"time"
 
@@ -20,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 )
 
@@ -64,8 +62,13 @@ type Run struct {
 	// PostRenderers and CommonMetadata are the digests of these parts of the spec that it was rendered with.
 	PostRenderers  string `json:"postRenderers,omitempty"`
 	CommonMetadata string `json:"commonMetadata,omitempty"`
-	// Forget says that an uninstall makes room for another chart. Else it remedies a failure.
+	// ForcedAt is the newest request to force an action that this one answers.
+	ForcedAt string `json:"forcedAt,omitempty"`
+	// Forget says that an uninstall makes room for another chart, where else it remedies a failure; and that what was
+	// there before an upgrade is not as the HelmRelease knew it.
 	Forget bool `json:"forget,omitempty"`
+	// Unlocked is the state that a revision was in which nobody worked on.
+	Unlocked string `json:"unlocked,omitempty"`
 	// Over says that the action has ended, Failure why it failed.
 	Over    bool   `json:"over,omitempty"`
 	Failure string `json:"failure,omitempty"`
@@ -82,6 +85,8 @@ type Record struct {
 	ApplyMethod string
 	// Run is the action that is under way, or that made the revision; nil when none of ours did.
 	Run *Run
+	// Outline says that only number and status are known of an old revision, which nothing more is needed of.
+	Outline bool
 
 	secret *corev1.Secret
 }
@@ -93,25 +98,6 @@ type Store struct {
 
 // New returns a Store of the releases that a client's Secrets hold.
 func New(secrets typedcorev1.SecretInterface) *Store { return &Store{secrets: secrets} }
-
-// List returns the revisions of a release, oldest first. A Secret that cannot be read is an error:
-// what to do next depends on all of them.
-func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
-	list, err := s.secrets.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String()})
-	if err != nil {
-		return nil, fmt.Errorf("list revisions of release %s: %w", name, err)
-	}
-	var out []*Record
-	for i := range list.Items {
-		r, err := decode(&list.Items[i])
-		if err != nil {
-			return nil, fmt.Errorf("read Secret %s/%s: %w", list.Items[i].Namespace, list.Items[i].Name, err)
-		}
-		out = append(out, r)
-	}
-	slices.SortFunc(out, func(a, b *Record) int { return a.Version - b.Version })
-	return out, nil
-}
 
 // Create stores a new revision. It returns ErrLost when there is one of this number.
 func (s *Store) Create(ctx context.Context, r *Record) error {
@@ -218,25 +204,4 @@ func encode(secret *corev1.Secret, r *Record) error {
 	}
 	secret.Annotations[runAnnotation] = string(run)
 	return nil
-}
-
-// decode reads a record from its Secret.
-func decode(secret *corev1.Secret) (*Record, error) {
-	r, err := unpack(secret.Data[dataKey])
-	if err != nil {
-		return nil, err
-	}
-	r.secret = secret
-	r.Labels = maps.Clone(secret.Labels)
-	for _, own := range []string{labelName, labelOwner, labelStatus, labelVersion, labelCreated, labelModified} {
-		delete(r.Labels, own)
-	}
-	if _, ok := secret.Annotations[runAnnotation]; ok {
-		run, err := r.Stored()
-		if err != nil {
-			return nil, err
-		}
-		r.Run = &run
-	}
-	return r, nil
 }

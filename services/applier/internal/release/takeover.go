@@ -46,7 +46,7 @@ func (a *acting) takeOver(ctx context.Context, objects []*unstructured.Unstructu
 func (a *acting) wereClientSide() bool {
 	for i := len(a.all) - 1; i >= 0; i-- {
 		r := a.all[i]
-		if r.Version == a.record.Version {
+		if r.Version == a.record.Version || r.Outline {
 			continue
 		}
 		if r.ApplyMethod != methodServerSide {

@@ -116,7 +116,7 @@ func rollback(hr *helmv2.HelmRelease, remediation helmv2.Remediation, why string
 		return Next{Kind: Stop, Reason: ReasonMissingTarget, Message: "Failed to perform remediation: missing target release for rollback: cannot remediate failed release"}
 	}
 	for _, r := range all {
-		if !previous.Targets(r.Name, r.Namespace, r.Version) {
+		if r.Outline || !previous.Targets(r.Name, r.Namespace, r.Version) {
 			continue
 		}
 		if sum, err := Digest(r); err == nil && sum == previous.Digest {

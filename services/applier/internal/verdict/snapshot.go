@@ -111,7 +111,7 @@ func Keep(history helmv2.Snapshots, latest *helmv2.Snapshot, all []*helmstore.Re
 			continue
 		}
 		for _, r := range all {
-			if !s.Targets(r.Name, r.Namespace, r.Version) || s.Status == r.Info.Status.String() {
+			if r.Outline || !s.Targets(r.Name, r.Namespace, r.Version) || s.Status == r.Info.Status.String() {
 				continue
 			}
 			now, err := Snapshot(r, s.Action)

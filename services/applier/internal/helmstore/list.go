@@ -1,0 +1,155 @@
+package helmstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"helm.sh/helm/v3/pkg/chart"
+	"helm.sh/helm/v3/pkg/release"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// ErrTooMuch says that a release's Secrets are more than is read of one release.
+var ErrTooMuch = errors.New("the history of the release is too large")
+
+// The bounds of a history, which whoever may write Secrets decides about: how many Secrets an answer has, how many there
+// may be in all, how many of the newest are read as a whole, and the bytes of all that are, before they are unpacked.
+const (
+	pageSize     = 10
+	maxRevisions = 1000
+	recent       = 10
+	maxPacked    = 16 << 20
+)
+
+// List returns the revisions of a release, oldest first. The newest are read as a whole, and of older ones the deployed
+// ones and the newest good one; of the others there is an outline. A Secret that cannot be read is an error: what to do next
+// depends on all of them. So is, with ErrTooMuch, a history beyond all measure.
+func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
+	var found []*entry
+	options := metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String(), Limit: pageSize}
+	for {
+		list, err := s.secrets.List(ctx, options)
+		if err != nil {
+			return nil, fmt.Errorf("list revisions of release %s: %w", name, err)
+		}
+		for i := range list.Items {
+			e, err := entryOf(&list.Items[i])
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, e)
+		}
+		if err := winnow(found); err != nil {
+			return nil, fmt.Errorf("release %s: %w", name, err)
+		}
+		if options.Continue = list.Continue; options.Continue == "" {
+			return decodeAll(name, found)
+		}
+	}
+}
+
+// entry is a Secret of a release. One that is not needed as a whole has lost its data.
+type entry struct {
+	version int
+	status  release.Status
+	secret  *corev1.Secret
+	whole   bool
+}
+
+func entryOf(secret *corev1.Secret) (*entry, error) {
+	version, err := strconv.Atoi(secret.Labels[labelVersion])
+	if err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: its label %s is no number", secret.Namespace, secret.Name, labelVersion)
+	}
+	return &entry{version: version, status: release.Status(secret.Labels[labelStatus]), secret: secret, whole: true}, nil
+}
+
+func (e *entry) good() bool {
+	return e.status == release.StatusDeployed || e.status == release.StatusSuperseded
+}
+
+// winnow sorts entries and drops the data of those that are not needed as a whole.
+func winnow(found []*entry) error {
+	slices.SortFunc(found, func(a, b *entry) int { return cmp.Compare(a.version, b.version) })
+	packed, base := 0, false
+	for i, e := range slices.Backward(found) {
+		newest := len(found) - 1 - i
+		if e.whole && newest >= recent && e.status != release.StatusDeployed && (base || !e.good()) {
+			e.outline()
+		}
+		base = base || newest > 0 && e.good()
+		if e.whole {
+			packed += e.secret.Size()
+		}
+	}
+	const remedy = "delete the Secrets of revisions that nobody needs (their labels are owner=helm and name), and set spec.maxHistory"
+	switch {
+	case len(found) > maxRevisions:
+		return fmt.Errorf("%w: namespace %s has more than %d revisions of it; %s", ErrTooMuch, found[0].secret.Namespace, maxRevisions, remedy)
+	case packed > maxPacked:
+		return fmt.Errorf("%w: its revisions in namespace %s have more than %d bytes; %s", ErrTooMuch, found[0].secret.Namespace, maxPacked, remedy)
+	}
+	return nil
+}
+
+// outline drops all that deleting the Secret does not need.
+func (e *entry) outline() {
+	s := e.secret
+	e.whole = false
+	e.secret = &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name, UID: s.UID, ResourceVersion: s.ResourceVersion}}
+	*s = corev1.Secret{} // it is part of a list of which others are needed
+}
+
+func decodeAll(name string, found []*entry) ([]*Record, error) {
+	left := budget{bytes: maxUnpacked, values: maxValues}
+	var out []*Record
+	for _, e := range found {
+		r, err := e.decode(name, &left)
+		if err != nil {
+			return nil, fmt.Errorf("release %s: read Secret %s/%s: %w", name, e.secret.Namespace, e.secret.Name, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func (e *entry) decode(name string, left *budget) (*Record, error) {
+	if !e.whole {
+		return &Record{Outline: true, secret: e.secret, Release: &release.Release{
+			Name: name, Version: e.version, Info: &release.Info{Status: e.status}, Chart: &chart.Chart{Metadata: &chart.Metadata{}},
+		}}, nil
+	}
+	r, err := decode(e.secret, left)
+	if err == nil && (r.Version != e.version || r.Name != name) {
+		err = fmt.Errorf("it holds revision %d of release %s, which its labels do not say", r.Version, r.Name)
+	}
+	return r, err
+}
+
+// decode reads a record from its Secret.
+func decode(secret *corev1.Secret, left *budget) (*Record, error) {
+	r, err := unpack(secret.Data[dataKey], left)
+	if err != nil {
+		return nil, err
+	}
+	r.secret = secret
+	r.Labels = maps.Clone(secret.Labels)
+	for _, own := range []string{labelName, labelOwner, labelStatus, labelVersion, labelCreated, labelModified} {
+		delete(r.Labels, own)
+	}
+	if _, ok := secret.Annotations[runAnnotation]; ok {
+		run, err := r.Stored()
+		if err != nil {
+			return nil, err
+		}
+		r.Run = &run
+	}
+	return r, nil
+}
