@@ -52,6 +52,9 @@ func (a *ahead) take(made *record) {
 // attempted notes in the status what an install or an upgrade tries. The stored release says all of it, so
 // that the status may do so later.
 func (p *pass) attempted(made *record, run helmstore.Run) error {
+	if run.ForcedAt != "" {
+		p.hr.Status.LastHandledForceAt = run.ForcedAt
+	}
 	if run.Action != release.Install && run.Action != release.Upgrade {
 		return nil
 	}

@@ -47,7 +47,7 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 	if string(hr.UID) != q.UID {
 		return nil, fmt.Errorf("the question is about an earlier HelmRelease %s/%s", hr.Namespace, hr.Name)
 	}
-	p := &pass{Worker: w, hr: hr}
+	p := &pass{Worker: w, hr: hr, told: map[string]bool{}}
 	answer, err := p.say(ctx, q)
 	if err != nil {
 		return nil, err

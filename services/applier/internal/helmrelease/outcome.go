@@ -15,6 +15,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
@@ -97,6 +98,7 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 	stored := slices.Contains(all, made)
 	s.Failures++
 	var n note
+	condition := helmv2.ReleasedCondition
 	switch action {
 	case release.Install:
 		n = note{reason: helmv2.InstallFailedReason, message: textFailed(action, p.hr, made, why)}
@@ -109,16 +111,16 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 			s.UpgradeFailures++
 		}
 	case release.Test:
-		return p.testFailed(ctx, all, made, why)
+		if stored {
+			return p.testFailed(ctx, all, made, why)
+		}
+		n, condition = note{reason: helmv2.TestFailedReason, message: textTestFailed(made, why)}, helmv2.TestSuccessCondition
 	case release.Rollback:
-		n = note{reason: helmv2.RollbackFailedReason, message: textRollbackFailed(made, why)}
+		n, condition = note{reason: helmv2.RollbackFailedReason, message: textRollbackFailed(made, why)}, helmv2.RemediatedCondition
 	case release.Uninstall:
-		n = note{reason: helmv2.UninstallFailedReason, message: textRemedyFailed(made, why)}
+		n, condition = note{reason: helmv2.UninstallFailedReason, message: textRemedyFailed(made, why)}, helmv2.RemediatedCondition
 	}
-	condition := helmv2.ReleasedCondition
-	if action == release.Rollback || action == release.Uninstall {
-		condition = helmv2.RemediatedCondition
-	} else {
+	if condition == helmv2.ReleasedCondition {
 		c.Remove(helmv2.RemediatedCondition)
 		c.Remove(helmv2.TestSuccessCondition)
 	}
@@ -138,7 +140,7 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 
 // testFailed ends tests that failed: like a failed release, unless their failure is ignored.
 func (p *pass) testFailed(ctx context.Context, all []*record, made *record, why error) (bus.Result, error) {
-	message := fmt.Sprintf("Helm test failed for release %s with chart %s: %s", fullName(made), chartName(made), why)
+	message := textTestFailed(made, why)
 	p.conditions().Set(helmv2.TestSuccessCondition, metav1.ConditionFalse, helmv2.TestFailedReason, message)
 	p.tell(note{reason: helmv2.TestFailedReason, message: message, warning: true, of: made, lines: p.lines})
 	if remediation := p.hr.GetActiveRemediation(); remediation != nil && !remediation.MustIgnoreTestFailures(p.hr.GetTest().IgnoreFailures) {
@@ -218,7 +220,12 @@ func (p *pass) chronicle(made *record, all []*record, action helmv2.ReleaseActio
 }
 
 // later ends a pass; what remedies a failure goes on in another.
-func (p *pass) later(context.Context) (bus.Result, error) { return bus.Result{Next: again}, nil }
+func (p *pass) later(ctx context.Context) (bus.Result, error) {
+	if p.hr.Spec.Suspend {
+		return p.run(ctx)
+	}
+	return bus.Result{Next: again}, nil
+}
 
 // keepInventory puts a revision's objects into the status.
 func (p *pass) keepInventory(made *record) error {
@@ -307,13 +314,18 @@ func (p *pass) stop(ctx context.Context, next verdict.Next) (bus.Result, error) 
 
 // unlock frees a revision that is pending and that nobody works on.
 func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
-	status := last.Info.Status
 	runner := release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests}
-	if err := runner.Unlock(ctx, last); err != nil {
+	by := helmstore.Run{Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Unlocked: last.Info.Status.String()}
+	if err := runner.Unlock(ctx, last, by); err != nil {
 		return bus.Result{}, err
 	}
+	return p.unlocked(ctx, last)
+}
+
+// unlocked says that a revision was freed.
+func (p *pass) unlocked(ctx context.Context, last *record) (bus.Result, error) {
 	p.tell(note{reason: "PendingRelease", warning: true, of: last, message: fmt.Sprintf(
-		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), status)})
+		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), last.Run.Unlocked)})
 	return p.remember(ctx, last, []*record{last}, "", p.run)
 }
 

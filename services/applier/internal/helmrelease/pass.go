@@ -11,7 +11,6 @@ import (
 	fluxacl "github.com/fluxcd/pkg/apis/acl"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	helmrelease "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 )
 
@@ -54,6 +54,10 @@ type refusal struct {
 
 // run brings an existing, active object up to date.
 func (p *pass) run(ctx context.Context) (bus.Result, error) {
+	if p.hr.Spec.Suspend { // what it did when that was asked for is over
+		p.conditions().Remove(kube.ConditionReconciling)
+		return bus.Result{Next: bus.Never}, p.write(ctx)
+	}
 	if f := p.unserved(); f != nil {
 		return p.refuse(ctx, *f)
 	}
@@ -76,14 +80,8 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if err != nil {
 		return p.noStorage(ctx, err)
 	}
-	if ours := p.ours(all); ours != nil {
-		if !ours.Run.Over {
-			return p.goOn(ctx, ours, all)
-		}
-		if latest := p.hr.Status.History.Latest(); latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) ||
-			latest.Status == helmrelease.StatusPendingInstall.String() {
-			return p.conclude(ctx, ours, all)
-		}
+	if result, begun, err := p.finish(ctx, all); err != nil || begun {
+		return result, err
 	}
 	return p.pursue(ctx, all)
 }
@@ -126,7 +124,15 @@ func (p *pass) noStorage(ctx context.Context, why error) (bus.Result, error) {
 		p.conditions().Set(helmv2.ReleasedCondition, metav1.ConditionFalse, helmv2.InstallFailedReason, fmt.Sprintf(
 			"Helm install failed for release %s/%s: %s", p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), why))
 	}
-	return p.refuse(ctx, refusal{reason: "FactoryError", message: why.Error(), retry: retryWait, warn: true})
+	return p.refuse(ctx, refusal{reason: "FactoryError", message: why.Error(), retry: p.unreadable(why), warn: true})
+}
+
+// unreadable is when Helm's storage is read again that could not be. One that is too large costs as much each time.
+func (p *pass) unreadable(why error) time.Duration {
+	if errors.Is(why, helmstore.ErrTooMuch) {
+		return max(p.interval(), retryWait)
+	}
+	return retryWait
 }
 
 // moved says whether the spec names another release, or another place for it, than the one

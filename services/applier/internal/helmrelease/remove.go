@@ -75,13 +75,12 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 		p.leftBehind(why)
 		return bus.Result{}, true, nil
 	}
-	name := kube.ReleaseName(p.hr)
-	if latest := p.hr.Status.History.Latest(); latest != nil {
-		name = latest.Name
+	all, err := p.store.List(ctx, p.madeName())
+	if err != nil && ctx.Err() == nil {
+		result, err = p.refuse(ctx, refusal{reason: helmv2.UninstallFailedReason, message: err.Error(), retry: p.unreadable(err), warn: true})
 	}
-	all, err := p.store.List(ctx, name)
-	if err != nil {
-		return bus.Result{}, false, err
+	if err != nil || result.Next != 0 {
+		return result, false, err
 	}
 	if len(all) == 0 || all[len(all)-1].Info.Status.String() == "uninstalled" {
 		return bus.Result{}, true, nil
@@ -97,7 +96,7 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 			return bus.Result{}, false, err
 		}
 	}
-	progress, wait, err := p.advance(ctx, runner, last, all)
+	progress, wait, err := p.advance(ctx, last.Run.Since, stepsOf(runner, last, all))
 	if failure := p.asFailure(err); failure != nil {
 		return p.notUninstalled(ctx, last, failure)
 	}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -13,10 +11,8 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	helmchart "helm.sh/helm/v3/pkg/chart"
 	helmrelease "helm.sh/helm/v3/pkg/release"
-	helmtime "helm.sh/helm/v3/pkg/time"
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/render"
@@ -120,10 +116,7 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 	case verdict.Nothing:
 		return p.inSync(ctx, g, all[len(all)-1])
 	case verdict.Install, verdict.Upgrade:
-		if next.Forget {
-			p.hr.Status.ClearHistory()
-		}
-		return p.release(ctx, all, g, string(next.Kind))
+		return p.release(ctx, all, g, next)
 	case verdict.Rollback:
 		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), helmstore.Run{Action: release.Rollback})
 	case verdict.Uninstall:
@@ -139,105 +132,6 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 		return p.stop(ctx, next)
 	}
 	return bus.Result{}, fmt.Errorf("release %s/%s: %q is nothing to do", p.hr.Namespace, p.hr.Name, next.Kind)
-}
-
-// release begins an install or an upgrade, once it is rendered for just that.
-func (p *pass) release(ctx context.Context, all []*record, g goal, action string) (bus.Result, error) {
-	wanted := events.RenderWanted{Action: action, Revision: verdict.Revision(all)}
-	if have := g.head.Details; have[seal.DetailAction] != wanted.Action || have[seal.DetailRevision] != strconv.Itoa(wanted.Revision) {
-		p.progressing(fmt.Sprintf("Rendering for %s of revision %d", wanted.Action, wanted.Revision))
-		s, was := &p.hr.Status, p.read.Status // what asks for the action has to do so once it is rendered
-		s.LastHandledForceAt, s.History = was.LastHandledForceAt, was.History
-		if err := p.write(ctx); err != nil {
-			return bus.Result{}, err
-		}
-		return p.ask(ctx, wanted)
-	}
-	p.hr.Status.StorageNamespace = p.hr.GetStorageNamespace()
-	made := &record{Release: g.render.Release}
-	made.Labels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
-	if len(all) == 0 { // what the status remembers went with the revisions
-		p.hr.Status.ClearHistory()
-	} else {
-		made.Info.FirstDeployed = all[0].Info.FirstDeployed
-	}
-	run := helmstore.Run{
-		Action: action, Input: inputOf(g.head), Generation: p.hr.Generation, OCIDigest: g.digest,
-		PostRenderers: g.wanted.PostRenderers, CommonMetadata: g.wanted.CommonMetadata,
-	}
-	return p.begin(ctx, all, made, run, g.render.CRDs...)
-}
-
-// inputOf identifies what a head was rendered from, whatever for.
-func inputOf(h seal.Head) string {
-	return strings.Join([]string{h.SourceDigest, h.SpecDigest, h.Details["inputs"]}, " ")
-}
-
-// rolledBack is the revision that goes back to an earlier one.
-func rolledBack(to *record, revision int) *record {
-	again := *to.Release
-	info := *to.Info
-	info.Description = fmt.Sprintf("Rollback to %d", to.Version)
-	info.Status = helmrelease.StatusPendingRollback
-	again.Info, again.Version = &info, revision
-	again.Hooks = make([]*helmrelease.Hook, len(to.Hooks))
-	for i, h := range to.Hooks {
-		hook := *h
-		hook.LastRun = helmrelease.HookExecution{}
-		again.Hooks[i] = &hook
-	}
-	return &record{Release: &again}
-}
-
-// begin stores the revision as pending and takes the first step of an action. That it is under way is written to the
-// status first, unless the action is likely to be over before anybody looks.
-func (p *pass) begin(ctx context.Context, all []*record, made *record, run helmstore.Run, crds ...*helmchart.File) (bus.Result, error) {
-	runner, err := p.runner(run.Action)
-	if err != nil {
-		return bus.Result{}, err
-	}
-	run.Owner, run.UID = p.hr.Namespace+"/"+p.hr.Name, string(p.hr.UID)
-	if err := p.attempted(made, run); err != nil {
-		return bus.Result{}, err
-	}
-	if run.Action == release.Install { // so that it is found should the spec name another before this one is made
-		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
-		made.Info.FirstDeployed = made.Info.LastDeployed
-		if err := p.chronicle(made, all, helmv2.ReleaseActionInstall); err != nil {
-			return bus.Result{}, err
-		}
-	}
-	message := textRunning(run.Action, runner.Options.Timeout)
-	if !p.quick(run.Action) {
-		p.progressing(message)
-		if err := p.write(ctx); err != nil {
-			return bus.Result{}, err
-		}
-	}
-	runner.Options.CRDs = crds
-	if run.Action == release.Install && p.hr.GetInstall().CreateNamespace {
-		if err := runner.CreateNamespace(ctx, made.Namespace); err != nil {
-			return p.failed(ctx, all, made, run.Action, err)
-		}
-	}
-	if err := runner.Begin(ctx, made, run); err != nil {
-		if release.Transient(err) || slices.Contains(all, made) {
-			return bus.Result{}, err
-		}
-		return p.failed(ctx, all, made, run.Action, err)
-	}
-	if run.Action != release.Uninstall && run.Action != release.Test {
-		all = append(all, made)
-		p.began()
-	}
-	journal, err := p.journal(ctx)
-	if err != nil {
-		return bus.Result{}, err
-	}
-	if err := journal.Write(ctx, events.ApplyProgressing{Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Message: message}); err != nil {
-		return bus.Result{}, err
-	}
-	return p.step(ctx, runner, made, all)
 }
 
 // ours returns the newest revision if an action of this object is working on it, or made it.
@@ -265,30 +159,40 @@ func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Resul
 	if err := p.attempted(made, *made.Run); err != nil {
 		return bus.Result{}, err
 	}
-	if release.MakesDefinitions(made) {
-		crds, ok, err := p.crdsOf(ctx, made)
-		if err != nil {
-			return bus.Result{}, err
-		}
-		if !ok { // what it began with is gone: begin anew with what there is
-			return p.unlock(ctx, made)
-		}
-		runner.Options.CRDs = crds
+	newer, err := p.superseded(ctx, made)
+	if err != nil {
+		return bus.Result{}, err
 	}
-	if newer, err := p.superseded(ctx, made); err != nil || newer {
-		if err != nil {
+	if newer && runner.Untouched(made) { // what follows is an install again
+		if err := p.store.Delete(ctx, made); err != nil {
 			return bus.Result{}, err
 		}
+		return p.run(ctx)
+	}
+	if newer {
 		done, err := runner.Supersede(ctx, made)
 		if err != nil {
 			return bus.Result{}, err
 		}
 		if done {
-			p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded before it was ready", fullName(made))})
-			return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
+			return p.overtaken(ctx, made, all)
 		}
 	}
 	return p.step(ctx, runner, made, all)
+}
+
+// overtaken says that an action ended because something newer is wanted.
+func (p *pass) overtaken(ctx context.Context, made *record, all []*record) (bus.Result, error) {
+	p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded before it was ready", fullName(made))})
+	p.forget(made)
+	return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
+}
+
+// forget takes from the history what an upgrade found to be other than the status knew it.
+func (p *pass) forget(made *record) {
+	if made.Run.Forget && made.Run.Action == release.Upgrade {
+		p.hr.Status.ClearHistory()
+	}
 }
 
 // conclude says what came of an action that has ended, when whoever ended it could not: it died, or the
@@ -297,19 +201,22 @@ func (p *pass) conclude(ctx context.Context, made *record, all []*record) (bus.R
 	if err := p.attempted(made, *made.Run); err != nil {
 		return bus.Result{}, err
 	}
+	p.forget(made)
 	switch {
+	case made.Run.Action == release.Unlocked:
+		return p.unlocked(ctx, made)
 	case made.Run.Failure != "":
 		p.lines = made.Run.Log
 		return p.failed(ctx, all, made, made.Run.Action, errors.New(made.Run.Failure))
-	case made.Info.Status == helmrelease.StatusFailed: // superseded
-		return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
+	case made.Info.Status == helmrelease.StatusFailed:
+		return p.overtaken(ctx, made, all)
 	}
 	return p.succeeded(ctx, all, made, made.Run.Action)
 }
 
-// superseded says whether there is a render of other inputs than those of the action.
+// superseded says whether there is a render of other inputs than those of the action. A suspended object wants nothing.
 func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
-	if made.Run.Input == "" {
+	if made.Run.Input == "" || p.hr.Spec.Suspend {
 		return false, nil
 	}
 	build, refused, err := p.build(ctx)
@@ -327,7 +234,8 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
 	action, began := made.Run.Action, made.Run.Since
 	p.forgets = made.Run.Forget
-	progress, wait, err := p.advance(ctx, runner, made, all)
+	p.forget(made)
+	progress, wait, err := p.advance(ctx, began, stepsOf(runner, made, all))
 	if failure := p.asFailure(err); failure != nil {
 		p.took(began)
 		return p.failed(ctx, all, made, action, failure)
@@ -352,16 +260,7 @@ func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, a
 	return bus.Result{Next: wait}, err
 }
 
-// crdsOf reads the definitions of the render that an action began with. They are no part of
-// what Helm stores. ok is false when there is another render by now.
-func (p *pass) crdsOf(ctx context.Context, made *record) (crds []*helmchart.File, ok bool, err error) {
-	build, refused, err := p.build(ctx)
-	if err != nil || refused != nil || build.Head.RenderID == "" || inputOf(build.Head) != made.Run.Input {
-		return nil, false, err
-	}
-	rendered, err := p.Renders.OpenRelease(ctx, p.identity(), build.Head.RenderName, build.Head.RenderID)
-	if err != nil {
-		return nil, false, err
-	}
-	return rendered.CRDs, true, nil
+// stepsOf are the steps of an action.
+func stepsOf(runner *release.Runner, made *record, all []*record) func(context.Context) (release.Progress, error) {
+	return func(ctx context.Context) (release.Progress, error) { return runner.Step(ctx, made, all) }
 }

@@ -58,6 +58,10 @@ func textTested(r *record, hooks int) string {
 	return fmt.Sprintf("Helm test succeeded for release %s with chart %s: %s", fullName(r), chartName(r), what)
 }
 
+func textTestFailed(r *record, why error) string {
+	return fmt.Sprintf("Helm test failed for release %s with chart %s: %s", fullName(r), chartName(r), why)
+}
+
 func textRolledBack(r *record) string {
 	return fmt.Sprintf("Helm rollback to previous release %s with chart %s succeeded", backTo(r), chartName(r))
 }
@@ -93,8 +97,24 @@ type note struct {
 	lines []string
 }
 
-// tell writes a Kubernetes Event.
+// tell writes a Kubernetes Event, unless the check has told the same before.
 func (p *pass) tell(n note) {
+	if p.news(n.reason, n.message) {
+		p.event(n)
+	}
+}
+
+// news says whether something is said for the first time in a check.
+func (p *pass) news(parts ...string) bool {
+	key := strings.Join(parts, "\n")
+	if p.told[key] {
+		return false
+	}
+	p.told[key] = true
+	return true
+}
+
+func (p *pass) event(n note) {
 	s := p.hr.Status
 	metadata := map[string]string{}
 	for k, v := range p.hr.Annotations {
@@ -127,14 +147,23 @@ func (p *pass) tell(n note) {
 	p.Recorder.AnnotatedEventf(p.hr, metadata, kind, n.reason, "%s", message)
 }
 
-// journalFailure appends a failure to the object's log.
+// maxJournaled bounds what the journal says of a failure, in bytes.
+const maxJournaled = 16 << 10
+
+// journalFailure appends a failure to the object's log, unless the check has done so before.
 func (p *pass) journalFailure(ctx context.Context, reason, message string, stalled bool) error {
+	if !p.news("journal", reason, message) {
+		return nil
+	}
+	if message = serve.Redact(message); len(message) > maxJournaled {
+		message = strings.ToValidUTF8(message[:maxJournaled], "") + "…"
+	}
 	journal, err := p.journal(ctx)
 	if err != nil {
 		return err
 	}
 	return journal.Write(ctx, events.ApplyFailed{
-		Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Reason: reason, Message: serve.Redact(message), Stalled: stalled,
+		Applied: journal.Applied(p.hr.Status.LastAttemptedRevision, ""), Reason: reason, Message: message, Stalled: stalled,
 	})
 }
 

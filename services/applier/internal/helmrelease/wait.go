@@ -16,12 +16,12 @@ const (
 	unwatchedPoll = 5 * time.Second
 )
 
-// advance takes steps of an action until it is over, or waits for what somebody watches by now. Then wait is
+// advance takes steps of what began at since until it is over, or waits for what somebody watches by now. Then wait is
 // when it is looked at again although no watch told anything: at its deadline at the latest.
-func (p *pass) advance(ctx context.Context, runner *release.Runner, made *record, all []*record) (progress release.Progress, wait time.Duration, err error) {
+func (p *pass) advance(ctx context.Context, since time.Time, step func(context.Context) (release.Progress, error)) (progress release.Progress, wait time.Duration, err error) {
 	var watched []cluster.Ref // before the step looked
 	for {
-		progress, err = runner.Step(ctx, made, all)
+		progress, err = step(ctx)
 		if err != nil || progress.Done {
 			p.place.Table.Await(p.owner(), nil)
 			return progress, 0, err
@@ -32,7 +32,7 @@ func (p *pass) advance(ctx context.Context, runner *release.Runner, made *record
 		untold, stale := p.place.Table.Await(p.owner(), progress.Waiting)
 		unseen := unseen(progress.Waiting)
 		if !stale && within(unseen, watched) {
-			return progress, pollAfter(time.Since(made.Run.Since), progress.Left, len(untold) == 0), nil
+			return progress, pollAfter(time.Since(since), progress.Left, len(untold) == 0), nil
 		}
 		watched = unseen
 	}

@@ -54,8 +54,9 @@ type Worker struct {
 	Began   time.Time
 	Options Options
 
-	written written
-	ahead   ahead
+	written  written
+	ahead    ahead
+	defining clocks
 }
 
 // Options change how a worker decides.
@@ -78,14 +79,16 @@ var errLost = errors.New("the object changed since it was read")
 // Handle does the work of one check. What another wrote in between is read again once; a
 // second loss is left to a later check.
 func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error) {
-	result, err := w.once(ctx, check, false)
+	told := map[string]bool{}
+	result, err := w.once(ctx, check, false, told)
 	if (errors.Is(err, errLost) || errors.Is(err, helmstore.ErrLost)) && ctx.Err() == nil {
-		result, err = w.once(ctx, check, true)
+		result, err = w.once(ctx, check, true, told)
 	}
 	return result, err
 }
 
-func (w *Worker) once(ctx context.Context, check bus.Check, live bool) (bus.Result, error) {
+// once makes a pass. told is what was said of the check so far, which is not said again.
+func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[string]bool) (bus.Result, error) {
 	hr, err := w.read(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, live)
 	if apierrors.IsNotFound(err) {
 		w.Places.Forget(cluster.Owner{Namespace: check.Key.Namespace, Name: check.Key.Name})
@@ -95,14 +98,14 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool) (bus.Resu
 		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", check.Key.Namespace, check.Key.Name, err)
 	}
 	p := &pass{
-		Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(),
+		Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(), told: told,
 		log: w.Log.With("kind", "helmrelease", "namespace", hr.Namespace, "name", hr.Name, "cluster", w.Options.Cluster),
 	}
 	switch {
 	case !hr.DeletionTimestamp.IsZero():
 		return p.remove(ctx)
 	case hr.Spec.Suspend:
-		return bus.Result{Next: bus.Never}, nil
+		return p.suspended(ctx)
 	}
 	if err := p.finalizer(ctx, controllerutil.AddFinalizer); err != nil {
 		return bus.Result{}, err
@@ -136,6 +139,9 @@ type pass struct {
 
 	// forgets says that the uninstall under way makes room for another chart.
 	forgets bool
+
+	// told are the reasons and messages that were told already.
+	told map[string]bool
 
 	// lines say what an action that failed did last.
 	lines   []string

@@ -2,28 +2,33 @@ package release
 
 import (
 	"context"
+	"fmt"
 	"maps"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
-	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 )
 
 const definitionKind = "CustomResourceDefinition"
 
-// definitions makes the chart's CRDs as the policy says, and waits until they are served. What
-// else is in their files is left out, as in Flux.
-func (a *acting) definitions(ctx context.Context) (Progress, error) {
-	if a.Options.CRDPolicy == SkipCRDs || len(a.Options.CRDs) == 0 {
-		return Progress{}, nil
+// DefinitionsTimeout is how long a chart's definitions may take until they are served, as in Flux.
+const DefinitionsTimeout = time.Minute
+
+// Definitions makes a chart's CRDs as the policy says, and looks whether they are served; what else is in their
+// files is left out, as in Flux. It is done before Begin: definitions that cannot be made leave no revision behind, so
+// that the next attempt is the same action again. All of it may be done twice, by whoever does it.
+func (r *Runner) Definitions(ctx context.Context) (Progress, error) {
+	if !r.MakesDefinitions() {
+		return Progress{Done: true}, nil
 	}
 	var all []*unstructured.Unstructured
-	for _, file := range a.Options.CRDs {
-		objects, err := a.objects(string(file.Data), "")
+	for _, file := range r.Options.CRDs {
+		objects, err := r.objects(string(file.Data), "")
 		if err != nil {
-			return Progress{}, permanent("failed to parse CRDs from %s: %w", file.Name, err)
+			return Progress{}, fmt.Errorf("%s: %w", file.Name, err)
 		}
 		for _, o := range objects {
 			if o.GetKind() == definitionKind {
@@ -33,13 +38,13 @@ func (a *acting) definitions(ctx context.Context) (Progress, error) {
 	}
 	made := false
 	for _, o := range all {
-		changed, err := a.definition(ctx, o)
+		changed, err := r.definition(ctx, o)
 		if err != nil {
 			return Progress{}, err
 		}
 		made = made || changed
 	}
-	report, err := health.Check(ctx, a.Client, refs(all), nil)
+	report, err := health.Check(ctx, r.Client, refs(all), nil)
 	switch {
 	case err != nil:
 		return Progress{}, err
@@ -48,14 +53,19 @@ func (a *acting) definitions(ctx context.Context) (Progress, error) {
 	case len(report.InProgress) > 0:
 		return waitFor(report.Awaited(), health.List(report.InProgress)), nil
 	case made:
-		return Progress{}, a.Client.Cluster().ForgetKinds()
+		return Progress{Done: true}, r.Client.Cluster().ForgetKinds()
 	}
-	return Progress{}, nil
+	return Progress{Done: true}, nil
 }
 
-func (a *acting) definition(ctx context.Context, o *unstructured.Unstructured) (changed bool, err error) {
-	if a.Options.CRDPolicy != CreateReplaceCRDs {
-		_, err := a.Client.GetMetadata(ctx, cluster.RefOf(o))
+// MakesDefinitions says whether there are definitions to make.
+func (r *Runner) MakesDefinitions() bool {
+	return r.Options.CRDPolicy != SkipCRDs && len(r.Options.CRDs) > 0
+}
+
+func (r *Runner) definition(ctx context.Context, o *unstructured.Unstructured) (changed bool, err error) {
+	if r.Options.CRDPolicy != CreateReplaceCRDs {
+		_, err := r.Client.GetMetadata(ctx, cluster.RefOf(o))
 		if err == nil || !cluster.IsGone(err) {
 			return false, err
 		}
@@ -64,10 +74,7 @@ func (a *acting) definition(ctx context.Context, o *unstructured.Unstructured) (
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	maps.Copy(labels, a.Options.CRDLabels)
+	maps.Copy(labels, r.Options.CRDLabels)
 	o.SetLabels(labels)
-	return true, a.put(ctx, o)
+	return true, r.put(ctx, o)
 }
-
-// MakesDefinitions says whether the action that a record is in makes definitions next.
-func MakesDefinitions(r *helmstore.Record) bool { return r.Run != nil && r.Run.Phase == phaseCRDs }

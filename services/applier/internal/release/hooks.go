@@ -63,7 +63,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 	h := list[a.run.Hook]
 	objects, err := a.objects(h.Manifest, a.record.Namespace)
 	if err != nil {
-		return Progress{}, permanent("failed %s: hook %s: %w", event, h.Path, err)
+		return Progress{}, fmt.Errorf("failed %s: hook %s: %w", event, h.Path, err)
 	}
 	if !a.run.Cleared {
 		left, err := a.discard(ctx, h, helmrelease.HookBeforeHookCreation)
@@ -135,7 +135,7 @@ func (a *acting) discard(ctx context.Context, h *helmrelease.Hook, policy helmre
 	}
 	objects, err := a.objects(h.Manifest, a.record.Namespace)
 	if err != nil {
-		return nil, permanent("hook %s: %w", h.Path, err)
+		return nil, fmt.Errorf("hook %s: %w", h.Path, err)
 	}
 	var left []cluster.Ref
 	for _, r := range refs(objects) {

@@ -94,10 +94,12 @@ func revision(namespace string, version int, names ...string) *helmstore.Record 
 	for _, name := range names {
 		fmt.Fprintf(&manifest, "---\n# Source: a\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s}\ndata: {version: %q}\n", name, fmt.Sprint(version))
 	}
+	fmt.Fprintf(&manifest, "---\n# Source: b\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: awaited, annotations: {version: %q}}\n"+
+		"spec: {replicas: 0, selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: a, image: example.com/a}]}}}\n", fmt.Sprint(version))
 	var hooks []*helmrelease.Hook
 	for i, event := range []helmrelease.HookEvent{
 		helmrelease.HookPreInstall, helmrelease.HookPostInstall, helmrelease.HookPreUpgrade, helmrelease.HookPostUpgrade,
-		helmrelease.HookPreRollback, helmrelease.HookPostRollback, helmrelease.HookPreDelete, helmrelease.HookPostDelete,
+		helmrelease.HookPreRollback, helmrelease.HookPostRollback, helmrelease.HookPreDelete, helmrelease.HookPostDelete, helmrelease.HookTest,
 	} {
 		hook := &helmrelease.Hook{
 			Name: "hook-" + string(event), Kind: "ConfigMap", Path: "hook", Events: []helmrelease.HookEvent{event},
@@ -120,7 +122,9 @@ func (a applier) act(ctx context.Context, namespace, action string) (done bool, 
 	if err != nil {
 		return false, err
 	}
-	runner := release.Runner{Client: a.client, Store: a.store, Options: release.Options{Timeout: time.Minute}}
+	runner := release.Runner{Client: a.client, Store: a.store, Options: release.Options{
+		Timeout: time.Minute, CRDPolicy: release.CreateReplaceCRDs, CRDs: []*chart.File{{Name: "crd.yaml", Data: definition(namespace)}},
+	}}
 	var at *helmstore.Record
 	if len(all) > 0 {
 		at = all[len(all)-1]
@@ -130,11 +134,19 @@ func (a applier) act(ctx context.Context, namespace, action string) (done bool, 
 	}
 	if at == nil || at.Run == nil || at.Run.Over {
 		run := helmstore.Run{Action: action, Owner: namespace + "/" + appName, UID: "uid"}
-		if action != release.Uninstall {
+		if action == release.Test && tested(at) {
+			return true, nil
+		}
+		if action != release.Uninstall && action != release.Test {
 			if at = next(namespace, action, all); at == nil {
 				return true, nil
 			}
 			all = append(all, at)
+		}
+		if action == release.Install || action == release.Upgrade {
+			if progress, err := runner.Definitions(ctx); err != nil || !progress.Done {
+				return false, err
+			}
 		}
 		if err := runner.Begin(ctx, at, run); err != nil {
 			return false, err
@@ -142,6 +154,26 @@ func (a applier) act(ctx context.Context, namespace, action string) (done bool, 
 	}
 	progress, err := runner.Step(ctx, at, all)
 	return progress.Done, err
+}
+
+// definition is a CRD, with a group for each namespace.
+func definition(namespace string) []byte {
+	return fmt.Appendf(nil, `apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: toys.%[1]s.example.com}
+spec:
+  group: %[1]s.example.com
+  scope: Namespaced
+  names: {kind: Toy, listKind: ToyList, plural: toys, singular: toy}
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]
+`, namespace)
+}
+
+// tested says whether the tests of a revision have run.
+func tested(r *helmstore.Record) bool {
+	return slices.ContainsFunc(r.Hooks, func(h *helmrelease.Hook) bool {
+		return h.Events[0] == helmrelease.HookTest && h.LastRun.Phase == helmrelease.HookPhaseSucceeded
+	})
 }
 
 // next is the revision that an action makes; nil when it was made.
@@ -159,8 +191,8 @@ func next(namespace, action string, all []*helmstore.Record) *helmstore.Record {
 	return nil
 }
 
-// TestKilled kills an applier after each request of each action. The next one goes on, and the
-// end is as if nobody had died.
+// TestKilled kills an applier after each request of each action, definitions, waits and tests included. The next one goes on,
+// and the end is as if nobody had died.
 func TestKilled(t *testing.T) {
 	steps := []struct {
 		action  string
@@ -168,15 +200,16 @@ func TestKilled(t *testing.T) {
 		history []string
 	}{
 		{release.Install, []string{"hook-pre-install", "one=1", "two=1"}, []string{"deployed: Install complete"}},
+		{release.Test, []string{"hook-pre-install", "hook-test", "one=1", "two=1"}, []string{"deployed: Install complete"}},
 		{
-			release.Upgrade, []string{"hook-pre-install", "hook-pre-upgrade", "three=2", "two=2"},
+			release.Upgrade, []string{"hook-pre-install", "hook-pre-upgrade", "hook-test", "three=2", "two=2"},
 			[]string{"superseded: Install complete", "deployed: Upgrade complete"},
 		},
 		{
-			release.Rollback, []string{"hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade", "one=3", "two=3"},
+			release.Rollback, []string{"hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade", "hook-test", "one=3", "two=3"},
 			[]string{"superseded: Install complete", "superseded: Upgrade complete", "deployed: Rollback to 1"},
 		},
-		{release.Uninstall, []string{"hook-pre-delete", "hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade"}, nil},
+		{release.Uninstall, []string{"hook-pre-delete", "hook-pre-install", "hook-pre-rollback", "hook-pre-upgrade", "hook-test"}, nil},
 	}
 	kills := map[string]int{}
 	for victim := range steps {
@@ -189,10 +222,7 @@ func TestKilled(t *testing.T) {
 			}
 			s := steps[victim]
 			dying := newApplier(t, namespace, requests)
-			done, err := dying.act(t.Context(), namespace, s.action)
-			if err == nil && !done {
-				done, err = dying.act(t.Context(), namespace, s.action)
-			}
+			done, err := dying.until(t.Context(), namespace, s.action)
 			survived := err == nil && done
 			if !survived && !errors.Is(err, errKilled) {
 				t.Fatalf("%s after %d requests: %v", s.action, requests, err)
@@ -212,7 +242,11 @@ func TestKilled(t *testing.T) {
 	}
 	t.Logf("killed after each request: %v", kills)
 	for _, s := range steps {
-		if kills[s.action] < 8 {
+		least := 8
+		if s.action == release.Test {
+			least = 4
+		}
+		if kills[s.action] < least {
 			t.Errorf("%s was killed at %d points only", s.action, kills[s.action])
 		}
 	}
@@ -223,20 +257,23 @@ func finish(t *testing.T, a applier, namespace, action string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
+	if _, err := a.until(ctx, namespace, action); err != nil {
+		t.Fatalf("%s: %v", action, err)
+	}
+}
+
+// until goes on with an action until it is over or fails.
+func (a applier) until(ctx context.Context, namespace, action string) (done bool, err error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		done, err := a.act(ctx, namespace, action)
-		if err != nil {
-			t.Fatalf("%s: %v", action, err)
-		}
-		if done {
-			return
+		if done, err := a.act(ctx, namespace, action); err != nil || done {
+			return done, err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s does not end", action)
+			return false, fmt.Errorf("%s does not end: %w", action, ctx.Err())
 		}
 	}
 }
@@ -256,7 +293,7 @@ func objectsIn(t *testing.T, a applier, namespace string) []string {
 	var out []string
 	for _, name := range []string{
 		"one", "two", "three", "hook-pre-install", "hook-post-install", "hook-pre-upgrade", "hook-post-upgrade",
-		"hook-pre-rollback", "hook-post-rollback", "hook-pre-delete", "hook-post-delete",
+		"hook-pre-rollback", "hook-post-rollback", "hook-pre-delete", "hook-post-delete", "hook-test",
 	} {
 		u, err := a.client.Get(t.Context(), cluster.Ref{Version: "v1", Kind: "ConfigMap", Namespace: namespace, Name: name})
 		if cluster.IsGone(err) {

@@ -29,10 +29,6 @@ func (a *acting) note(format string, args ...any) {
 // notePhase says what the action is about to do.
 func (a *acting) notePhase() {
 	switch a.run.Phase {
-	case phaseCRDs:
-		if len(a.Options.CRDs) > 0 {
-			a.note("making the definitions of %d files", len(a.Options.CRDs))
-		}
 	case phaseBefore, phaseAfter:
 		event := hooksOf[a.run.Action][0]
 		if a.run.Phase == phaseAfter {

@@ -61,7 +61,7 @@ func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructur
 	}
 	out, err := read(manifest)
 	if err != nil {
-		return nil, err
+		return nil, permanent("%w", err)
 	}
 	for _, o := range out {
 		if err := r.place(o, namespace); err != nil {

@@ -33,7 +33,7 @@ const (
 func (a *acting) apply(ctx context.Context) (Progress, error) {
 	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
 	if err != nil {
-		return Progress{}, permanent("%w", err)
+		return Progress{}, err
 	}
 	if err := a.mayAdopt(ctx, objects); err != nil {
 		return Progress{}, err
@@ -138,7 +138,7 @@ func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 	for _, old := range a.since() {
 		objects, err := a.objects(old, a.record.Namespace)
 		if err != nil {
-			return permanent("%w", err)
+			return err
 		}
 		for _, o := range objects {
 			r := cluster.RefOf(o)
@@ -153,7 +153,8 @@ func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 	return nil
 }
 
-// since are the manifests of the newest good revision before the record and of those after it.
+// since are the manifests of the newest good revision before the record and of those after it, but for failed ones that are
+// too old to be read.
 func (a *acting) since() []string {
 	var out []string
 	for _, r := range slices.Backward(a.all) {
@@ -222,7 +223,7 @@ func (a *acting) ready(ctx context.Context) (Progress, error) {
 	}
 	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
 	if err != nil {
-		return Progress{}, permanent("%w", err)
+		return Progress{}, err
 	}
 	applied := a.applied
 	a.applied = nil

@@ -48,8 +48,8 @@ func (r *Runner) Begin(ctx context.Context, record *helmstore.Record, run helmst
 
 // phasesOf are the phases of each action.
 var phasesOf = map[string][]string{
-	Install:   {phaseCRDs, phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
-	Upgrade:   {phaseCRDs, phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Install:   {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
+	Upgrade:   {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
 	Rollback:  {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
 	Uninstall: {phaseBefore, phaseResources, phaseWait, phaseAfter, phaseEnd},
 	Test:      {phaseBefore, phaseEnd},
@@ -142,7 +142,7 @@ func (a *acting) store(ctx context.Context) error {
 // brief says whether the action waits for its resources since a moment only, and may be taken
 // from its begin again: it applied nothing but these.
 func (a *acting) brief() bool {
-	return a.run.Phase == phaseWait && a.Options.Timeout-a.left() < a.Options.Brief && len(a.Options.CRDs) == 0 &&
+	return a.run.Phase == phaseWait && a.Options.Timeout-a.left() < a.Options.Brief &&
 		(a.Options.DisableHooks || len(a.hooksFor(hooksOf[a.run.Action][0])) == 0)
 }
 
@@ -174,8 +174,6 @@ func (a *acting) next() error {
 
 func (a *acting) phase(ctx context.Context) (Progress, error) {
 	switch a.run.Phase {
-	case phaseCRDs:
-		return a.definitions(ctx)
 	case phaseBefore:
 		return a.hooks(ctx, hooksOf[a.run.Action][0])
 	case phaseAfter:
@@ -280,7 +278,20 @@ func (a *acting) fail(ctx context.Context, why error) error {
 	if err := a.Store.Update(ctx, a.record); err != nil {
 		return err
 	}
+	if a.run.Action != Test && a.run.Action != Uninstall {
+		if err := a.trim(ctx); err != nil { // the next action's end does it
+			a.note("the history could not be shortened: %s", err)
+		}
+	}
 	return &FailedError{Err: why, Log: a.run.Log}
+}
+
+// Untouched says whether an action is an install that has done nothing yet but wait for the place of its first hook, so
+// that it may be taken back as a whole. Without hooks nobody knows: what was applied in the first moment is not stored.
+func (r *Runner) Untouched(record *helmstore.Record) bool {
+	run, a := record.Run, &acting{Runner: r, record: record}
+	return run.Action == Install && run.Phase == phaseBefore && run.Hook == 0 && !run.Cleared &&
+		!r.Options.DisableHooks && len(a.hooksFor(helmrelease.HookPreInstall)) > 0
 }
 
 // Supersede ends an install or an upgrade, because something newer is wanted. It returns false when a
@@ -298,10 +309,12 @@ func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool,
 	return true, r.Store.Update(ctx, record)
 }
 
-// Unlock stores a pending revision as failed that nobody works on.
-func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record) error {
+// Unlock stores a pending revision as failed that nobody works on. by is who does so: should the status not say it, the
+// next pass knows.
+func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record, by helmstore.Run) error {
 	status := record.Info.Status
-	record.Run = nil
+	by.Action, by.Over, by.Since = Unlocked, true, r.now().UTC()
+	record.Run = &by
 	record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release unlocked from stale '%s' state", status))
 	return r.Store.Update(ctx, record)
 }

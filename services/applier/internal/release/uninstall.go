@@ -20,7 +20,7 @@ func (a *acting) doomed() ([]*unstructured.Unstructured, error) {
 	for _, m := range sorted {
 		objects, err := a.objects(m.Content, a.record.Namespace)
 		if err != nil {
-			return nil, permanent("%w", err)
+			return nil, err
 		}
 		for _, o := range objects {
 			if !kept(o) {

@@ -1,0 +1,62 @@
+package helmrelease
+
+import (
+	"context"
+
+	helmrelease "helm.sh/helm/v3/pkg/release"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
+)
+
+// finish goes on with what the object began; begun is false when there is nothing.
+func (p *pass) finish(ctx context.Context, all []*record) (result bus.Result, begun bool, err error) {
+	ours, latest := p.ours(all), p.hr.Status.History.Latest()
+	switch {
+	case ours == nil:
+		return bus.Result{}, false, nil
+	case !ours.Run.Over:
+		result, err = p.goOn(ctx, ours, all)
+	case latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) || latest.Status == helmrelease.StatusPendingInstall.String():
+		result, err = p.conclude(ctx, ours, all)
+	default:
+		return bus.Result{}, false, nil
+	}
+	return result, true, err
+}
+
+// suspended lets an action end that is under way, as Flux does, and begins none.
+func (p *pass) suspended(ctx context.Context) (bus.Result, error) {
+	if p.hr.Status.StorageNamespace == "" {
+		return bus.Result{Next: bus.Never}, nil
+	}
+	leave, err := p.locate(ctx)
+	defer leave()
+	if err == nil {
+		err = p.connect(p.hr.Status.StorageNamespace)
+	}
+	var all []*record
+	if err == nil {
+		all, err = p.store.List(ctx, p.madeName())
+	}
+	if err != nil && ctx.Err() == nil && meta.FindStatusCondition(p.hr.Status.Conditions, kube.ConditionReconciling) == nil {
+		return bus.Result{Next: bus.Never}, nil // as far as anybody knows there is none
+	}
+	if err != nil {
+		return bus.Result{Next: retryWait}, context.Cause(ctx)
+	}
+	result, begun, err := p.finish(ctx, all)
+	if !begun {
+		result.Next = bus.Never
+	}
+	return result, err
+}
+
+// madeName is the name of the release that was made; what the spec says before there is one.
+func (p *pass) madeName() string {
+	if latest := p.hr.Status.History.Latest(); latest != nil {
+		return latest.Name
+	}
+	return kube.ReleaseName(p.hr)
+}
