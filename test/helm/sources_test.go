@@ -4,8 +4,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -20,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/test/harness"
 )
@@ -34,8 +38,8 @@ func registryHost(t *testing.T) string {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
-// pushChart pushes a chart as helm does, and returns the hexadecimal digest of its manifest.
-func pushChart(t *testing.T, reference string, files map[string]string) string {
+// packed is a chart as helm packs it.
+func packed(t *testing.T, files map[string]string) []byte {
 	t.Helper()
 	var archive bytes.Buffer
 	zip := gzip.NewWriter(&archive)
@@ -55,9 +59,15 @@ func pushChart(t *testing.T, reference string, files map[string]string) string {
 	if err := zip.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return archive.Bytes()
+}
+
+// pushChart pushes a chart as helm does, and returns the hexadecimal digest of its manifest.
+func pushChart(t *testing.T, reference string, files map[string]string) string {
+	t.Helper()
 	const layer = types.MediaType("application/vnd.cncf.helm.chart.content.v1.tar+gzip")
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.cncf.helm.config.v1+json")
-	image, err := mutate.Append(image, mutate.Addendum{Layer: static.NewLayer(archive.Bytes(), layer), MediaType: layer})
+	image, err := mutate.Append(image, mutate.Addendum{Layer: static.NewLayer(packed(t, files), layer), MediaType: layer})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,4 +140,109 @@ spec:
 	n.patch(sourceKind, "charts", `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now"}}}`)
 	n.await(releaseKind, "web", says("Ready", "True", "UpgradeSucceeded", "web.v3 with chart web@0.2.0+"+moved[:12]))
 	n.await(harness.ConfigMapKind, "web", holds("message", "moved"))
+}
+
+// chartRepository serves packed charts and an index of them.
+func chartRepository(t *testing.T, charts map[string]map[string]string) (address string) {
+	t.Helper()
+	index := "apiVersion: v1\nentries:\n  web:\n"
+	mux := http.NewServeMux()
+	for version, files := range charts {
+		body := packed(t, files)
+		index += fmt.Sprintf("  - {apiVersion: v2, name: web, version: %s, digest: %x, urls: [web-%s.tgz]}\n", version, sha256.Sum256(body), version)
+		mux.HandleFunc("/web-"+version+".tgz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+	}
+	mux.HandleFunc("/index.yaml", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(index)) })
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	return server.URL
+}
+
+// TestFromHelmRepository releases charts of a Helm repository by version, takes the chart from elsewhere when the spec says so,
+// and leaves no HelmChart behind that nobody needs.
+func TestFromHelmRepository(t *testing.T) {
+	n := newTenant(t, "from-repository", webChart())
+	newer := webChart()
+	newer["web/Chart.yaml"] = strings.Replace(newer["web/Chart.yaml"], "0.1.0", "0.2.0", 1)
+	n.apply(fmt.Sprintf("apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository\nmetadata: {name: charts}\nspec: {interval: 1h, url: %s}\n",
+		chartRepository(t, map[string]map[string]string{"0.1.0": webChart(), "0.2.0": newer})))
+	release := func(spec string) {
+		n.apply("apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: web}\nspec:\n  interval: 1h\n" + indent(spec))
+	}
+	from := func(version string) string {
+		return "chart: {spec: {chart: web, version: " + version + ", sourceRef: {kind: HelmRepository, name: charts}}}\n"
+	}
+	made := n.Namespace + "-web"
+	release(from("0.1.0"))
+	n.await(releaseKind, "web", all(says("Ready", "True", "InstallSucceeded", "web.v1 with chart web@0.1.0"), current))
+	release(from("0.2.0"))
+	n.await(releaseKind, "web", all(says("Ready", "True", "UpgradeSucceeded", "web.v2 with chart web@0.2.0"), current))
+	n.await(chartKind, made, func(u *unstructured.Unstructured) bool {
+		version, _, _ := unstructured.NestedString(u.Object, "spec", "version")
+		return version == "0.2.0" && u.GetLabels()["helm.toolkit.fluxcd.io/name"] == "web"
+	})
+
+	n.apply("apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmChart\nmetadata: {name: mine}\nspec: {interval: 1h, chart: ./web, sourceRef: {kind: GitRepository, name: " + harness.SourceName + "}}\n")
+	release("chartRef: {kind: HelmChart, name: mine}\n")
+	u := n.await(releaseKind, "web", all(says("Ready", "True", "UpgradeSucceeded", "web.v3 with chart web@0.1.0"), current))
+	n.await(chartKind, made, gone)
+	if of, _, _ := unstructured.NestedString(u.Object, "status", "helmChart"); of != "" {
+		t.Errorf("status.helmChart is still %q", of)
+	}
+	release(from("0.2.0"))
+	n.await(releaseKind, "web", all(says("Ready", "True", "UpgradeSucceeded", "web.v4 with chart web@0.2.0"), current))
+	n.await(chartKind, made, exists)
+	n.await(chartKind, "mine", exists)
+}
+
+// TestRestricted is a process that allows no references to other namespaces, and ExternalArtifacts.
+func TestRestricted(t *testing.T) {
+	shared := world
+	own, err := harness.NewWorld(t.Context(), harness.WorldOptions{Token: "helm-only-token", SluiceArgs: []string{"--no-cross-namespace-refs", "--external-artifacts"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	world = own
+	t.Cleanup(func() {
+		world = shared
+		if err := own.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	n := newTenant(t, "restricted", webChart())
+	release := func(name, spec string) {
+		n.apply("apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: " + name + "}\nspec:\n  interval: 1h\n" + indent(spec))
+	}
+	t.Run("chart of another namespace", func(t *testing.T) {
+		n := tenant{n.Tenant, t}
+		release("template", "chart: {spec: {chart: web, sourceRef: {kind: GitRepository, name: apps, namespace: default}}}\n")
+		release("reference", "chartRef: {kind: OCIRepository, name: apps, namespace: default}\n")
+		for _, name := range []string{"template", "reference"} {
+			n.await(releaseKind, name, all(says("Ready", "False", "AccessDenied", "cross-namespace references have been blocked"),
+				says("Stalled", "True", "AccessDenied", ""), current))
+		}
+		if _, err := n.Cluster.Get(within(t), chartKind, "default", n.Namespace+"-template"); !apierrors.IsNotFound(err) {
+			t.Errorf("the HelmChart in the other namespace: %v", err)
+		}
+	})
+	t.Run("ExternalArtifact", func(t *testing.T) {
+		n := tenant{n.Tenant, t}
+		n.apply(`apiVersion: source.extensions.fluxcd.io/v1beta1
+kind: ArtifactGenerator
+metadata: {name: charts}
+spec:
+  sources: [{alias: apps, kind: GitRepository, name: ` + harness.SourceName + `}]
+  artifacts: [{name: web, originRevision: "@apps", copy: [{from: "@apps/web/**", to: "@artifact/web/"}]}]
+`)
+		release("composed", "chartRef: {kind: ExternalArtifact, name: web}\n")
+		n.await(releaseKind, "composed", all(says("Ready", "True", "InstallSucceeded", "composed.v1 with chart web@0.1.0"), current))
+		if err := n.Push(within(t), map[string]string{"web/Chart.yaml": strings.Replace(webChart()["web/Chart.yaml"], "0.1.0", "0.2.0", 1)}); err != nil {
+			t.Fatal(err)
+		}
+		n.await(releaseKind, "composed", says("Ready", "True", "UpgradeSucceeded", "composed.v2 with chart web@0.2.0"))
+		if err := n.Delete(within(t), releaseKind, "composed"); err != nil {
+			t.Fatal(err)
+		}
+		n.await(releaseKind, "composed", gone)
+	})
 }
