@@ -114,14 +114,14 @@ func (r *reaper) isDead(victim string) bool {
 
 func victimName(i int) string { return fmt.Sprintf("k%02dx", i) }
 
-// newReaper starts a reaper in front of an API server, and returns it with a kubeconfig that leads there.
-func newReaper(t *testing.T, to *rest.Config) (*reaper, string) {
+// newReaper starts a reaper in front of a world's API server, and returns it with a kubeconfig that leads there.
+func newReaper(t *testing.T, w *harness.World) (*reaper, string) {
 	t.Helper()
-	transport, err := rest.TransportFor(to)
+	transport, err := rest.TransportFor(w.REST)
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := url.Parse(to.Host)
+	host, err := url.Parse(w.REST.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func newReaper(t *testing.T, to *rest.Config) (*reaper, string) {
 		Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(host) }, Transport: transport, FlushInterval: -1,
 	}}
 	server := httptest.NewServer(r)
-	t.Cleanup(server.CloseClientConnections)
+	w.OnClose(func() error { server.CloseClientConnections(); server.Close(); return nil })
 	path := filepath.Join(t.TempDir(), "kubeconfig")
 	body := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: a, cluster: {server: %q}}]\ncontexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n", server.URL)
 	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
@@ -153,7 +153,7 @@ func mortals(t *testing.T) *reaper {
 			t.Error(err)
 		}
 	})
-	r, kubeconfig := newReaper(t, own.REST)
+	r, kubeconfig := newReaper(t, own)
 	err = own.Namespace(t.Context(), harness.SystemNamespace)
 	var binary string
 	if err == nil {

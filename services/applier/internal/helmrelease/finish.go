@@ -2,12 +2,15 @@ package helmrelease
 
 import (
 	"context"
+	"fmt"
 
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 )
 
 // finish goes on with what the object began; begun is false when there is nothing.
@@ -59,4 +62,21 @@ func (p *pass) madeName() string {
 		return latest.Name
 	}
 	return kube.ReleaseName(p.hr)
+}
+
+// unlock frees a revision that is pending and that nobody works on.
+func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
+	runner := release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests}
+	by := helmstore.Run{Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Unlocked: last.Info.Status.String()}
+	if err := runner.Unlock(ctx, last, by); err != nil {
+		return bus.Result{}, err
+	}
+	return p.unlocked(ctx, last)
+}
+
+// unlocked says that a revision was freed.
+func (p *pass) unlocked(ctx context.Context, last *record) (bus.Result, error) {
+	p.tell(note{reason: "PendingRelease", warning: true, of: last, message: fmt.Sprintf(
+		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), last.Run.Unlocked)})
+	return p.remember(ctx, last, []*record{last}, "", p.run)
 }

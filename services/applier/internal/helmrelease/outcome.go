@@ -15,7 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
@@ -310,23 +309,6 @@ func (p *pass) stop(ctx context.Context, next verdict.Next) (bus.Result, error) 
 	}
 	p.tell(note{reason: next.Reason, message: next.Message, warning: true})
 	return bus.Result{Next: bus.Never}, p.journalFailure(ctx, next.Reason, next.Message, true)
-}
-
-// unlock frees a revision that is pending and that nobody works on.
-func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
-	runner := release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests}
-	by := helmstore.Run{Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Unlocked: last.Info.Status.String()}
-	if err := runner.Unlock(ctx, last, by); err != nil {
-		return bus.Result{}, err
-	}
-	return p.unlocked(ctx, last)
-}
-
-// unlocked says that a revision was freed.
-func (p *pass) unlocked(ctx context.Context, last *record) (bus.Result, error) {
-	p.tell(note{reason: "PendingRelease", warning: true, of: last, message: fmt.Sprintf(
-		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), last.Run.Unlocked)})
-	return p.remember(ctx, last, []*record{last}, "", p.run)
 }
 
 // buildFailed says that the chart could not be rendered, which fails the action it was
