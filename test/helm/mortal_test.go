@@ -47,15 +47,20 @@ type reaper struct {
 
 func (r *reaper) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if lost, err := r.loses(req); err != nil || lost {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusConflict)
-		fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "code": 409, "message": "lost"}`)
+		refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
 		return
 	}
 	if victim := mortal.FindString(req.URL.String()); victim != "" && r.reaps(victim, req.Method) {
-		panic(http.ErrAbortHandler)
+		refuse(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable) // a client asks again for long that gets no answer at all
+		return
 	}
 	r.to.ServeHTTP(w, req)
+}
+
+func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": %q, "code": %d, "message": "by the test"}`, reason, code)
 }
 
 func (r *reaper) loses(req *http.Request) (bool, error) {
@@ -323,7 +328,9 @@ func (n tenant) outlive(r *reaper, ended func(*unstructured.Unstructured) bool) 
 	for i := range victims {
 		open[victimName(i)] = true
 	}
-	err := harness.Until(within(n.t), 200*time.Millisecond, func(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeout(n.t.Context(), 3*limit) // they are many
+	defer cancel()
+	err := harness.Until(ctx, 200*time.Millisecond, func(ctx context.Context) (bool, error) {
 		for victim := range maps.Clone(open) {
 			if r.isDead(victim) {
 				delete(open, victim)
