@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
+	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 )
@@ -178,6 +179,9 @@ func (p *pass) unserved() *refusal {
 	default:
 		if _, err := ignored(p.hr); err != nil {
 			return &refusal{reason: "InvalidIgnoreRule", stalled: true, warn: true, message: err.Error()}
+		}
+		if _, err := health.Compile(p.CEL, p.hr.Spec.HealthCheckExprs); err != nil {
+			return &refusal{reason: reasonExpression, stalled: true, warn: true, message: fmt.Sprintf("spec.healthCheckExprs: %s", err)}
 		}
 		return nil
 	}

@@ -50,6 +50,11 @@ func (a *acting) hooks(ctx context.Context, event helmrelease.HookEvent) (Progre
 		}
 		a.run.Hook, a.run.Cleared, a.run.Made = a.run.Hook+1, false, false
 	}
+	if slices.ContainsFunc(list, func(h *helmrelease.Hook) bool { return slices.Contains(h.DeletePolicies, helmrelease.HookSucceeded) }) {
+		if err := a.store(ctx); err != nil { // that they are done, which nobody can see once they are gone
+			return Progress{}, err
+		}
+	}
 	for _, h := range slices.Backward(list) {
 		if _, err := a.discard(ctx, h, helmrelease.HookSucceeded); err != nil {
 			return Progress{}, err
