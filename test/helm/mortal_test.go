@@ -89,7 +89,9 @@ func (r *reaper) reaps(victim, method string) bool {
 		return r.dead[victim]
 	}
 	r.left[victim] = left - 1
-	r.dead[victim] = r.dead[victim] || left <= 0
+	if left <= 0 {
+		r.dead[victim] = true
+	}
 	return r.dead[victim]
 }
 
