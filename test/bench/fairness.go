@@ -41,7 +41,7 @@ was measured for comparison is slower beside by more than that, because nobody p
 // runFairness prints where a push's time goes, alone and beside another tenant's changes.
 func runFairness(ctx context.Context, n, rounds int, write bool) (err error) {
 	p := newProgress(os.Stderr)
-	w, err := setUp(ctx, n, p, "--log-level=debug")
+	w, err := setUpWith(ctx, n, treeOf(changing, n, "1"), p, "--log-level=debug")
 	if w != nil {
 		defer func() { err = errors.Join(err, w.Close()) }()
 	}
@@ -53,14 +53,14 @@ func runFairness(ctx context.Context, n, rounds int, write bool) (err error) {
 		return err
 	}
 	p.say("%d pushes of another tenant, alone and beside", rounds)
-	both, err := w.neighbours(ctx, rounds)
+	both, err := w.neighbours(ctx, rounds, changing)
 	if err != nil {
 		return err
 	}
 	if err := w.trace(ctx, &both); err != nil {
 		return err
 	}
-	text := fmt.Sprintf("%s, %d processors shared by everything, %s, N=%d Kustomizations of the other tenant, %d rounds.\n\n%s",
+	text := fmt.Sprintf("%s, %d processors shared by everything, %s, N=%d Kustomizations of the other tenant, one object each, %d rounds.\n\n%s",
 		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version(), n, rounds, both.markdown())
 	fmt.Print(text)
 	return keep(write, "fairness.md", fairnessPreface+text+fairnessEpilogue)

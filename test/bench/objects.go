@@ -15,18 +15,18 @@ const (
 )
 
 // app is the five objects of one application, as text; value is what a commit changes.
-func app(i int, value string) string {
-	return strings.NewReplacer("NAME", appName(i), "VALUE", value).Replace(appTemplate)
+func app(i int, value string) string { return filled(appTemplate, i, value) }
+
+// changing is the one of them that a commit changes.
+func changing(i int, value string) string { return filled(configMapTemplate, i, value) }
+
+func filled(template string, i int, value string) string {
+	return strings.NewReplacer("NAME", appName(i), "VALUE", value).Replace(template)
 }
 
 func appName(i int) string { return fmt.Sprintf("app-%04d", i) }
 
-const appTemplate = `apiVersion: v1
-kind: ServiceAccount
-metadata:
-  name: NAME
----
-apiVersion: v1
+const configMapTemplate = `apiVersion: v1
 kind: ConfigMap
 metadata:
   name: NAME
@@ -35,6 +35,13 @@ data:
   settings: |
     log: info
     cache: 64Mi
+`
+
+const appTemplate = configMapTemplate + `---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: NAME
 ---
 apiVersion: v1
 kind: Service
@@ -91,10 +98,12 @@ spec:
 `
 
 // tree is the repository: one folder an application.
-func tree(n int, value string) map[string]string {
+func tree(n int, value string) map[string]string { return treeOf(app, n, value) }
+
+func treeOf(manifest func(i int, value string) string, n int, value string) map[string]string {
 	files := make(map[string]string, n)
 	for i := range n {
-		files["apps/"+appName(i)+"/app.yaml"] = app(i, value)
+		files["apps/"+appName(i)+"/app.yaml"] = manifest(i, value)
 	}
 	return files
 }

@@ -22,8 +22,8 @@ func (n neighbour) ratio() float64 {
 }
 
 // neighbours measures single pushes of a tenant with one Kustomization, whose checks
-// wait in the same lane as those of the first.
-func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err error) {
+// wait in the same lane as those of the first, of whose applications a commit has the manifests.
+func (w *world) neighbours(ctx context.Context, rounds int, manifest func(i int, value string) string) (n neighbour, err error) {
 	other, err := w.NewTenant(ctx, sameLane(controlNamespace), map[string]string{"app/app.yaml": app(0, "0")})
 	if err != nil {
 		return neighbour{}, err
@@ -68,7 +68,7 @@ func (w *world) neighbours(ctx context.Context, rounds int) (n neighbour, err er
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		for i := 0; !enough.Load(); i++ {
-			if err := w.change(ctx, tree(w.n, fmt.Sprintf("busy-%d", i)), "Change all"); err != nil {
+			if err := w.change(ctx, treeOf(manifest, w.n, fmt.Sprintf("busy-%d", i)), "Change all"); err != nil {
 				return err
 			}
 			if err := w.hook(ctx); err != nil {
