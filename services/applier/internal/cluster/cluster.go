@@ -33,11 +33,11 @@ type Options struct {
 	OverrideManagers []string
 }
 
-// ErrBusy says that enough is under way in a cluster: look again soon.
+// ErrBusy says that enough is under way in a cluster. When there is room there is a check.
 var ErrBusy = errors.New("the cluster is busy")
 
-// ErrUnknown is an ErrBusy of which the end is told: where the cluster is, or whether it
-// answers, is being found out, and then there is a check.
+// ErrUnknown is an ErrBusy because it is being found out where the cluster is, or whether it
+// answers. When that is known there is a check.
 var ErrUnknown = fmt.Errorf("%w: it is not known yet", ErrBusy)
 
 // NoTargetError says why an object has no cluster for now: its spec.kubeConfig cannot be
@@ -54,11 +54,11 @@ func (n *NoTargetError) Error() string { return n.Err.Error() }
 // Unwrap returns the error itself.
 func (n *NoTargetError) Unwrap() error { return n.Err }
 
-// BusyFor returns how long to wait after an ErrBusy: one to three seconds, spread so that
-// those who wait do not come back all at once. After an ErrUnknown it is a minute, for a
-// process that dies before it tells of the end.
+// BusyFor returns how long to wait for the check that follows an ErrBusy: ten to thirty seconds,
+// spread, since another replica may have taken who was told to come, and left the room unused. After an
+// ErrUnknown it is a minute to three, for a process that dies before it tells.
 func BusyFor(err error) time.Duration {
-	shortest := time.Second
+	shortest := 10 * time.Second
 	if errors.Is(err, ErrUnknown) {
 		shortest = time.Minute
 	}

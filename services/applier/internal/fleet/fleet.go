@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -91,6 +92,7 @@ type Fleet struct {
 	members  map[kubeconfig.Key]*member
 	users    map[User]*member
 	searches map[kubeconfig.Key]*search
+	away     away
 	start    func(run func(context.Context)) context.CancelFunc // set while Run runs
 }
 
@@ -99,6 +101,7 @@ func New(o Options) *Fleet {
 	return &Fleet{
 		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)), lookups: share.New(lookups, lookupsEach),
 		members: map[kubeconfig.Key]*member{}, users: map[User]*member{}, searches: map[kubeconfig.Key]*search{},
+		away: away{at: map[User]*list.Element{}},
 	}
 }
 
@@ -136,7 +139,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 
 // For returns the cluster of a Kustomization, and what to call when the pass is over. The
 // error is a *cluster.NoTargetError when the object has none for now, and cluster.ErrBusy
-// when it is to be looked at again soon.
+// when a check will tell that it may come back.
 func (f *Fleet) For(ctx context.Context, ks *kustomizev1.Kustomization) (handle.Target, func(), error) {
 	return f.target(ctx, ks)
 }
@@ -173,11 +176,15 @@ func (f *Fleet) find(ctx context.Context, user User, ref *fluxmeta.KubeConfigRef
 			leave()
 		}
 		return Opened{}, nil, ctx.Err()
+	case errors.Is(err, cluster.ErrUnknown):
+		return Opened{}, nil, err
 	case errors.Is(err, cluster.ErrBusy):
+		f.turnAway(user, m)
 		return Opened{}, nil, err
 	case err != nil:
 		return Opened{}, nil, &cluster.NoTargetError{Err: err}
 	}
+	f.letIn(user)
 	return m.opened, leave, nil
 }
 
@@ -218,7 +225,7 @@ func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
 	}
 	m := &member{
 		key: c.Key, opened: opened, reach: r,
-		slots: make(chan struct{}, max(f.opts.Busy, 1)), shared: f.slots, users: map[User]time.Time{},
+		slots: make(chan struct{}, max(f.opts.Busy, 1)), shared: f.slots, left: f.comeBack, users: map[User]time.Time{},
 	}
 	r.ping = opened.Ping
 	r.told = func() { f.tell(m) }
@@ -257,6 +264,7 @@ func (f *Fleet) move(user User, to *member) {
 		f.mu.Unlock()
 		return
 	}
+	f.away.remove(user)
 	if to == nil {
 		delete(f.users, user)
 	} else {

@@ -217,6 +217,36 @@ func TestSlotsBoundAllMembers(t *testing.T) {
 	}
 }
 
+// TestWhoIsTurnedAwayIsTold: each pass that leaves lets one in, in the order of their coming.
+func TestWhoIsTurnedAwayIsTold(t *testing.T) {
+	w := newWorld(t, 1, 10)
+	w.server["a"] = answering(t)
+	_, leave := w.enter(object("first", "a"))
+	for len(w.told) > 0 { // of the first answer of the cluster
+		<-w.told
+	}
+	names := []string{"second", "third", "fourth"}
+	for _, name := range append(names, "second") { // the last is a check that came for another reason
+		if _, _, err := w.For(t.Context(), object(name, "a")); !errors.Is(err, cluster.ErrBusy) {
+			t.Fatalf("%s got %v", name, err)
+		}
+	}
+	for _, name := range names {
+		if len(w.told) > 0 {
+			t.Fatalf("%s was told though the cluster is full", (<-w.told).Name)
+		}
+		leave()
+		if told := <-w.told; told.Name != name {
+			t.Errorf("told was %s, not %s", told.Name, name)
+		}
+		_, leave = w.enter(object(name, "a"))
+	}
+	leave()
+	if len(w.told) > 0 || len(w.away.at) > 0 || w.away.order.Len() > 0 {
+		t.Error("somebody still waits")
+	}
+}
+
 func TestDeadMembersFailAtOnceAndComeBack(t *testing.T) {
 	w := newWorld(t, 10, 10)
 	dead := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))

@@ -17,7 +17,9 @@ type member struct {
 	slots chan struct{}
 	// shared are those that may be under way in all members.
 	shared chan struct{}
-	stop   context.CancelFunc
+	// left is called when a pass has left its slot.
+	left func()
+	stop context.CancelFunc
 
 	// users say until when each object counts as using the member. The fleet's lock
 	// guards them, and met: that a pass waits for the first probe, or did.
@@ -43,7 +45,11 @@ func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error)
 		<-m.slots
 		return nil, cluster.ErrBusy
 	}
-	leave = func() { <-m.shared; <-m.slots }
+	leave = func() {
+		<-m.shared
+		<-m.slots
+		m.left()
+	}
 	if wait {
 		t := time.NewTimer(firstMeeting)
 		defer t.Stop()
@@ -63,3 +69,6 @@ func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error)
 	}
 	return leave, nil
 }
+
+// room says whether a pass would find a slot now.
+func (m *member) room() bool { return len(m.slots) < cap(m.slots) && len(m.shared) < cap(m.shared) }
