@@ -45,6 +45,8 @@ type Records interface {
 	Abort(r cluster.Ref)
 	// Look finds out what became of an object that is not what Seen says.
 	Look(ctx context.Context, r cluster.Ref)
+	// Intend says what all objects are that owner wants now.
+	Intend(owner cluster.Owner, wanted []cluster.Ref)
 	// Withdraw drops an object that the engine deletes, or leaves, for owner.
 	Withdraw(r cluster.Ref, owner cluster.Owner)
 }
@@ -73,6 +75,8 @@ type Request struct {
 	Client *cluster.Client
 	// Objects are not changed by the engine. Owner labels are added to copies.
 	Objects []*unstructured.Unstructured
+	// Part says that Objects are some of those that the owner wants, not all.
+	Part bool
 	// Force recreates objects whose change is refused because a field is immutable.
 	Force bool
 	// Ignore says which fields are left to others.

@@ -74,6 +74,9 @@ func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
 	if c.req.Guard == nil {
 		c.req.Guard = func(context.Context) error { return nil }
 	}
+	if !req.Part && !req.Compare {
+		e.records.Intend(req.Owner, refsOf(items))
+	}
 	for n, stage := range e.split(items) {
 		if err = c.stage(ctx, stage, n < stages-1); err != nil {
 			break
@@ -84,9 +87,7 @@ func (e *Engine) Apply(ctx context.Context, req Request) (Result, error) {
 
 func (c *call) result(items []*item) Result {
 	r := Result{Writes: int(c.writes.Load()), DryRuns: int(c.dryRuns.Load())}
-	refs := make([]cluster.Ref, 0, len(items))
 	for _, i := range items {
-		refs = append(refs, i.ref)
 		if i.difference != nil {
 			r.Differences = append(r.Differences, *i.difference)
 		}
@@ -98,8 +99,16 @@ func (c *call) result(items []*item) Result {
 			r.Await = append(r.Await, i.ref)
 		}
 	}
-	r.Inventory = inventory.OfRefs(refs)
+	r.Inventory = inventory.OfRefs(refsOf(items))
 	return r
+}
+
+func refsOf(items []*item) []cluster.Ref {
+	refs := make([]cluster.Ref, 0, len(items))
+	for _, i := range items {
+		refs = append(refs, i.ref)
+	}
+	return refs
 }
 
 // stage brings the objects of one stage up to date: what is known to be unchanged

@@ -140,3 +140,75 @@ func (f *fixture) seen(r cluster.Ref) {
 		}
 	}
 }
+
+// TestMovedAndBack moves an object to another owner and back, as a revert does: who declares it
+// holds it in the end, and it was never deleted. Each row is a reason for the first owner to still
+// believe that it lost the object against its will.
+func TestMovedAndBack(t *testing.T) {
+	manifest := strings.Split(pair, "\n---\n")[0]
+	const broken = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: 'B@D', namespace: NS}"
+	for _, tt := range []struct {
+		name string
+		// What the first owner does of the commit that moves the object, before and after the other.
+		before, after func(t *testing.T, f *fixture)
+	}{
+		{name: "another process looked at it", after: func(_ *testing.T, f *fixture) {
+			f.seen(f.ref("v1", "ConfigMap", "a"))
+			f.table.Retain(f.owner, nil) // what the inventory has by then
+		}},
+		{name: "the attempt fails after the other took it", after: func(t *testing.T, f *fixture) {
+			if _, err := f.try(broken); err == nil {
+				t.Fatal("no error")
+			}
+		}},
+		{name: "the attempt fails before the other takes it", before: func(t *testing.T, f *fixture) {
+			if _, err := f.try(broken); err == nil {
+				t.Fatal("no error")
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := newFixture(t)
+			ref, other := f.ref("v1", "ConfigMap", "a"), cluster.Owner{Namespace: "flux-system", Name: "other-" + f.namespace}
+			had := f.apply(manifest).Inventory
+			f.synced()
+			uid := f.get(ref).GetUID()
+			if tt.before != nil {
+				tt.before(t, f)
+			}
+			f.apply(manifest, func(r *engine.Request) { r.Owner = other })
+			if tt.after != nil {
+				tt.after(t, f)
+			}
+			back := f.apply(manifest)
+			if got := back.Outcomes[0].Action; got == engine.Skipped {
+				t.Errorf("the object was left to the other: %+v", back.Outcomes)
+			}
+			if _, err := f.engine.Prune(t.Context(), engine.PruneRequest{Owner: other, Client: f.client, Stale: had}); err != nil {
+				t.Fatal(err)
+			}
+			if !f.exists(ref) || f.get(ref).GetUID() != uid {
+				t.Error("the object was deleted although it is declared")
+			}
+		})
+	}
+}
+
+// TestUnloadedOwnersGiveNothing: a process that has not seen an owner for long does not know that it
+// is gone, so nobody takes its objects.
+func TestUnloadedOwnersGiveNothing(t *testing.T) {
+	f := newFixture(t)
+	manifest := strings.Split(pair, "\n---\n")[0]
+	first := cluster.Owner{Namespace: "flux-system", Name: "first-" + f.namespace}
+	asFirst := func(r *engine.Request) { r.Owner = first }
+	f.apply(manifest, asFirst)
+	f.synced()
+	f.apply(manifest)
+	f.table.Unload(f.owner)
+	if dirty := f.table.Dirty(first); len(dirty) > 0 {
+		t.Errorf("the first owner is to apply %v", dirty)
+	}
+	if r := f.apply(manifest, asFirst); r.Outcomes[0].Action != engine.Skipped {
+		t.Errorf("it took the object: %+v", r.Outcomes)
+	}
+}

@@ -29,6 +29,9 @@ type Target interface {
 	Reachable(ctx context.Context, ks *kustomizev1.Kustomization) (string, error)
 	// Forget drops what is remembered of an owner that is gone.
 	Forget(owner cluster.Owner)
+	// Unload drops what this process remembers of an owner that it has not seen for long, because
+	// another one looks after it.
+	Unload(owner cluster.Owner)
 }
 
 // User is an object that uses a cluster: a Kustomization or a HelmRelease.
@@ -55,6 +58,14 @@ func (o Opened) forget(u User) {
 		return
 	}
 	o.Target.Forget(u.Owner)
+}
+
+func (o Opened) unload(u User) {
+	if u.Kind == helmv2.HelmReleaseKind {
+		o.Place.Unload(u.Owner)
+		return
+	}
+	o.Target.Unload(u.Owner)
 }
 
 // connector reads the connection that a spec.kubeConfig of a namespace leads to.
@@ -299,7 +310,7 @@ func (f *Fleet) sweep() {
 		if now.After(m.users[user]) {
 			delete(f.users, user)
 			delete(m.users, user)
-			m.opened.forget(user)
+			m.opened.unload(user)
 			f.drop(m)
 		}
 	}

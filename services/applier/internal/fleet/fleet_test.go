@@ -33,6 +33,8 @@ func newPlace(server string) *place {
 
 func (p *place) Forget(owner cluster.Owner) { p.forgot <- owner }
 
+func (p *place) Unload(owner cluster.Owner) { p.forgot <- owner }
+
 // world is a fleet whose clusters are HTTP servers.
 type world struct {
 	*Fleet

@@ -58,12 +58,22 @@ func (p *Place) Forget(owner cluster.Owner) {
 	}
 }
 
+// Unload drops what this process remembers of an owner that another one looks after by now.
+func (p *Place) Unload(owner cluster.Owner) {
+	p.unfollow(owner)
+	p.Table.Unload(owner)
+}
+
 // leave ends the watch for drift.
 func (p *Place) leave(owner cluster.Owner) {
-	p.mu.Lock()
-	delete(p.following, owner)
-	p.mu.Unlock()
+	p.unfollow(owner)
 	p.Table.Release(owner)
+}
+
+func (p *Place) unfollow(owner cluster.Owner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.following, owner)
 }
 
 // follows says whether this process watches a release for drift already.

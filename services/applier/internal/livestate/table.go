@@ -72,6 +72,9 @@ type applied struct {
 	at   time.Time
 	// adopted is true when the record was kept by an earlier process, or another.
 	adopted bool
+	// unwanted is true when the owner's newest render does not ask for the object, which was not
+	// pruned yet.
+	unwanted bool
 }
 
 // claim is an owner's wish for an object.
@@ -280,14 +283,24 @@ func (t *Table) Await(owner cluster.Owner, objects []cluster.Seen) (uncovered []
 	return uncovered, stale
 }
 
-// Release forgets what an owner claimed and awaited, as after its deletion.
-func (t *Table) Release(owner cluster.Owner) {
+// Release forgets what an owner claimed and awaited, as after its deletion: others inherit.
+func (t *Table) Release(owner cluster.Owner) { t.forget(owner, t.withdraw) }
+
+// Unload forgets an owner that another process looks after by now. Nobody inherits from it.
+func (t *Table) Unload(owner cluster.Owner) {
+	t.forget(owner, func(rec *record, owner cluster.Owner) {
+		t.disclaim(rec, owner)
+		rec.kind.tidy(rec.key, rec)
+	})
+}
+
+func (t *Table) forget(owner cluster.Owner, drop func(*record, cluster.Owner)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.awaited, owner)
 	t.outbox.drop(owner)
 	for rec := range t.owned[owner] {
-		t.withdraw(rec, owner)
+		drop(rec, owner)
 	}
 }
 

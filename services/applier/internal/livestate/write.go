@@ -70,9 +70,14 @@ func futile(rec *record, answer Slim) int {
 	return rec.futile + 1
 }
 
-// lose moves a claim aside that another owner took over, and reports it.
+// lose moves a claim aside that another owner took over, and reports it. What its owner's newest
+// render does not ask for is the other's without a word.
 func (t *Table) lose(r cluster.Ref, rec *record, rival cluster.Owner) {
 	loser := rec.applied.claim
+	if rec.applied.unwanted {
+		t.disclaim(rec, loser.owner)
+		return
+	}
 	rec.lost = append(without(rec.lost, loser.owner), loser)
 	rec.applied = nil
 	t.outbox.add(loser.owner, Notice{Object: r, Why: Conflict, At: t.now(), Rival: rival}, t.now().Add(t.opts.Gather))
@@ -103,13 +108,62 @@ func (t *Table) Withdraw(r cluster.Ref, owner cluster.Owner) {
 }
 
 func (t *Table) withdraw(rec *record, owner cluster.Owner) {
+	t.disclaim(rec, owner)
+	t.inherit(rec.ref(), rec)
+	rec.kind.tidy(rec.key, rec)
+}
+
+// disclaim drops an owner's claim and gives the object to nobody.
+func (t *Table) disclaim(rec *record, owner cluster.Owner) {
 	rec.lost = without(rec.lost, owner)
 	if rec.applied != nil && rec.applied.owner == owner {
 		rec.applied = nil
 	}
 	t.link(owner, rec)
-	t.inherit(rec.ref(), rec)
-	rec.kind.tidy(rec.key, rec)
+}
+
+// Retain drops the claims of an owner on all other objects than those it may have, as its inventory
+// says: another process pruned them, or left them to somebody.
+func (t *Table) Retain(owner cluster.Owner, inventory []cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.owned[owner]) == 0 {
+		return
+	}
+	has := setOf(inventory)
+	for rec := range t.owned[owner] {
+		if !has[objectOf(rec.ref())] {
+			t.withdraw(rec, owner)
+		}
+	}
+}
+
+// Intend says what all objects are that an owner's newest render asks for. What it had lost
+// of others it does not want back, and others may take what it has of them.
+func (t *Table) Intend(owner cluster.Owner, wanted []cluster.Ref) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.owned[owner]) == 0 {
+		return
+	}
+	wants := setOf(wanted)
+	for rec := range t.owned[owner] {
+		unwanted := !wants[objectOf(rec.ref())]
+		switch {
+		case rec.applied != nil && rec.applied.owner == owner:
+			rec.applied.unwanted = unwanted
+		case unwanted:
+			t.withdraw(rec, owner)
+		}
+	}
+}
+
+func setOf(refs []cluster.Ref) map[object]bool {
+	set := make(map[object]bool, len(refs))
+	for _, r := range refs {
+		set[objectOf(r)] = true
+	}
+	return set
 }
 
 // inherit gives an object that nobody holds any more back to the owner it was last taken

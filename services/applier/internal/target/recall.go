@@ -26,13 +26,22 @@ const listPatience = 10 * time.Second
 // Recall prepares this process for an owner that it has not applied yet: it lists
 // the kinds of its objects and compares the objects with what was kept about them.
 // Without anything kept they are verified later, in the background. It fails only
-// with the context.
+// with the context. What it remembers of objects that are not in the inventory, which all
+// processes share, it forgets: another process has pruned them, or left them to somebody.
 func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) error {
+	refs := inventoryOf(ks)
+	err := t.recall(ctx, ks, refs)
+	if err == nil {
+		t.table.Retain(ownerOf(ks), refs)
+	}
+	return err
+}
+
+func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) error {
 	owner := ownerOf(ks)
 	t.mu.Lock()
 	_, known := t.verify[owner]
 	t.mu.Unlock()
-	refs := inventoryOf(ks)
 	if known || len(refs) == 0 || t.opts.Snapshots == nil {
 		return nil
 	}

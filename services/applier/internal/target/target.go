@@ -94,7 +94,7 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 		return handle.Applied{}, fmt.Errorf("read rules of Kustomization %s/%s: %w", w.Object.Namespace, w.Object.Name, err)
 	}
 	result, err := t.engine.Apply(ctx, engine.Request{
-		Owner: ownerOf(w.Object), Client: client, Objects: plain(w.Objects), Ignore: rules,
+		Owner: ownerOf(w.Object), Client: client, Objects: plain(w.Objects), Part: w.Part, Ignore: rules,
 		Force: w.Object.Spec.Force, Careful: w.Careful, Verify: w.Verify, Compare: w.Compare, Guard: w.Guard,
 	})
 	applied := handle.Applied{Differences: differing(result.Differences), Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
@@ -258,11 +258,21 @@ func (t *Target) Calm(r cluster.Ref) { t.table.Calm(r) }
 
 // Forget drops what is remembered of an owner that is gone.
 func (t *Target) Forget(owner cluster.Owner) {
-	t.mu.Lock()
-	delete(t.verify, owner)
-	t.mu.Unlock()
+	t.unlearn(owner)
 	t.table.Release(owner)
 	t.drop(owner)
+}
+
+// Unload drops what this process remembers of an owner that another one looks after by now.
+func (t *Target) Unload(owner cluster.Owner) {
+	t.unlearn(owner)
+	t.table.Unload(owner)
+}
+
+func (t *Target) unlearn(owner cluster.Owner) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.verify, owner)
 }
 
 func differing(differences []engine.Difference) []events.Difference {
