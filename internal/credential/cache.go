@@ -57,8 +57,9 @@ type entry[T any] struct {
 }
 
 // Get returns what ask returned for the same key. What ask returns with it is when its life
-// ends. After four fifths of that, an hour at most, it is asked for again; as long as that
-// fails, the old is used until shortly before its end. An error is not kept.
+// ends; who does not know says zero, which is taken as an hour. After four fifths of that life,
+// an hour at most, it is asked for again; as long as that fails, the old is used until shortly
+// before its end. An error is not kept.
 func (c *Cache[T]) Get(ctx context.Context, key Key, ask func(context.Context) (T, time.Time, error)) (T, error) {
 	e := c.entry(key)
 	var none T
@@ -167,6 +168,9 @@ func (e *entry[T]) usable() bool { return time.Now().Before(e.ends) }
 func (e *entry[T]) keep(value T, now, ends time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if ends.IsZero() { // so do keys of the environment, and providers that leave it out
+		ends = now.Add(maxAge)
+	}
 	life := ends.Sub(now)
 	whole := time.Duration(float64(life) * (1 - early))
 	e.value, e.renew = value, now.Add(min(whole, maxAge))

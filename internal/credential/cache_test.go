@@ -62,6 +62,42 @@ func TestNothingIsKeptLongerThanAnHour(t *testing.T) {
 	})
 }
 
+// Credentials that do not say when they end are kept for an hour at most, as others are, and not
+// asked for each time.
+func TestAnUnknownEndIsAnHourAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Cache[int]
+		asked, fails := 0, false
+		get := func() (int, error) {
+			return k.Get(t.Context(), KeyOf("a"), func(context.Context) (int, time.Time, error) {
+				if asked++; fails {
+					return 0, time.Time{}, errors.New("nobody answers")
+				}
+				return asked, time.Time{}, nil
+			})
+		}
+		for _, step := range []struct {
+			why   string
+			after time.Duration
+			fails bool
+			want  int // zero when there are none
+		}{
+			{"they are asked for", 0, false, 1},
+			{"they are kept", 47 * time.Minute, false, 1},
+			{"they are renewed", 2 * time.Minute, false, 2},
+			{"they are used while nobody gives others", 59 * time.Minute, true, 2},
+			{"but no longer than an hour", time.Minute, true, 0},
+			{"and asked for again", 0, false, 5},
+		} {
+			<-time.After(step.after)
+			fails = step.fails
+			if got, err := get(); got != step.want || (err != nil) != (step.want == 0) {
+				t.Errorf("%s: got %d, %v, want %d", step.why, got, err, step.want)
+			}
+		}
+	})
+}
+
 // A server that does not answer holds up who waits for it, and nobody else.
 func TestWaitsAreNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
