@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier"
 )
@@ -145,4 +146,34 @@ func recreateSuperseded(t *testing.T, w *world) {
 	a.build(configMap("two", "2"))
 	a.ready()
 	a.holds("two", "2")
+}
+
+// recreateHolds: while an object does not go that is made anew, drift of what the attempt
+// applied beside it is put back.
+func recreateHolds(t *testing.T, w *world) {
+	a := w.newApp(t, forced)
+	release := a.heldSecret()
+	a.build(fixedSecret("2"), configMap("beside", "1"))
+	since := a.waitsForStage()
+	a.holds("beside", "1")
+	a.settled()
+	a.setValue("beside", "v", "foreign")
+	a.holds("beside", "1")
+	a.journalHas(events.TypeDriftDetected, events.TypeDriftCorrected)
+	beside, err := a.configMap("beside")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Delete(t.Context(), beside); err != nil {
+		t.Fatal(err)
+	}
+	a.holds("beside", "1")
+	if again := a.waitsForStage(); !again.Equal(&since) {
+		t.Errorf("waits since %s, want still since %s", again, since)
+	}
+	if s := a.fixed(); s.DeletionTimestamp == nil || string(s.Data["v"]) != "1" {
+		t.Errorf("what is waited for was written: %v", s.ObjectMeta)
+	}
+	release()
+	a.ready()
 }

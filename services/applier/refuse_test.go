@@ -46,6 +46,7 @@ func refuseCases() []testCase {
 		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
 		{"immutable field", "fails until force recreates the object", immutable},
 		{"recreate times out", "an object that force makes anew and that does not go is named with its finalizers", recreateTimesOut},
+		{"recreate holds the rest", "while an object that is to be made anew does not go, what else was applied is put back", recreateHolds},
 		{"recreate superseded", "a newer revision does not wait for the deletion before a recreation", recreateSuperseded},
 		{"fields that cannot change", "of several objects: each in short, with a remedy, until force makes them anew", fixedFields},
 		{"again and again", "a failure that is tried again is one error in the log, until it changes", saidOnce},

@@ -83,6 +83,9 @@ type Request struct {
 	Ignore ignore.Rules
 	// Verify looks at clean objects too, with a dry run each.
 	Verify bool
+	// Again puts back what was applied as it is in Objects and changed since, and leaves alone
+	// what is not known to be so, such as what was never applied.
+	Again bool
 	// Careful tries every changed object of a stage before any is written, also those
 	// that would do no harm: the attempt before failed.
 	Careful bool

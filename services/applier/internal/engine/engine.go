@@ -233,6 +233,11 @@ func (c *call) manageFresh(items []*item) {
 // look settles what the live table knows without a request.
 func (c *call) look(i *item) {
 	i.before, i.exists = c.records.Seen(i.ref)
+	standing := c.records.Standing(i.ref, c.req.Owner, i.digest)
+	if c.req.Again && standing != livestate.Dirty && standing != livestate.Doubtful {
+		i.settle(Skipped, "it is not known to have been applied and changed")
+		return
+	}
 	if i.optOut.Any(livestate.NoReconcile | livestate.Ignore) {
 		i.settle(Skipped, "the manifest opts out")
 		return
@@ -245,7 +250,7 @@ func (c *call) look(i *item) {
 		i.settle(Skipped, leftWhole)
 		return
 	}
-	switch c.records.Standing(i.ref, c.req.Owner, i.digest) {
+	switch standing {
 	case livestate.OptedOut:
 		c.records.Left(i.ref, c.req.Owner, i.digest)
 		i.settle(Skipped, "the live object opts out")
@@ -255,13 +260,14 @@ func (c *call) look(i *item) {
 		if !c.req.Verify {
 			i.settle(Unchanged, "")
 		}
-	case livestate.Unknown, livestate.Dirty, livestate.Doubtful: // a dry run or a write decides
+	case livestate.Unknown, livestate.Dirty, livestate.Outdated, livestate.Doubtful: // a dry run or a write decides
 	}
 }
 
 // sure reports whether an object is known well enough to write it without a dry run.
 func (c *call) sure(i *item) bool {
-	return len(i.ignored) == 0 && c.records.Standing(i.ref, c.req.Owner, i.digest) == livestate.Dirty
+	standing := c.records.Standing(i.ref, c.req.Owner, i.digest)
+	return len(i.ignored) == 0 && (standing == livestate.Dirty || standing == livestate.Outdated)
 }
 
 // each works on items in parallel and joins their errors. Services that need an

@@ -162,3 +162,26 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestAgainPutsBackWhatWasApplied: what was applied and changed since is put back, and nothing
+// is made or brought forward that was not reached yet.
+func TestAgainPutsBackWhatWasApplied(t *testing.T) {
+	f := newFixture(t)
+	f.apply(pair)
+	f.synced()
+	ref, next := f.ref("v1", "ConfigMap", "a"), f.ref("v1", "ConfigMap", "c")
+	f.edit(ref, "tool", types.MergePatchType, `{"data":{"k":"foreign"}}`)
+	f.seen(ref)
+	value := func() any {
+		t.Helper()
+		return f.get(ref).Object["data"].(map[string]any)["k"]
+	}
+	again := func(r *engine.Request) { r.Again = true }
+	newer := strings.Replace(pair, "k: one", "k: two", 1) + "\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: NS}"
+	if r := f.apply(newer, again); r.Writes+r.DryRuns > 0 || value() != "foreign" || f.exists(next) {
+		t.Errorf("of a render that is not applied yet: %s, a holds %v", actions(r), value())
+	}
+	if r := f.apply(pair, again); r.Writes != 1 || value() != "one" {
+		t.Errorf("of the one that is: %s, a holds %v", actions(r), value())
+	}
+}

@@ -90,18 +90,24 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" || p.Target == nil {
 		return nil
 	}
-	err := p.correct(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{
+	return p.tryCorrect(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{
 		known: p.Target.Dirty(p.ks), all: p.Target.VerifyDue(p.ks),
 	})
+}
+
+// tryCorrect is correct where drift that cannot be put back now is only logged: something
+// else is in the way already. Its error ends the pass.
+func (p *pass) tryCorrect(ctx context.Context, a status.Attempt, s suspects) error {
+	err := p.correct(ctx, a, s)
 	if err == nil || stopped(ctx, err) {
 		return err
 	}
 	var stage *engine.StageError
 	if errors.As(err, &stage) && !stage.Ends() {
-		p.log.Debug("drift waits to be put back", "revision", revision, "reason", err.Error())
+		p.log.Debug("drift waits to be put back", "revision", a.Revision, "reason", err.Error())
 		return nil
 	}
-	p.log.Error("drift could not be put back to the last good version", "revision", revision, "error", err.Error())
+	p.log.Error("drift could not be put back meanwhile", "revision", a.Revision, "error", err.Error())
 	return nil
 }
 
@@ -109,6 +115,8 @@ func (p *pass) hold(ctx context.Context) error {
 type suspects struct {
 	known []cluster.Ref
 	all   bool
+	// applied leaves out those that were not applied yet as the render has them.
+	applied bool
 }
 
 // correct applies a render again, or only reports what would be, when some of its objects differ from it; about
@@ -127,7 +135,7 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 	}
 	opponents := p.opponents(ctx, a, objects)
 	applied, err := p.Target.Apply(ctx, Work{
-		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Verify: s.all, Compare: p.reportOnly(), Guard: p.Writer.Watch(p.ks).Hold,
+		Object: p.ks, Render: a.RenderID, Objects: objects, Part: !s.all, Again: s.applied, Verify: s.all, Compare: p.reportOnly(), Guard: p.Writer.Watch(p.ks).Hold,
 	})
 	if err != nil {
 		return fmt.Errorf("put back drift: %w", err)

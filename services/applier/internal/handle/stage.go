@@ -47,7 +47,8 @@ func (p *pass) beginStageWait(ctx context.Context, try *attempt, why *engine.Sta
 	})
 }
 
-// stageWaiting looks again at what an earlier pass began to wait for.
+// stageWaiting looks again at what an earlier pass began to wait for. What the attempt has
+// applied already is kept as it was applied meanwhile.
 func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Time, dirty []cluster.Ref) (bus.Result, error) {
 	p.stageSince = since
 	objects, err := p.open(ctx, a)
@@ -73,6 +74,10 @@ func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Ti
 		why := &engine.StageError{Report: h, Waited: waited}
 		try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
+	}
+	drifted := slices.DeleteFunc(dirty, func(r cluster.Ref) bool { return slices.ContainsFunc(h.Waiting(), r.Same) })
+	if err := p.tryCorrect(ctx, a, suspects{known: drifted, applied: true}); err != nil {
+		return bus.Result{}, err
 	}
 	poll := watchedPoll
 	if untold := p.Target.Await(p.ks, h.Waiting()); len(untold) > 0 {

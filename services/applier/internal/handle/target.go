@@ -22,6 +22,8 @@ type Work struct {
 	Objects []render.Object
 	// Part says that Objects are some of the render's, not all.
 	Part bool
+	// Again is engine.Request's: only what was applied as it is in Objects is put back.
+	Again bool
 	// Careful is engine.Request's: the attempt before failed.
 	Careful bool
 	// Verify compares every object with the API server, also those that the

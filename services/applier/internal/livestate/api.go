@@ -87,6 +87,8 @@ const (
 	Clean
 	// Dirty means that the object differs from what was applied.
 	Dirty
+	// Outdated means that it was another version of the object that was applied.
+	Outdated
 	// Doubtful means that a dry run has to tell.
 	Doubtful
 	// Lost means that another owner took the object after it was applied in this form.

@@ -206,7 +206,10 @@ func (t *Table) Standing(r cluster.Ref, owner cluster.Owner, digest string) Stan
 	if rec.applied == nil || rec.applied.owner != owner {
 		return Unknown
 	}
-	if rec.busy > 0 || rec.applied.digest != digest {
+	if rec.applied.digest != digest {
+		return Outdated
+	}
+	if rec.busy > 0 {
 		return Dirty
 	}
 	return rec.state

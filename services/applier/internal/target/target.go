@@ -95,7 +95,7 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 	}
 	result, err := t.engine.Apply(ctx, engine.Request{
 		Owner: ownerOf(w.Object), Client: client, Objects: plain(w.Objects), Part: w.Part, Ignore: rules,
-		Force: w.Object.Spec.Force, Careful: w.Careful, Verify: w.Verify, Compare: w.Compare, Guard: w.Guard,
+		Force: w.Object.Spec.Force, Again: w.Again, Careful: w.Careful, Verify: w.Verify, Compare: w.Compare, Guard: w.Guard,
 	})
 	applied := handle.Applied{Differences: differing(result.Differences), Changes: changes(result.Outcomes), Inventory: result.Inventory, Awaited: result.Await, Wrote: result.Writes > 0}
 	if err == nil {
