@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
@@ -126,14 +127,19 @@ func (e *Engine) parallel(n int, f func(int)) {
 	_ = group.Wait() // nothing returns an error
 }
 
-// deleteAttempts bounds the deletions of an object that changes each time before it is reached.
-const deleteAttempts = 8
+// deleteAttempts bounds the deletions of an object as it was judged, when it changes each time
+// before it is reached. deletePause is the pause before the second, and doubles with each.
+const (
+	deleteAttempts = 8
+	deletePause    = 5 * time.Millisecond
+)
 
 // remove carries out what was judged of an object. One that changed since is judged again: it
-// may be another owner's now, whose records stay.
+// may be another owner's now, whose records stay. One that never rests is deleted in the end
+// whatever its version, right after it was judged: it could not be pruned at all otherwise.
 func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v verdict) (Outcome, error) {
 	e.left(r)
-	for attempt := 1; ; attempt++ {
+	for attempt := 0; ; attempt++ {
 		if v.err != nil {
 			return Outcome{}, v.err
 		}
@@ -141,20 +147,34 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v 
 		if v.note != "" {
 			return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
 		}
-		err := req.Client.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
+		last := attempt == deleteAttempts
+		err := v.erase(ctx, req.Client, r, last)
 		if v.allowed && apierrors.IsForbidden(err) { // what allowed it is deleted by now
-			err = req.Own.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
+			err = v.erase(ctx, req.Own, r, last)
 		}
 		switch {
 		case cluster.IsGone(err):
 			return Outcome{Object: r, Action: Skipped, Note: gone}, nil
 		case err == nil:
 			return Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion, Held: len(v.live.Finalizers) > 0}, nil
-		case !apierrors.IsConflict(err) || attempt == deleteAttempts:
+		case !apierrors.IsConflict(err) || last:
 			return Outcome{}, err
+		}
+		select {
+		case <-time.After(deletePause << attempt):
+		case <-ctx.Done():
+			return Outcome{}, context.Cause(ctx)
 		}
 		allowed := v.allowed
 		v = judge(ctx, req, r)
 		v.allowed = allowed
 	}
+}
+
+// erase deletes the object that was judged: as it was then, or as whatever it has become.
+func (v verdict) erase(ctx context.Context, client *cluster.Client, r cluster.Ref, changed bool) error {
+	if changed {
+		return client.Delete(ctx, r, v.live.UID)
+	}
+	return client.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
 }

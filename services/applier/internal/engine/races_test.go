@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -17,12 +19,17 @@ import (
 // before returns a client that does something before its first request of a verb.
 func (f *fixture) before(verb string, do func()) *cluster.Client {
 	f.t.Helper()
-	var once sync.Once
+	return f.beforeEach(verb, sync.OnceFunc(do))
+}
+
+// beforeEach returns a client that does something before each of its requests of a verb.
+func (f *fixture) beforeEach(verb string, do func()) *cluster.Client {
+	f.t.Helper()
 	config := rest.CopyConfig(server)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(r *http.Request) (*http.Response, error) {
 			if r.Method == verb {
-				once.Do(do)
+				do()
 			}
 			return next.RoundTrip(r)
 		})
@@ -75,6 +82,31 @@ func TestPruneDeletesWhatChangesMeanwhile(t *testing.T) {
 	got, err := f.engine.Prune(t.Context(), engine.PruneRequest{Owner: f.owner, Client: client, Stale: mine.Inventory})
 	if err != nil || actionOf(got, ref) != engine.Deleted || f.exists(ref) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestPruneDeletesWhatNeverRests: an object that somebody writes before each try to delete it
+// goes all the same, as long as it is its owner's.
+func TestPruneDeletesWhatNeverRests(t *testing.T) {
+	for _, moves := range []bool{false, true} {
+		t.Run(map[bool]string{false: "and stays ours", true: "and moves"}[moves], func(t *testing.T) {
+			f := newFixture(t)
+			one := strings.Split(pair, "---")[0]
+			mine := f.apply(one)
+			ref, tries := f.ref("v1", "ConfigMap", "a"), 0
+			client := f.beforeEach(http.MethodDelete, func() {
+				tries++
+				f.edit(ref, "tool", types.MergePatchType, fmt.Sprintf(`{"metadata":{"annotations":{"a":"%d"}}}`, tries))
+				if moves && tries == 5 {
+					f.apply(one, func(r *engine.Request) { r.Owner.Name = "other-" + f.namespace })
+				}
+			})
+			got, err := f.engine.Prune(t.Context(), engine.PruneRequest{Owner: f.owner, Client: client, Stale: mine.Inventory})
+			want := map[bool]engine.Action{false: engine.Deleted, true: engine.Skipped}[moves]
+			if err != nil || actionOf(got, ref) != want || f.exists(ref) != moves {
+				t.Errorf("after %d tries: %+v, %v", tries, got, err)
+			}
+		})
 	}
 }
 
