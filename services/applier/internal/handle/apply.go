@@ -58,6 +58,7 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	if err != nil {
 		return bus.Result{}, err
 	}
+	p.changed.forget(p.check.Key) // of an attempt that this one supersedes
 	bounded, cancel := context.WithTimeout(ctx, p.ks.GetTimeout())
 	defer cancel()
 	if f := p.applyObjects(bounded, try, objects); f != nil {
@@ -221,6 +222,7 @@ func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.
 	if err := try.claim.Write(ctx, try.next); err != nil {
 		return bus.Result{}, err
 	}
+	p.changed.forget(p.check.Key)
 	if err := p.tellPruned(ctx, try); err != nil {
 		return bus.Result{}, err
 	}

@@ -27,6 +27,13 @@ func (c *changed) put(key events.Key, render string, list []events.Change) {
 	c.all[key] = changes{render: render, list: list}
 }
 
+// forget drops the list of an attempt that ended otherwise.
+func (c *changed) forget(key events.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, key)
+}
+
 func (c *changed) take(key events.Key, render string) []events.Change {
 	c.mu.Lock()
 	defer c.mu.Unlock()

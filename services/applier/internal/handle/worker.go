@@ -156,6 +156,7 @@ func (w *Worker) adopt(ctx context.Context, ks *kustomizev1.Kustomization, journ
 // gone forgets an object that does not exist any more.
 func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
 	w.patience.forget(key)
+	w.changed.forget(key)
 	w.lingering.take(key)
 	w.fights.forget(key)
 	w.said.Forget(key)
