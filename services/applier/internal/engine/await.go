@@ -74,6 +74,14 @@ func (e *Engine) left(r cluster.Ref) {
 	delete(e.leaving, r)
 }
 
+// forget drops what is known of an object that nobody may ask for any more.
+func (e *Engine) forget(r cluster.Ref) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.leaving, r)
+	delete(e.gates, r)
+}
+
 func (e *Engine) leaves(r cluster.Ref) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -138,7 +138,7 @@ const (
 // may be another owner's now, whose records stay. One that never rests is deleted in the end
 // whatever its version, right after it was judged: it could not be pruned at all otherwise.
 func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v verdict) (Outcome, error) {
-	e.left(r)
+	e.forget(r)
 	for attempt := 0; ; attempt++ {
 		if v.err != nil {
 			return Outcome{}, v.err
@@ -177,4 +177,12 @@ func (v verdict) erase(ctx context.Context, client *cluster.Client, r cluster.Re
 		return client.Delete(ctx, r, v.live.UID)
 	}
 	return client.DeleteVersion(ctx, r, v.live.UID, v.live.ResourceVersion)
+}
+
+// GiveUp forgets objects that left what owner asks for and stay where they are.
+func (e *Engine) GiveUp(owner cluster.Owner, refs []cluster.Ref) {
+	for _, r := range refs {
+		e.forget(r)
+		e.records.Withdraw(r, owner)
+	}
 }

@@ -185,3 +185,27 @@ func TestAgainPutsBackWhatWasApplied(t *testing.T) {
 		t.Errorf("of the one that is: %s, a holds %v", actions(r), value())
 	}
 }
+
+// TestWhatIsGivenUpIsNotWaitedFor: nobody waits for the end of an object that left the render
+// before it was made anew.
+func TestWhatIsGivenUpIsNotWaitedFor(t *testing.T) {
+	f := newFixture(t)
+	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, namespace: NS, finalizers: [example.com/hold]}\nimmutable: true\nstringData: {k: VALUE}"
+	f.apply(strings.Replace(secret, "VALUE", "one", 1))
+	two := strings.Replace(secret, "VALUE", "two", 1)
+	began := time.Now()
+	_, err := f.try(two, func(r *engine.Request) { r.Force = true })
+	stageError(t, err, began)
+	ref := f.ref("v1", "Secret", "s")
+	for _, want := range []int{1, 0} {
+		report, err := f.engine.Gates(t.Context(), f.client, f.objects(two))
+		if err != nil || len(report.Waiting()) != want {
+			t.Errorf("%d objects are waited for, want %d: %v", len(report.Waiting()), want, err)
+		}
+		f.engine.GiveUp(f.owner, []cluster.Ref{ref})
+	}
+	if len(f.table.Dirty(f.owner)) > 0 {
+		t.Error("it is still wanted")
+	}
+	f.edit(ref, "tool", types.MergePatchType, `{"metadata":{"finalizers":null}}`)
+}

@@ -109,11 +109,13 @@ func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, erro
 
 // GiveUp forgets objects that left the render and stay where they are.
 func (t *Target) GiveUp(ks *kustomizev1.Kustomization, stale []inventory.Entry) {
+	var refs []cluster.Ref
 	for _, e := range stale {
 		if ref, err := inventory.Parse(e); err == nil { // what cannot be read was never watched
-			t.table.Withdraw(ref, ownerOf(ks))
+			refs = append(refs, ref)
 		}
 	}
+	t.engine.GiveUp(ownerOf(ks), refs)
 }
 
 // Deletions returns those of the objects that Prune would delete now.
