@@ -75,12 +75,13 @@ func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Ti
 		try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
 	}
-	drifted := slices.DeleteFunc(dirty, func(r cluster.Ref) bool { return slices.ContainsFunc(h.Waiting(), r.Same) })
+	awaited := h.Waiting()
+	drifted := slices.DeleteFunc(dirty, func(r cluster.Ref) bool { return slices.ContainsFunc(awaited, r.Same) })
 	if err := p.tryCorrect(ctx, a, suspects{known: drifted, applied: true}); err != nil {
 		return bus.Result{}, err
 	}
 	poll := watchedPoll
-	if untold := p.Target.Await(p.ks, h.Waiting()); len(untold) > 0 {
+	if untold := p.Target.Await(p.ks, awaited); len(untold) > 0 {
 		poll = healthPoll
 	}
 	return bus.Result{Next: pollAfter(waited, timeout-waited, poll)}, nil
