@@ -8,8 +8,6 @@ import (
 	"io"
 	"testing"
 
-	"helm.sh/helm/v3/pkg/chart/loader"
-
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
@@ -66,13 +64,15 @@ func TestPackagesExpandToLittle(t *testing.T) {
 		"two within one":         {map[string][]byte{"Chart.yaml": definition, "charts/c.tgz": packed(t, map[string][]byte{"c/charts/a.tgz": half, "c/charts/b.tgz": half}, 0)}, true},
 		"no package by its name": {map[string][]byte{"Chart.yaml": definition, "files/a.tgz": half, "files/b.tgz": half}, false},
 	} {
-		var files []*loader.BufferedFile
+		var files []pack.File
 		inside := map[string][]byte{}
 		for path, data := range c.files {
-			files = append(files, &loader.BufferedFile{Name: path, Data: data})
+			files = append(files, pack.File{Path: path, Open: func() (int64, io.ReadCloser, error) {
+				return int64(len(data)), io.NopCloser(bytes.NewReader(data)), nil
+			}})
 			inside["x/"+path] = data
 		}
-		if _, err := Load(files); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
+		if _, err := NewTree(files, maxExpanded, maxExpanded).Chart("."); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
 			t.Errorf("%s, in a folder: %v", name, err)
 		}
 		if _, err := Open(packed(t, inside, 0)); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {

@@ -24,6 +24,8 @@ import (
 type Chart struct {
 	files  []*loader.BufferedFile
 	loaded *chart.Chart
+	// left is what may still be added to it, of maxExpanded bytes.
+	left int64
 }
 
 // Open reads a package.
@@ -36,21 +38,11 @@ func Open(archive []byte) (*Chart, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read package: %w", err)
 	}
-	return load(files)
+	return load(files, left)
 }
 
-// Load reads a chart from its files, whose names are relative to its folder.
-func Load(files []*loader.BufferedFile) (*Chart, error) {
-	left := int64(maxExpanded)
-	for _, f := range files {
-		if err := charge(f.Name, f.Data, &left); err != nil {
-			return nil, fmt.Errorf("load chart: %w", err)
-		}
-	}
-	return load(files)
-}
-
-func load(files []*loader.BufferedFile) (*Chart, error) {
+// load reads a chart from its files, whose names are relative to its folder.
+func load(files []*loader.BufferedFile, left int64) (*Chart, error) {
 	loaded, err := loader.LoadFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("load chart: %w", err)
@@ -58,7 +50,7 @@ func load(files []*loader.BufferedFile) (*Chart, error) {
 	if err := loaded.Validate(); err != nil {
 		return nil, fmt.Errorf("load chart: %w", err)
 	}
-	return &Chart{files: slices.Clone(files), loaded: loaded}, nil
+	return &Chart{files: slices.Clone(files), loaded: loaded, left: left}, nil
 }
 
 // Name returns the chart's name.
@@ -149,11 +141,17 @@ func (c *Chart) Missing() []*chart.Dependency {
 	return missing
 }
 
-// Vendor adds a dependency's files.
-func (c *Chart) Vendor(dependency *Chart) {
+// Vendor adds a dependency's files. A chart expands to no more with its dependencies than
+// one may that brings them along.
+func (c *Chart) Vendor(dependency *Chart) error {
+	if c.left -= maxExpanded - dependency.left; c.left < 0 {
+		return fmt.Errorf("with it the chart '%s' expands to more than %d bytes: leave out dependencies or files of theirs: %w",
+			c.Name(), maxExpanded, pack.ErrLimit)
+	}
 	for _, f := range dependency.files {
 		c.files = append(c.files, &loader.BufferedFile{Name: "charts/" + dependency.Name() + "/" + f.Name, Data: f.Data})
 	}
+	return nil
 }
 
 // Files returns what the package of the chart holds: Chart.yaml first, as Helm has it,

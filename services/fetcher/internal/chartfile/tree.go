@@ -58,6 +58,7 @@ func (t *Tree) Chart(name string) (*Chart, error) {
 		return nil, err
 	}
 	var files []*loader.BufferedFile
+	left := int64(maxExpanded)
 	for _, f := range below {
 		if f.Dir || ignored(rules, f.Path) {
 			continue
@@ -66,9 +67,12 @@ func (t *Tree) Chart(name string) (*Chart, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := charge(f.Path, data, &left); err != nil {
+			return nil, fmt.Errorf("load chart: %w", err)
+		}
 		files = append(files, &loader.BufferedFile{Name: f.Path, Data: data})
 	}
-	return Load(files)
+	return load(files, left)
 }
 
 // File returns the content of a file, fs.ErrNotExist when there is none.

@@ -20,10 +20,25 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
+// maxDependencies bounds how many dependencies are added to a chart.
+const maxDependencies = 100
+
 // vendor adds the dependencies that a chart in a folder does not bring along: charts
-// beside it in the source, or of repositories.
+// beside it in the source, or of repositories. One that is named again, such as by
+// another alias, is the same chart, and there already.
 func (a *artifact) vendor(ctx context.Context, c *chartfile.Chart) error {
-	for _, d := range c.Missing() {
+	missing := c.Missing()
+	if len(missing) > maxDependencies {
+		return fmt.Errorf("the chart '%s' lacks %d dependencies, and %d at most are added: bring some of them along in its charts folder",
+			c.Name(), len(missing), maxDependencies)
+	}
+	added := map[[3]string]bool{}
+	for _, d := range missing {
+		same := [...]string{d.Name, d.Version, d.Repository}
+		if added[same] {
+			continue
+		}
+		added[same] = true
 		var found *chartfile.Chart
 		var err error
 		if d.Repository == "" || strings.HasPrefix(d.Repository, "file://") {
@@ -33,7 +48,9 @@ func (a *artifact) vendor(ctx context.Context, c *chartfile.Chart) error {
 		} else if found, err = a.remote(ctx, d); err != nil {
 			return fmt.Errorf("failed to add remote dependency '%s': %w", d.Name, err)
 		}
-		c.Vendor(found)
+		if err := c.Vendor(found); err != nil {
+			return fmt.Errorf("failed to add dependency '%s': %w", d.Name, err)
+		}
 	}
 	return nil
 }
