@@ -2,7 +2,6 @@ package git
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
@@ -160,8 +158,8 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 		return err
 	}
 	defer m.unlock()
-	if err := m.keep(pack, len(req.Haves) > 0); err != nil {
-		return fmt.Errorf("unable to fetch %s: %w", target.Revision, err)
+	if err := m.keep(ctx, pack, len(req.Haves) > 0); err != nil {
+		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
 	}
 	return m.record(target.tips)
 }
@@ -219,88 +217,4 @@ func receive(into *spool.Spool, pack io.Reader, limit int64) error {
 		return fmt.Errorf("receive pack: more than %d bytes: %w", limit, ErrLimit)
 	}
 	return nil
-}
-
-// keep adds a pack to the mirror. A first one is stored as it is, a thin one object by object.
-func (m *mirror) keep(pack *spool.Spool, thin bool) error {
-	content, err := pack.Content()
-	if err != nil {
-		return err
-	}
-	var header [12]byte
-	if n, err := io.ReadFull(content, header[:]); err != nil || string(header[:4]) != "PACK" {
-		return fmt.Errorf("receive pack: it begins with %d bytes that are no pack", n)
-	}
-	objects := binary.BigEndian.Uint32(header[8:])
-	if objects == 0 {
-		return nil
-	}
-	if err := checkObjects(content); err != nil {
-		return fmt.Errorf("receive pack: %w", err)
-	}
-	if _, err := content.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("read pack: %w", err)
-	}
-	if !thin {
-		return wrapStore(packfile.WritePackfileToObjectStorage(m.store, content))
-	}
-	parser, err := packfile.NewParserWithStorage(packfile.NewScanner(content), m.store)
-	if err != nil {
-		return wrapStore(err)
-	}
-	_, err = parser.Parse()
-	return wrapStore(err)
-}
-
-// maxObject bounds an object before compression: what stores a pack has each in memory.
-const maxObject = 128 << 20
-
-var errTooLarge = fmt.Errorf("an object has more than %d bytes: %w", maxObject, ErrLimit)
-
-// checkObjects refuses a pack with an object that is too large, whether it is sent as it is or as
-// what differs from another one.
-func checkObjects(pack io.ReadSeeker) error {
-	if _, err := pack.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	scanner := packfile.NewScanner(pack)
-	_, count, err := scanner.Header()
-	for n := uint32(0); n < count && err == nil; n++ {
-		err = checkObject(scanner)
-	}
-	return err
-}
-
-func checkObject(scanner *packfile.Scanner) error {
-	header, err := scanner.NextObjectHeader()
-	if err != nil {
-		return err
-	}
-	if header.Length > maxObject {
-		return errTooLarge
-	}
-	// A delta begins with the sizes of what it is about, and of what it makes of that.
-	begin := &beginning{left: 2 * binary.MaxVarintLen64}
-	if _, _, err := scanner.NextObject(begin); err != nil || !header.Type.IsDelta() {
-		return err
-	}
-	_, n := binary.Uvarint(begin.Bytes())
-	size, m := binary.Uvarint(begin.Bytes()[max(n, 0):])
-	switch {
-	case n <= 0 || m <= 0:
-		return errors.New("a delta does not say how large its object is")
-	case size > maxObject:
-		return errTooLarge
-	}
-	return nil
-}
-
-func wrapStore(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, packfile.ErrReferenceDeltaNotFound), errors.Is(err, plumbing.ErrObjectNotFound):
-		return fmt.Errorf("%w: store pack: %w", errBroken, err)
-	}
-	return fmt.Errorf("store pack: %w", err)
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/storage/filesystem"
 )
@@ -119,6 +121,60 @@ func (w packWriter) Close() error {
 	w.into.mu.Lock()
 	defer w.into.mu.Unlock()
 	return w.WriteCloser.Close()
+}
+
+// add stores a pack as it is. Nobody waits while its index is made.
+func (o *overlay) add(pack io.ReadSeeker) error {
+	writer := new(idxfile.Writer)
+	parser, err := packfile.NewParser(packfile.NewScanner(pack), writer)
+	if err != nil {
+		return err
+	}
+	checksum, err := parser.Parse()
+	if err != nil {
+		return err
+	}
+	index, err := writer.Index()
+	if err != nil {
+		return err
+	}
+	if _, err := pack.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	// Only what has the name of a pack is looked at, so the index is there first.
+	name := path.Join("objects", "pack", "pack-"+checksum.String())
+	if err := o.place(name+".idx", func(w io.Writer) error {
+		_, err := idxfile.NewEncoder(w).Encode(index)
+		return err
+	}); err != nil {
+		return err
+	}
+	if err := o.place(name+".pack", func(w io.Writer) error {
+		_, err := io.Copy(w, pack)
+		return err
+	}); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.Reindex()
+	return nil
+}
+
+// place writes a file of the store, which is there as a whole or not at all.
+func (o *overlay) place(name string, write func(io.Writer) error) error {
+	files := o.Filesystem()
+	file, err := files.TempFile(path.Dir(name), "new-")
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(write(file), file.Close()); err == nil {
+		err = files.Rename(file.Name(), name)
+	}
+	if err != nil {
+		_ = files.Remove(file.Name()) // scratch
+	}
+	return err
 }
 
 func (o *overlay) empty() bool {
