@@ -2,7 +2,9 @@ package chartindex_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -83,7 +85,7 @@ func TestNormalise(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got bytes.Buffer
-			index, err := chartindex.Normalise([]byte(c.text), &got)
+			index, err := chartindex.Normalise(t.Context(), []byte(c.text), &got)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -115,7 +117,7 @@ func TestNormaliseRefuses(t *testing.T) {
 		{"one chart twice", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n  a:\n  - name: a\n    version: 1.0.0\n", "already set"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
-			_, err := chartindex.Normalise([]byte(c.text), &bytes.Buffer{})
+			_, err := chartindex.Normalise(t.Context(), []byte(c.text), &bytes.Buffer{})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v, want %q in it", err, c.want)
 			}
@@ -124,7 +126,7 @@ func TestNormaliseRefuses(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	index, err := chartindex.Normalise([]byte(usual), &bytes.Buffer{})
+	index, err := chartindex.Normalise(t.Context(), []byte(usual), &bytes.Buffer{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +144,19 @@ func TestFind(t *testing.T) {
 			got, err := index.Find(c.chart, c.within)
 			if got.Version != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("%+v, error %v", got, err)
+			}
+		})
+	}
+}
+
+// What nobody waits for any more ends, at whatever entry it is.
+func TestNormaliseEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, c := range indexes {
+		t.Run(c.why, func(t *testing.T) {
+			if _, err := chartindex.Normalise(ctx, []byte(c.text), discard{}); !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
 			}
 		})
 	}
@@ -167,7 +182,7 @@ func BenchmarkLarge(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			before := heap()
-			index, err := chartindex.Normalise(data, discard{})
+			index, err := chartindex.Normalise(b.Context(), data, discard{})
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -2,6 +2,7 @@ package chartindex
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,19 +38,20 @@ type back struct {
 
 // Normalise reads an index in YAML or JSON and writes it as JSON, as Helm itself
 // encodes what it loads: charts by name, versions from the highest down, entries that
-// are not valid left out. The table is of what was written.
-func Normalise(data []byte, w io.Writer) (*Index, error) {
+// are not valid left out. The table is of what was written. It ends with the context, but for
+// YAML in a layout that no tool writes, which is decoded as a whole.
+func Normalise(ctx context.Context, data []byte, w io.Writer) (*Index, error) {
 	if len(data) == 0 {
 		return nil, repo.ErrEmptyIndexYaml
 	}
-	parts, err := split(data)
+	parts, err := split(ctx, data)
 	if err != nil {
 		return nil, err
 	}
-	charts, err := decode(parts)
+	charts, err := decode(ctx, parts)
 	if err != nil && parts.guessed {
-		if parts, err = splitYAML(data); err == nil {
-			charts, err = decode(parts)
+		if parts, err = splitYAML(ctx, data); err == nil {
+			charts, err = decode(ctx, parts)
 		}
 	}
 	if err != nil {
@@ -111,10 +113,10 @@ func (e entries) Less(a, b int) bool {
 	return e[a].parsed.LessThan(e[b].parsed)
 }
 
-func decode(p parts) (map[string]entries, error) {
+func decode(ctx context.Context, p parts) (map[string]entries, error) {
 	charts := make(map[string]entries, len(p.entries))
 	for name, items := range p.entries {
-		list, err := readVersions(name, items, p.decode)
+		list, err := readVersions(ctx, name, items, p.decode)
 		if err != nil {
 			return nil, err
 		}
@@ -124,9 +126,12 @@ func decode(p parts) (map[string]entries, error) {
 }
 
 // readVersions decodes the versions of a chart one by one.
-func readVersions(name string, items [][]byte, decode func([]byte, any) error) (entries, error) {
+func readVersions(ctx context.Context, name string, items [][]byte, decode func([]byte, any) error) (entries, error) {
 	var list entries
 	for _, item := range items {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		var versions []*repo.ChartVersion
 		if err := decode(item, &versions); err != nil {
 			return nil, fmt.Errorf("chart %q: %w", name, err)

@@ -2,6 +2,7 @@ package chartindex
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"strings"
 
@@ -21,17 +22,20 @@ type parts struct {
 
 // split takes an index apart. JSON and the layout that every tool writes in YAML come
 // apart by version; any other YAML is decoded whole.
-func split(data []byte) (parts, error) {
+func split(ctx context.Context, data []byte) (parts, error) {
 	if json.Valid(data) {
 		return splitWhole(data, lenient)
 	}
-	if p, ok := splitLines(data); ok {
+	if p, ok := splitLines(ctx, data); ok {
 		return p, nil
 	}
-	return splitYAML(data)
+	return splitYAML(ctx, data)
 }
 
-func splitYAML(data []byte) (parts, error) {
+func splitYAML(ctx context.Context, data []byte) (parts, error) {
+	if ctx.Err() != nil {
+		return parts{}, context.Cause(ctx)
+	}
 	text, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return parts{}, err
@@ -79,15 +83,15 @@ type lines struct {
 	start, end        int
 }
 
-// splitLines says false of a layout that it does not know.
-func splitLines(data []byte) (parts, bool) {
+// splitLines says false of a layout that it does not know, and when the context has ended.
+func splitLines(ctx context.Context, data []byte) (parts, bool) {
 	l := &lines{entries: map[string][][]byte{}, indentation: -1}
 	for at := 0; at < len(data); {
 		next := len(data)
 		if n := bytes.IndexByte(data[at:], '\n'); n >= 0 {
 			next = at + n + 1
 		}
-		if !l.line(data, at, next) {
+		if ctx.Err() != nil || !l.line(data, at, next) {
 			return parts{}, false
 		}
 		at = next

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
@@ -31,6 +33,8 @@ type Repository struct {
 	// TLS may be nil. Trust is equal for settings that are equal.
 	TLS   *tls.Config
 	Trust flight.Key
+	// Namespace is who asks: namespaces take turns where there is not room for all.
+	Namespace string
 }
 
 // Config of a Client. All of it is required.
@@ -51,8 +55,9 @@ type Client struct {
 	config  Config
 	indexes flight.Group[*read]
 	charts  flight.Group[*spool.Spool]
-	// normalising lets one index be in memory at a time.
-	normalising sync.Mutex
+	// normalising lets one large index be in memory at a time, and turns one of each
+	// namespace wait for that.
+	normalising, turns *share.Line
 
 	mu    sync.Mutex
 	known map[flight.Key]known
@@ -75,6 +80,8 @@ func New(config Config) *Client {
 		config: config, known: map[flight.Key]known{},
 		indexes: flight.Group[*read]{Keep: flight.Keep, Drop: (*read).drop},
 		charts:  flight.Group[*spool.Spool]{Keep: flight.Keep, Drop: drop},
+
+		normalising: share.New(1, 1), turns: share.New(math.MaxInt32, 1),
 	}
 }
 
@@ -181,57 +188,13 @@ func (c *Client) read(ctx context.Context, r Repository, revision string) (*read
 		c.remember(r, now)
 		return unchanged, nil
 	}
-	index, err := c.normalise(raw)
+	index, err := c.normalise(ctx, raw, r.Namespace)
 	if err != nil {
 		return nil, err
 	}
 	now.revision, now.size = index.revision, index.size
 	c.remember(r, now)
 	return index, nil
-}
-
-func (c *Client) normalise(raw *spool.Spool) (_ *read, err error) {
-	c.normalising.Lock()
-	defer c.normalising.Unlock()
-	content, err := raw.Content()
-	if err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(content)
-	if err != nil {
-		return nil, fmt.Errorf("read scratch file: %w", err)
-	}
-	out, hash := spool.OnDisk(c.config.Scratch), sha256.New()
-	defer func() {
-		if err != nil {
-			drop(out)
-		}
-	}()
-	table, err := chartindex.Normalise(data, io.MultiWriter(out, hash))
-	if err != nil {
-		return nil, &LoadError{Err: err}
-	}
-	index := &read{revision: "sha256:" + hex.EncodeToString(hash.Sum(nil)), content: out}
-	written, err := out.Content()
-	if err != nil {
-		return nil, err
-	}
-	if index.size, err = size(written); err != nil {
-		return nil, err
-	}
-	c.config.Tables.Put(index.revision, table)
-	return index, nil
-}
-
-func size(s io.Seeker) (int64, error) {
-	n, err := s.Seek(0, io.SeekEnd)
-	if err == nil {
-		_, err = s.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("measure index: %w", err)
-	}
-	return n, nil
 }
 
 // Table returns the table of the repository's index as it is now.

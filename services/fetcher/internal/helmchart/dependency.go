@@ -121,7 +121,7 @@ func (a *artifact) fromHTTP(ctx context.Context, d *chart.Dependency) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	access := chartrepo.Repository{URL: d.Repository}
+	access := chartrepo.Repository{URL: d.Repository, Namespace: a.object.Namespace}
 	if known != nil {
 		if access, err = helmrepository.Access(ctx, a.kind.live, known); err != nil {
 			return nil, err

@@ -66,7 +66,7 @@ func RegistryAccess(ctx context.Context, live client.Reader, identities *identit
 // Access returns how an object's repository is read over HTTP. An *source.Error says
 // what is wrong with its URL or its Secrets.
 func Access(ctx context.Context, live client.Reader, o *sourcev1.HelmRepository) (chartrepo.Repository, error) {
-	r := chartrepo.Repository{URL: o.Spec.URL, PassCredentials: o.Spec.PassCredentials}
+	r := chartrepo.Repository{URL: o.Spec.URL, PassCredentials: o.Spec.PassCredentials, Namespace: o.Namespace}
 	u, err := url.Parse(o.Spec.URL)
 	switch {
 	case err != nil || u.Host == "":

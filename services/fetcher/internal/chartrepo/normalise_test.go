@@ -1,0 +1,80 @@
+package chartrepo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// An index that takes long holds up no small one, no other namespace for longer than its turn,
+// and nobody past the time there is.
+func TestLargeIndexesTakeTurns(t *testing.T) {
+	c := New(Config{
+		Scratch: t.TempDir(), MaxIndex: 8 << 20, MaxChart: 1 << 20, Tables: chartindex.NewTables(1000), Quiet: &transport.Quiet{},
+	})
+	serve := func(size int) string {
+		text := "apiVersion: v1\nentries:\n  app:\n  - {name: app, version: 1.0.0, urls: [a.tgz]}\n#" + strings.Repeat("x", size)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(text)) }))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	small, large := serve(0), serve(smallIndex)
+	ask := func(ctx context.Context, url, namespace string, n int) error {
+		index, err := c.Index(ctx, Repository{URL: url, Username: fmt.Sprint(n), Namespace: namespace}, "")
+		if err != nil {
+			return err
+		}
+		return index.Close()
+	}
+	for _, line := range []interface{ Try(string) bool }{c.turns, c.normalising} {
+		if !line.Try("a") { // as an index of a's has them
+			t.Fatal("it is no free line")
+		}
+	}
+	if err := ask(t.Context(), small, "b", 0); err != nil {
+		t.Errorf("a small index: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got := make(chan string, 3)
+	begin := func(ctx context.Context, namespace string, n int, waits func() bool) {
+		t.Helper()
+		go func() {
+			if err := ask(ctx, large, namespace, n); err != nil {
+				got <- fmt.Sprintf("%s fails: %t", namespace, errors.Is(err, context.Canceled))
+				return
+			}
+			got <- namespace
+		}()
+		for limit := time.Now().Add(time.Minute); !waits(); time.Sleep(time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatalf("an index of %s does not wait", namespace)
+			}
+		}
+	}
+	begin(t.Context(), "a", 1, func() bool { return c.turns.Waiting() == 1 })
+	begin(ctx, "c", 2, func() bool { return c.normalising.Waiting() == 1 })
+	cancel()
+	if first := <-got; first != "c fails: true" {
+		t.Errorf("whose time has ended: %s", first)
+	}
+	begin(t.Context(), "b", 3, func() bool { return c.normalising.Waiting() == 1 })
+	c.turns.Leave("a") // whose next index comes after b's, which waits already
+	for limit := time.Now().Add(time.Minute); c.normalising.Waiting() < 2; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the next index does not wait")
+		}
+	}
+	c.normalising.Leave("a")
+	if second, third := <-got, <-got; second != "b" || third != "a" {
+		t.Errorf("then came %s, %s, want b and a", second, third)
+	}
+}
