@@ -11,7 +11,7 @@ import (
 )
 
 // maxWait bounds how long a server can make itself be waited for.
-const maxWait = 24 * time.Hour
+const maxWait = time.Hour
 
 // BusyError says that a server wants no request for a while (RFC 9110, Retry-After).
 type BusyError struct {
@@ -19,7 +19,7 @@ type BusyError struct {
 	Host string
 	// Status of the answer that said so.
 	Status int
-	// Until then; a day from the answer at most.
+	// Until then; an hour from the answer at most.
 	Until time.Time
 }
 

@@ -22,8 +22,8 @@ func TestRetryAfter(t *testing.T) {
 	}{
 		"seconds":                     {http.StatusTooManyRequests, "120", 2 * time.Minute},
 		"a date":                      {http.StatusServiceUnavailable, time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), time.Hour},
-		"more than a day is a day":    {http.StatusTooManyRequests, "2000000000", 24 * time.Hour},
-		"a date far away is a day":    {http.StatusTooManyRequests, "Fri, 31 Dec 9999 23:59:59 GMT", 24 * time.Hour},
+		"more than an hour is one":    {http.StatusTooManyRequests, "2000000000", time.Hour},
+		"a date far away is an hour":  {http.StatusTooManyRequests, "Fri, 31 Dec 9999 23:59:59 GMT", time.Hour},
 		"a date that is over":         {http.StatusTooManyRequests, "Wed, 21 Oct 2015 07:28:00 GMT", 0},
 		"nothing that can be read":    {http.StatusTooManyRequests, "soon", 0},
 		"nothing":                     {http.StatusTooManyRequests, "", 0},
