@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -22,19 +23,15 @@ import (
 const (
 	// parallel is how many objects of a bucket are downloaded at once.
 	parallel = 16
-	// unused is how long the objects of a bucket stay that is not read.
+	// unused is how long the objects of a bucket stay that is not looked at.
 	unused = 24 * time.Hour
 )
 
 // download brings the folder of the bucket's objects up to date, and returns what is in
 // it as files. An object that is there under its etag is not downloaded again.
 func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, from store, index *index) ([]pack.File, error) {
-	dir := filepath.Join(k.config.Dir, string(o.UID))
+	dir := k.folder(o)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("keep objects: %w", err)
-	}
-	now := time.Now()
-	if err := os.Chtimes(dir, now, now); err != nil {
 		return nil, fmt.Errorf("keep objects: %w", err)
 	}
 	wanted := make(map[string]bool, len(index.objects))
@@ -52,7 +49,19 @@ func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, from store, ind
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return files(o, index, dir), errors.Join(keep(dir, wanted), k.trim(now))
+	return files(o, index, dir), errors.Join(keep(dir, wanted), k.trim(time.Now()))
+}
+
+// folder is that of a bucket's objects.
+func (k *Kind) folder(o *sourcev1.Bucket) string { return filepath.Join(k.config.Dir, string(o.UID)) }
+
+// renew lets the folder of a bucket stay that is still looked at, if it is there.
+func (k *Kind) renew(o *sourcev1.Bucket) error {
+	now := time.Now()
+	if err := os.Chtimes(k.folder(o), now, now); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("keep objects: %w", err)
+	}
+	return nil
 }
 
 // local is the name of an object's content on disk. The bucket belongs to it: the spec
@@ -110,7 +119,7 @@ func keep(dir string, wanted map[string]bool) error {
 	return nil
 }
 
-// trim removes the folders of buckets that nobody read for long.
+// trim removes the folders of buckets that nobody looked at for long.
 func (k *Kind) trim(now time.Time) error {
 	entries, err := os.ReadDir(k.config.Dir)
 	if err != nil {

@@ -91,6 +91,9 @@ func (*Kind) Observe(obj source.Object) {
 // file.
 func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*source.Upstream, error) {
 	o := obj.(*sourcev1.Bucket)
+	if err := k.renew(o); err != nil {
+		return nil, failed(ctx, err)
+	}
 	from, err := k.connect(ctx, o)
 	if err != nil {
 		return nil, err
