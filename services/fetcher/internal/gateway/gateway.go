@@ -31,6 +31,9 @@ var ErrBusy = errors.New("too many questions about artifacts that are not known"
 // the API server at once.
 type Find func(ctx context.Context, path string, live bool) (Artifact, error)
 
+// maxRanges bounds the ranges of one request: each may read the artifact from its start.
+const maxRanges = 4
+
 type store interface {
 	Stat(ctx context.Context, name string) (blob.Object, error)
 	Reader(ctx context.Context, name, wantDigest string) (io.ReadCloser, error)
@@ -43,6 +46,10 @@ func New(find Find, blobs store) http.Handler {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "method not allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		if strings.Count(r.Header.Get("Range"), ",") >= maxRanges {
+			http.Error(w, fmt.Sprintf("more than %d ranges", maxRanges), http.StatusRequestedRangeNotSatisfiable)
 			return
 		}
 		artifact, object, err := look(r.Context(), find, blobs, strings.TrimPrefix(r.URL.Path, "/"))

@@ -59,3 +59,22 @@ func TestCacheThatLags(t *testing.T) {
 		}
 	}
 }
+
+// A request that would have storage read once for each of its ranges is refused.
+func TestRangesAreFew(t *testing.T) {
+	handler := gateway.New(func(context.Context, string, bool) (gateway.Artifact, error) {
+		return gateway.Artifact{Blob: "0123456789"}, nil
+	}, kept{"0123456789"})
+	for ranges, status := range map[string]int{
+		"bytes=5-6":                 http.StatusPartialContent,
+		"bytes=8-8,6-6,4-4,2-2":     http.StatusPartialContent,
+		"bytes=8-8,6-6,4-4,2-2,0-0": http.StatusRequestedRangeNotSatisfiable,
+	} {
+		request, answer := httptest.NewRequest(http.MethodGet, "/bucket/apps/one/abc.tar.gz", nil), httptest.NewRecorder()
+		request.Header.Set("Range", ranges)
+		handler.ServeHTTP(answer, request)
+		if answer.Code != status {
+			t.Errorf("%s: status %d, want %d", ranges, answer.Code, status)
+		}
+	}
+}
