@@ -22,8 +22,11 @@ func (k *Kind) verify(ctx context.Context, o *sourcev1.OCIRepository, repository
 		conditions.Remove(sourcev1.SourceVerifiedCondition)
 		return nil
 	}
-	if a := o.Status.Artifact; a != nil && a.Revision == revision && o.Status.ObservedGeneration == o.Generation &&
-		meta.IsStatusConditionTrue(o.Status.Conditions, sourcev1.SourceVerifiedCondition) {
+	// The observed generation does not say what was verified: passes that stalled observe it too.
+	said := "verified signature of revision " + revision
+	before := meta.FindStatusCondition(o.Status.Conditions, sourcev1.SourceVerifiedCondition)
+	if a := o.Status.Artifact; a != nil && a.Revision == revision && before != nil && before.Status == metav1.ConditionTrue &&
+		before.ObservedGeneration == o.Generation && before.Message == said {
 		return nil
 	}
 	skipped, err := k.verifier.Verify(ctx, verify.Spec{
@@ -36,6 +39,6 @@ func (k *Kind) verify(ctx context.Context, o *sourcev1.OCIRepository, repository
 	if err != nil {
 		return source.Unverified(sourcev1.VerificationError, err)
 	}
-	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of revision "+revision)
+	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, said)
 	return nil
 }
