@@ -131,7 +131,7 @@ func (r *Repository) connect(ctx context.Context, a Access) error {
 		return err
 	}
 	r.door, err = r.client.doors.Get(scope, a.transport, func(via http.RoundTripper) (*door, error) {
-		return &door{of: r.name, via: r.client.quiet.Over(road, via), login: login}, nil
+		return &door{via: r.client.quiet.Over(road, via), login: login}, nil
 	})
 	return err
 }

@@ -3,19 +3,16 @@ package oci
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	registry "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // door is how a repository is asked with one login. It is safe for concurrent use.
 type door struct {
-	of    name.Repository
 	via   http.RoundTripper
 	login authn.Authenticator
 
@@ -27,7 +24,11 @@ type door struct {
 // registry, whatever their own time is. So until one was let in, each comes by itself.
 func through[T any](d *door, ask func(*remote.Puller) (T, error)) (T, error) {
 	if open := d.open.Load(); open != nil {
-		return ask(open)
+		answer, err := ask(open)
+		if !refused(err) {
+			return answer, err
+		}
+		d.open.CompareAndSwap(open, nil) // the registry may ask for another way of logging in by now
 	}
 	var none T
 	own, err := remote.NewPuller(
@@ -38,17 +39,14 @@ func through[T any](d *door, ask func(*remote.Puller) (T, error)) (T, error) {
 		return none, err
 	}
 	answer, err := ask(own)
-	if d.letIn(err) {
+	if err == nil {
 		d.open.CompareAndSwap(nil, own)
 	}
 	return answer, err
 }
 
-// letIn says whether an answer is about the repository, be it a refusal.
-func (d *door) letIn(err error) bool {
-	var refusal *registry.Error
-	if errors.As(err, &refusal) {
-		return refusal.Request != nil && strings.HasPrefix(refusal.Request.URL.Path, "/v2/"+d.of.RepositoryStr()+"/")
-	}
-	return err == nil
+// refused says whether a registry wants another login, or the same one in another way.
+func refused(err error) bool {
+	var answer *registry.Error
+	return errors.As(err, &answer) && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }
