@@ -148,13 +148,27 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 		return bus.Result{}, errors.Join(err, told)
 	}
 	k.said.Forget(check.Key)
+	was, err := k.published(ctx, check.Key)
+	if err != nil {
+		return bus.Result{}, err
+	}
 	if err := publish.Changed(ctx, k.Bus, Changed(check.Key, string(obj.UID), obj.Status.Artifact)); err != nil {
 		return bus.Result{}, err
 	}
-	if err := k.Shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, keep); err != nil {
+	if err := k.Shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, was, keep); err != nil {
 		k.Logger.Warn("cannot delete old artifacts", "kind", check.Key.Kind, "namespace", check.Key.Namespace, "name", check.Key.Name, "error", err)
 	}
 	return bus.Result{Next: verifyEvery}, nil
+}
+
+// published returns the digest of the artifact that was told of last, "" when it is not known.
+func (k *Kind) published(ctx context.Context, key events.Key) (string, error) {
+	log, err := k.Bus.Open(ctx, events.SourceSubject(key))
+	if err != nil {
+		return "", fmt.Errorf("read events of %s: %w", key, err)
+	}
+	last, _ := publish.Last[events.SourceChanged](log)
+	return last.Digest, nil
 }
 
 // Changed is the event that tells of an artifact in storage.

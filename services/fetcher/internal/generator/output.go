@@ -73,7 +73,11 @@ func (p *pass) make(ctx context.Context, out output, from sources) (generatorv1.
 	if err := p.tell(ctx, key, out, artifact); err != nil {
 		return none, err
 	}
-	if err := p.Shelf.Tidy(ctx, key, stored.Digest, keep); err != nil {
+	was := ""
+	if now != nil && now.Status.Artifact != nil {
+		was = now.Status.Artifact.Digest
+	}
+	if err := p.Shelf.Tidy(ctx, key, stored.Digest, was, keep); err != nil {
 		p.Logger.Warn("cannot delete old artifacts", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name, "error", err)
 	}
 	return generatorv1.ExternalArtifactReference{Name: out.Name, Namespace: p.obj.Namespace, Digest: stored.Digest, Filename: file}, nil

@@ -88,7 +88,11 @@ func (p *pass) tidy(ctx context.Context) {
 	if p.why == "" {
 		return
 	}
-	if err := p.shelf.Tidy(ctx, p.key, p.artifact().Digest, p.config.Keep); err != nil {
+	was := ""
+	if artifact := *p.was.Artifact; artifact != nil {
+		was = artifact.Digest
+	}
+	if err := p.shelf.Tidy(ctx, p.key, p.artifact().Digest, was, p.config.Keep); err != nil {
 		p.config.Logger.Warn("cannot delete old artifacts", "kind", p.key.Kind, "namespace", p.key.Namespace, "name", p.key.Name, "error", err)
 	}
 }

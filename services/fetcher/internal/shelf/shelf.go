@@ -123,15 +123,24 @@ func (s Shelf) readThrough(ctx context.Context, name, digest string) error {
 	return errors.Join(err, body.Close())
 }
 
-// Tidy deletes a source's artifacts that are neither current nor among the newest others.
-func (s Shelf) Tidy(ctx context.Context, key events.Key, current string, others int) error {
+// Tidy deletes a source's artifacts that are neither current nor among the others that stay:
+// the one that was current, which somebody may be about to read, and the newest.
+func (s Shelf) Tidy(ctx context.Context, key events.Key, current, was string, others int) error {
 	objects, err := s.Store.List(ctx, Prefix(key))
 	if err != nil {
 		return fmt.Errorf("list artifacts of %s: %w", key, err)
 	}
-	keep := BlobName(key, current)
+	keep, first := BlobName(key, current), BlobName(key, was)
 	objects = slices.DeleteFunc(objects, func(o blob.Object) bool { return o.Name == keep })
-	slices.SortFunc(objects, func(a, b blob.Object) int { return b.Modified.Compare(a.Modified) })
+	slices.SortFunc(objects, func(a, b blob.Object) int {
+		switch first {
+		case a.Name:
+			return -1
+		case b.Name:
+			return 1
+		}
+		return b.Modified.Compare(a.Modified)
+	})
 	var errs []error
 	for _, object := range objects[min(len(objects), others):] {
 		errs = append(errs, s.Store.Delete(ctx, object.Name))
