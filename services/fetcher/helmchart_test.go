@@ -170,6 +170,7 @@ func helmCharts(t *testing.T, w *world) {
 		{"failures", "what is wrong is told, and cured", chartFailures},
 		{"from a registry", "the highest tag in range, a login, a HelmRepository that comes later", chartFromRegistry},
 		{"verified", "a chart of a registry is signed, or not stored", chartVerified},
+		{"verified later", "an artifact from before a signature was asked for does not do", chartVerifiedLater},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := *w
@@ -579,7 +580,7 @@ func chartVerified(t *testing.T, w *world) {
 	if c := apimeta.FindStatusCondition(obj.Status.Conditions, "SourceVerified"); c == nil || c.Status != metav1.ConditionTrue || c.Message != "verified signature of version 1.0.0" {
 		t.Errorf("SourceVerified is %+v", c)
 	}
-	refused := awaitObject(w, "the refusal", w.createChart("signed-bad", spec("bad")), chartFails("BuildFailed", "ChartVerificationError", "chart verification error: failed to verify the signature using provider 'cosign': no matching signatures"))
+	refused := awaitObject(w, "the refusal", w.createChart("signed-bad", spec("bad")), chartFails("BuildFailed", "ChartVerificationError", unsigned))
 	if !apimeta.IsStatusConditionFalse(refused.Status.Conditions, "SourceVerified") || refused.Status.Artifact != nil {
 		t.Errorf("status is %+v", refused.Status)
 	}

@@ -15,11 +15,13 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/identity"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartrepo"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
@@ -111,6 +113,9 @@ func (*Kind) Observe(source.Object) {}
 // repository, without a download, or in the artifact of another source.
 func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*source.Upstream, error) {
 	o := obj.(*sourcev1.HelmChart)
+	if o.Spec.Verify == nil {
+		kube.Conditions{List: &o.Status.Conditions, Generation: o.Generation}.Remove(sourcev1.SourceVerifiedCondition)
+	}
 	var from from
 	var err error
 	switch o.Spec.SourceRef.Kind {
@@ -141,7 +146,7 @@ func (k *Kind) Open(ctx context.Context, _ events.Key, obj source.Object) (*sour
 	case artifact == nil || artifact.Revision != found.version:
 	case o.Status.ObservedChartName != found.name:
 		upstream.Changed, upstream.Outdated = upstream.News, upstream.Reason
-	case o.Status.ObservedGeneration != o.Generation:
+	case !built(o):
 		upstream.Changed = "the HelmChart changed"
 	}
 	return upstream, nil
@@ -222,6 +227,13 @@ func metadata(o *sourcev1.HelmChart, revision string) string {
 		parts = append(parts, strconv.FormatInt(o.Generation, 10))
 	}
 	return strings.Join(parts, ".")
+}
+
+// built says that the artifact was built for this very spec, or was seen to be what it asks
+// for. The observed generation does not: passes that stalled observe it too.
+func built(o *sourcev1.HelmChart) bool {
+	stored := apimeta.FindStatusCondition(o.Status.Conditions, sourcev1.ArtifactInStorageCondition)
+	return stored != nil && stored.Status == metav1.ConditionTrue && stored.ObservedGeneration == o.Generation
 }
 
 // settled says that the last pass over this very spec succeeded.

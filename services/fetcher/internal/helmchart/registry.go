@@ -43,9 +43,6 @@ func (k *Kind) fromRegistry(ctx context.Context, o *sourcev1.HelmChart, of *sour
 	if err != nil {
 		return nil, err
 	}
-	if o.Spec.Verify == nil {
-		kube.Conditions{List: &o.Status.Conditions, Generation: o.Generation}.Remove(sourcev1.SourceVerifiedCondition)
-	}
 	return &registry{kind: k, object: o, of: of, repository: repository}, nil
 }
 
