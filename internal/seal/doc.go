@@ -12,6 +12,9 @@
 // head stays authentic for ever; that it is also current is for the reader to
 // check against the API server.
 //
+// What is stored where others may write, as Helm's Secrets are, is vouched for by an HMAC of its own
+// kind (SignStored). It too stays authentic for ever.
+//
 // Compression makes the size of a render depend on its content. Who can choose
 // part of a render and read the bucket's sizes may learn something about the
 // rest of it; renders of one object share one tenant, so this is accepted.

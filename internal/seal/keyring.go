@@ -39,8 +39,8 @@ type Keyring struct {
 
 // subkeys are what one key of the keyring is used as, one per purpose.
 type subkeys struct {
-	render cipher.AEAD
-	head   []byte
+	render       cipher.AEAD
+	head, stored []byte
 }
 
 // NewKeyringData generates the data of a keyring with one key. It panics only
@@ -109,6 +109,10 @@ func derive(key []byte) (subkeys, error) {
 	if err != nil {
 		return subkeys{}, fmt.Errorf("derive head key: %w", err)
 	}
+	stored, err := hkdf.Key(sha256.New, key, nil, "sluice stored v1", keySize)
+	if err != nil {
+		return subkeys{}, fmt.Errorf("derive key for what is stored: %w", err)
+	}
 	block, err := aes.NewCipher(render)
 	if err != nil {
 		return subkeys{}, fmt.Errorf("use render key: %w", err)
@@ -117,7 +121,7 @@ func derive(key []byte) (subkeys, error) {
 	if err != nil {
 		return subkeys{}, fmt.Errorf("use render key: %w", err)
 	}
-	return subkeys{render: aead, head: head}, nil
+	return subkeys{render: aead, head: head, stored: stored}, nil
 }
 
 // Subkey returns a key of 32 bytes for one purpose (RFC 5869). Like the naming key,

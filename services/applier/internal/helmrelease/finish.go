@@ -9,8 +9,8 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
+	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
 )
 
 // finish goes on with what the object began; begun is false when there is nothing.
@@ -64,19 +64,22 @@ func (p *pass) madeName() string {
 	return kube.ReleaseName(p.hr)
 }
 
-// unlock frees a revision that is pending and that nobody works on.
+// unlock frees a revision that is pending and that nobody works on. The status knows it afterwards if it did before:
+// what somebody else stored does not become the object's by that.
 func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
 	runner := release.Runner{Client: p.client, Store: p.store, Manifests: &p.manifests}
-	by := helmstore.Run{Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Unlocked: last.Info.Status.String()}
-	if err := runner.Unlock(ctx, last, by); err != nil {
+	was := last.Info.Status
+	known, err := verdict.Knows(p.hr.Status.History, last)
+	if err != nil {
 		return bus.Result{}, err
 	}
-	return p.unlocked(ctx, last)
-}
-
-// unlocked says that a revision was freed.
-func (p *pass) unlocked(ctx context.Context, last *record) (bus.Result, error) {
+	if err := runner.Unlock(ctx, last); err != nil {
+		return bus.Result{}, err
+	}
 	p.tell(note{reason: "PendingRelease", warning: true, of: last, message: fmt.Sprintf(
-		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), last.Run.Unlocked)})
+		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), was)})
+	if !known {
+		return p.run(ctx)
+	}
 	return p.remember(ctx, last, []*record{last}, "", p.run)
 }

@@ -50,7 +50,7 @@ func (p *pass) connect(storageNamespace string) (err error) {
 		p.client, err = p.place.Cluster.As(p.hr.Namespace, p.account)
 	}
 	if err == nil {
-		p.store = helmstore.New(p.client.Secrets(storageNamespace))
+		p.store = helmstore.New(p.client.Secrets(storageNamespace), storageNamespace, p.Keys, p.identity())
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+	helmrelease "helm.sh/helm/v3/pkg/release"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
+	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
 )
 
 // remove carries out the end of an object: its release, its HelmChart, its finalizer. A
@@ -25,7 +27,7 @@ func (p *pass) remove(ctx context.Context) (bus.Result, error) {
 	if p.hr.Spec.Suspend {
 		return bus.Result{Next: bus.Never}, p.finalizer(ctx, controllerutil.RemoveFinalizer)
 	}
-	if p.hr.Status.StorageNamespace != "" { // it was never installed otherwise
+	if p.hr.Status.StorageNamespace != "" { // nothing was stored otherwise
 		result, done, err := p.withdraw(ctx)
 		if err != nil || !done {
 			return result, err
@@ -62,7 +64,7 @@ func (p *pass) leftBehind(why string) {
 	p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: "the release is left behind: " + why})
 }
 
-// uninstall takes the next step of the uninstall of what the status names.
+// uninstall takes the next step of the uninstall of what the status names, if the object ever made any of it.
 func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err error) {
 	if err := p.connect(p.hr.Status.StorageNamespace); err != nil {
 		return bus.Result{}, false, err
@@ -85,13 +87,17 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 	if len(all) == 0 || all[len(all)-1].Info.Status.String() == "uninstalled" {
 		return bus.Result{}, true, nil
 	}
+	last := all[len(all)-1]
+	made, foreign, err := p.provenance(last)
+	if err != nil || !made {
+		return bus.Result{}, err == nil, err
+	}
 	runner, err := p.runner(release.Uninstall)
 	if err != nil {
 		return bus.Result{}, false, err
 	}
-	last := all[len(all)-1]
-	if last.Run == nil || last.Run.Action != release.Uninstall {
-		run := helmstore.Run{Action: release.Uninstall, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID)}
+	if last.Run == nil || last.Run.Over || last.Run.Action != release.Uninstall {
+		run := helmstore.Run{Action: release.Uninstall, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Foreign: foreign}
 		if err := runner.Begin(ctx, last, run); err != nil {
 			return bus.Result{}, false, err
 		}
@@ -105,6 +111,17 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 	}
 	p.tell(note{reason: helmv2.UninstallSucceededReason, message: textUninstalled(last), of: last})
 	return bus.Result{}, true, nil
+}
+
+// provenance says whether the object made any revision of the release, and whether the newest one may be another's. An
+// install that the status only announces made none; what it stored is sealed.
+func (p *pass) provenance(last *record) (made, foreign bool, err error) {
+	if last.Run != nil {
+		return true, last.Run.Foreign, nil
+	}
+	known, err := verdict.Knows(p.hr.Status.History, last)
+	latest := p.hr.Status.History.Latest()
+	return known || latest != nil && latest.Status != helmrelease.StatusPendingInstall.String(), !known, err
 }
 
 // notUninstalled says why a release is still there. It is tried again.

@@ -134,16 +134,13 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 	return bus.Result{}, fmt.Errorf("release %s/%s: %q is nothing to do", p.hr.Namespace, p.hr.Name, next.Kind)
 }
 
-// ours returns the newest revision if an action of this object is working on it, or made it.
+// ours returns the newest revision if an action of this object is working on it, or made it. That the storage
+// says so proves nothing: the store has verified it.
 func (p *pass) ours(all []*record) *record {
-	if len(all) == 0 {
+	if len(all) == 0 || all[len(all)-1].Run == nil {
 		return nil
 	}
-	last := all[len(all)-1]
-	if last.Run == nil || last.Run.UID != string(p.hr.UID) {
-		return nil
-	}
-	return last
+	return all[len(all)-1]
 }
 
 // goOn takes the next step of an action, unless something newer is wanted.
@@ -203,8 +200,6 @@ func (p *pass) conclude(ctx context.Context, made *record, all []*record) (bus.R
 	}
 	p.forget(made)
 	switch {
-	case made.Run.Action == release.Unlocked:
-		return p.unlocked(ctx, made)
 	case made.Run.Failure != "":
 		p.lines = made.Run.Log
 		return p.failed(ctx, all, made, made.Run.Action, errors.New(made.Run.Failure))

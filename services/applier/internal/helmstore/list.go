@@ -50,7 +50,11 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 			return nil, fmt.Errorf("release %s: %w", name, err)
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			return decodeAll(name, found)
+			all, err := decodeAll(name, found)
+			if err != nil {
+				return nil, err
+			}
+			return all, s.verify(ctx, all)
 		}
 	}
 }
@@ -143,13 +147,6 @@ func decode(secret *corev1.Secret, left *budget) (*Record, error) {
 	r.Labels = maps.Clone(secret.Labels)
 	for _, own := range []string{labelName, labelOwner, labelStatus, labelVersion, labelCreated, labelModified} {
 		delete(r.Labels, own)
-	}
-	if _, ok := secret.Annotations[runAnnotation]; ok {
-		run, err := r.Stored()
-		if err != nil {
-			return nil, err
-		}
-		r.Run = &run
 	}
 	return r, nil
 }

@@ -1,9 +1,10 @@
 // Package helmstore keeps Helm releases where Helm does, in Secrets, in its format: the
 // helm command lists, shows and rolls back what is stored here, and the other way round.
 //
-// The one thing of our own is an annotation on the Secret of a release that an action is
+// What is our own is an annotation on the Secret of a release that an action is
 // working on, or made: how far it got. It goes with the release in one write, so that an applier that
-// is killed leaves what the next one needs to go on, or to tell how it ended.
+// is killed leaves what the next one needs to go on, or to tell how it ended. A second annotation
+// seals the first with the release: what others wrote there is nobody's Run.
 package helmstore
 
 import (
@@ -20,6 +21,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 )
 
 // ErrLost says that somebody else wrote the release since it was read.
@@ -67,8 +71,8 @@ type Run struct {
 	// Forget says that an uninstall makes room for another chart, where else it remedies a failure; and that what was
 	// there before an upgrade is not as the HelmRelease knew it.
 	Forget bool `json:"forget,omitempty"`
-	// Unlocked is the state that a revision was in which nobody worked on.
-	Unlocked string `json:"unlocked,omitempty"`
+	// Foreign says that an uninstall is of a revision which is not known to be the HelmRelease's: its hooks do not run.
+	Foreign bool `json:"foreign,omitempty"`
 	// Over says that the action has ended, Failure why it failed.
 	Over    bool   `json:"over,omitempty"`
 	Failure string `json:"failure,omitempty"`
@@ -83,7 +87,7 @@ type Record struct {
 	*release.Release
 	// ApplyMethod is ssa for server-side apply; empty for what Helm 3 stored.
 	ApplyMethod string
-	// Run is the action that is under way, or that made the revision; nil when none of ours did.
+	// Run is the action that is under way, or that made the revision; nil when none of this HelmRelease did.
 	Run *Run
 	// Outline says that only number and status are known of an old revision, which nothing more is needed of.
 	Outline bool
@@ -91,19 +95,25 @@ type Record struct {
 	secret *corev1.Secret
 }
 
-// Store has the releases of one namespace.
+// Store has the releases of one namespace, as one HelmRelease sees them.
 type Store struct {
-	secrets typedcorev1.SecretInterface
+	secrets   typedcorev1.SecretInterface
+	namespace string
+	keys      *keys.Ring
+	owner     seal.Identity
 }
 
-// New returns a Store of the releases that a client's Secrets hold.
-func New(secrets typedcorev1.SecretInterface) *Store { return &Store{secrets: secrets} }
+// New returns a Store of the releases that a client's Secrets of a namespace hold. What it stores
+// of actions is sealed for the owner, who alone reads it.
+func New(secrets typedcorev1.SecretInterface, namespace string, ring *keys.Ring, owner seal.Identity) *Store {
+	return &Store{secrets: secrets, namespace: namespace, keys: ring, owner: owner}
+}
 
 // Create stores a new revision. It returns ErrLost when there is one of this number.
 func (s *Store) Create(ctx context.Context, r *Record) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secretName(r)}, Type: secretType}
 	stamp(secret, labelCreated)
-	if err := encode(secret, r); err != nil {
+	if err := s.encode(secret, r); err != nil {
 		return err
 	}
 	made, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{})
@@ -122,7 +132,7 @@ func (s *Store) Create(ctx context.Context, r *Record) error {
 func (s *Store) Update(ctx context.Context, r *Record) error {
 	secret := r.secret.DeepCopy()
 	stamp(secret, labelModified)
-	if err := encode(secret, r); err != nil {
+	if err := s.encode(secret, r); err != nil {
 		return err
 	}
 	written, err := s.secrets.Update(ctx, secret, metav1.UpdateOptions{})
@@ -136,17 +146,22 @@ func (s *Store) Update(ctx context.Context, r *Record) error {
 	return nil
 }
 
-// Delete removes a revision. One that is gone already is no error.
+// Delete removes a revision as it was read. It returns ErrLost when that is not the newest any more; one that is
+// gone already is no error.
 func (s *Store) Delete(ctx context.Context, r *Record) error {
-	uid := r.secret.UID
-	err := s.secrets.Delete(ctx, r.secret.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	read := metav1.Preconditions{UID: &r.secret.UID, ResourceVersion: &r.secret.ResourceVersion}
+	err := s.secrets.Delete(ctx, r.secret.Name, metav1.DeleteOptions{Preconditions: &read})
+	if apierrors.IsConflict(err) {
+		return fmt.Errorf("delete %s: %w", describe(r), ErrLost)
+	}
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("delete %s: %w", describe(r), err)
 	}
 	return nil
 }
 
-// Stored is how far the storage says that the action is; the zero Run when it says nothing.
+// Stored is how far the storage says that the action is; the zero Run when it says nothing. It is to be believed once
+// the record has a Run.
 func (r *Record) Stored() (Run, error) {
 	run := Run{}
 	text, ok := "", false
@@ -181,7 +196,7 @@ func stamp(secret *corev1.Secret, label string) {
 }
 
 // encode puts a record into its Secret.
-func encode(secret *corev1.Secret, r *Record) error {
+func (s *Store) encode(secret *corev1.Secret, r *Record) error {
 	body, err := pack(r)
 	if err != nil {
 		return fmt.Errorf("encode %s: %w", describe(r), err)
@@ -193,7 +208,7 @@ func encode(secret *corev1.Secret, r *Record) error {
 	})
 	if r.Run == nil {
 		delete(secret.Annotations, runAnnotation)
-		return nil
+		return s.sign(secret)
 	}
 	run, err := json.Marshal(r.Run)
 	if err != nil {
@@ -203,5 +218,5 @@ func encode(secret *corev1.Secret, r *Record) error {
 		secret.Annotations = map[string]string{}
 	}
 	secret.Annotations[runAnnotation] = string(run)
-	return nil
+	return s.sign(secret)
 }

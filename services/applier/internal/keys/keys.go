@@ -110,6 +110,23 @@ func (r *Ring) SealAnswer(id seal.Identity, question, plain []byte) ([]byte, err
 	return ring.Seal(id, ring.ContentID(question), plain)
 }
 
+// SignStored is seal's SignStored.
+func (r *Ring) SignStored(id seal.Identity, parts ...string) (string, error) {
+	return r.keyring().SignStored(id, parts...)
+}
+
+// VerifyStored is seal's VerifyStored with the newest keys.
+func (r *Ring) VerifyStored(ctx context.Context, id seal.Identity, token string, parts ...string) error {
+	err := r.keyring().VerifyStored(id, token, parts...)
+	if !errors.Is(err, seal.ErrUnknownKey) || r.client == nil {
+		return err
+	}
+	if err := r.reload(ctx); err != nil {
+		return err
+	}
+	return r.keyring().VerifyStored(id, token, parts...)
+}
+
 // Subkey is seal's Subkey.
 func (r *Ring) Subkey(purpose string) ([]byte, error) { return r.keyring().Subkey(purpose) }
 

@@ -23,8 +23,6 @@ const (
 	Rollback  = "rollback"
 	Uninstall = "uninstall"
 	Test      = "test"
-	// Unlocked is no action: the end of one that nobody worked on.
-	Unlocked = "unlocked"
 )
 
 // The phases of actions, in the order in which an action has them.

@@ -39,7 +39,7 @@ func (a *acting) hooksFor(event helmrelease.HookEvent) []*helmrelease.Hook {
 // tells one that this action made from one that was there before: an applier that is killed in
 // between has it made again, which changes nothing if it was.
 func (a *acting) hooks(ctx context.Context, event helmrelease.HookEvent) (Progress, error) {
-	if event == "" || a.Options.DisableHooks && event != helmrelease.HookTest {
+	if event == "" || a.run.Foreign || a.Options.DisableHooks && event != helmrelease.HookTest {
 		return Progress{}, nil
 	}
 	list := a.hooksFor(event)

@@ -17,8 +17,10 @@ import (
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/client-go/rest"
 
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 	"github.com/sluice-gitops/sluice/test/controlplane"
 )
@@ -59,6 +61,21 @@ func (k *killer) RoundTrip(r *http.Request) (*http.Response, error) {
 	return k.rest.RoundTrip(r)
 }
 
+// keyring and owner are what appliers seal with.
+var (
+	keyring = seal.NewKeyringData()
+	owner   = seal.Identity{Cluster: "local", Kind: "HelmRelease", Namespace: "apps", Name: appName, UID: "uid"}
+)
+
+func ring(t *testing.T, data map[string][]byte) *keys.Ring {
+	t.Helper()
+	parsed, err := seal.ParseKeyring(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys.Fixed(parsed)
+}
+
 // applier is a process: connections and caches of its own.
 type applier struct {
 	client *cluster.Client
@@ -83,7 +100,7 @@ func newApplier(t *testing.T, namespace string, requests int64) applier {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return applier{client: client, store: helmstore.New(client.Secrets(namespace)), killer: k}
+	return applier{client: client, store: helmstore.New(client.Secrets(namespace), namespace, ring(t, keyring), owner), killer: k}
 }
 
 const appName = "app"

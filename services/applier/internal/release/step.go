@@ -262,7 +262,7 @@ func (a *acting) fail(ctx context.Context, why error) error {
 			why = fmt.Errorf("%w; and what it made could not be deleted: %w", why, err)
 		}
 	}
-	if a.over(why); a.run.Action == Test || a.run.Action == Uninstall {
+	if a.over(why); a.run.Action == Test {
 		a.record.Run = nil // it made no revision that could tell
 	}
 	switch a.run.Action {
@@ -309,12 +309,9 @@ func (r *Runner) Supersede(ctx context.Context, record *helmstore.Record) (bool,
 	return true, r.Store.Update(ctx, record)
 }
 
-// Unlock stores a pending revision as failed that nobody works on. by is who does so: should the status not say it, the
-// next pass knows.
-func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record, by helmstore.Run) error {
+// Unlock stores a pending revision as failed that nobody works on.
+func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record) error {
 	status := record.Info.Status
-	by.Action, by.Over, by.Since = Unlocked, true, r.now().UTC()
-	record.Run = &by
 	record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release unlocked from stale '%s' state", status))
 	return r.Store.Update(ctx, record)
 }

@@ -98,6 +98,35 @@ func Snapshot(r *helmstore.Record, action helmv2.ReleaseAction) (*helmv2.Snapsho
 	return s, nil
 }
 
+// Knows says whether a history has a stored release just as it is.
+func Knows(history helmv2.Snapshots, r *helmstore.Record) (bool, error) {
+	for _, s := range history {
+		if s.Targets(r.Name, r.Namespace, r.Version) {
+			sum, err := Digest(r)
+			return sum == s.Digest, err
+		}
+	}
+	return false, nil
+}
+
+// updated returns a snapshot with the status that its revision has by now; as it is, when anything else changed.
+func updated(s *helmv2.Snapshot, r *helmstore.Record) (*helmv2.Snapshot, error) {
+	was, info := *r, *r.Info
+	release := *r.Release
+	was.Release, release.Info = &release, &info
+	info.Status = helmrelease.Status(s.Status)
+	sum, err := Digest(&was)
+	if err != nil || sum != s.Digest {
+		return s, err
+	}
+	now, err := Snapshot(r, s.Action)
+	if err != nil {
+		return nil, err
+	}
+	now.TestHooks, now.OCIDigest = s.TestHooks, s.OCIDigest
+	return now, nil
+}
+
 // Keep puts a snapshot into a history in place of the one of its revision, and those of the
 // other stored revisions up to date.
 func Keep(history helmv2.Snapshots, latest *helmv2.Snapshot, all []*helmstore.Record) (helmv2.Snapshots, error) {
@@ -114,11 +143,10 @@ func Keep(history helmv2.Snapshots, latest *helmv2.Snapshot, all []*helmstore.Re
 			if r.Outline || !s.Targets(r.Name, r.Namespace, r.Version) || s.Status == r.Info.Status.String() {
 				continue
 			}
-			now, err := Snapshot(r, s.Action)
+			now, err := updated(s, r)
 			if err != nil {
 				return nil, err
 			}
-			now.TestHooks, now.OCIDigest = s.TestHooks, s.OCIDigest
 			s = now
 		}
 		out = append(out, s)
