@@ -30,7 +30,7 @@ const (
 
 // List returns the revisions of a release, oldest first. The newest are read as a whole, and of older ones the deployed
 // ones and the newest good one; of the others there is an outline. A Secret that cannot be read is an error: what to do next
-// depends on all of them. So is, with ErrTooMuch, a history beyond all measure.
+// depends on all of them; one without a number is no revision. So is, with ErrTooMuch, a history beyond all measure.
 func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 	var found []*entry
 	options := metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String(), Limit: pageSize}
@@ -41,8 +41,9 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 		}
 		for i := range list.Items {
 			e, err := entryOf(&list.Items[i])
-			if err != nil {
-				return nil, err
+			if err != nil { // Helm skips it too
+				s.Log.Warn("ignoring a Secret with the labels of a release", "secret", list.Items[i].Name, "error", err.Error())
+				continue
 			}
 			found = append(found, e)
 		}

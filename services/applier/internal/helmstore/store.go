@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"strconv"
 	"time"
@@ -97,6 +98,9 @@ type Record struct {
 
 // Store has the releases of one namespace, as one HelmRelease sees them.
 type Store struct {
+	// Log tells of Secrets that are no revisions; New sets one that discards it.
+	Log *slog.Logger
+
 	secrets   typedcorev1.SecretInterface
 	namespace string
 	keys      *keys.Ring
@@ -106,7 +110,7 @@ type Store struct {
 // New returns a Store of the releases that a client's Secrets of a namespace hold. What it stores
 // of actions is sealed for the owner, who alone reads it.
 func New(secrets typedcorev1.SecretInterface, namespace string, ring *keys.Ring, owner seal.Identity) *Store {
-	return &Store{secrets: secrets, namespace: namespace, keys: ring, owner: owner}
+	return &Store{Log: slog.New(slog.DiscardHandler), secrets: secrets, namespace: namespace, keys: ring, owner: owner}
 }
 
 // Create stores a new revision. It returns ErrLost when there is one of this number.

@@ -2,7 +2,6 @@ package release_test
 
 import (
 	"cmp"
-	"errors"
 	"strings"
 	"testing"
 
@@ -113,33 +112,5 @@ func TestForeignUninstall(t *testing.T) {
 		if object != "hook-pre-install" {
 			t.Errorf("there is %s", object)
 		}
-	}
-}
-
-// TestDeleteLost deletes a revision only as it was read.
-func TestDeleteLost(t *testing.T) {
-	const namespace = "delete-lost"
-	makeNamespace(t, namespace)
-	a := newApplier(t, namespace, 1<<40)
-	read := revision(namespace, 1, "one")
-	if err := a.store.Create(t.Context(), read); err != nil {
-		t.Fatal(err)
-	}
-	all, err := a.store.List(t.Context(), appName)
-	if err == nil {
-		all[0].SetStatus("deployed", "by another")
-		err = a.store.Update(t.Context(), all[0])
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := a.store.Delete(t.Context(), read); !errors.Is(err, helmstore.ErrLost) {
-		t.Errorf("error %v, want %v", err, helmstore.ErrLost)
-	}
-	if err := a.store.Delete(t.Context(), all[0]); err != nil {
-		t.Error(err)
-	}
-	if err := a.store.Delete(t.Context(), all[0]); err != nil {
-		t.Errorf("one that is gone: %v", err)
 	}
 }

@@ -193,3 +193,34 @@ func TestNext(t *testing.T) {
 		t.Error("a state that is not known is decided")
 	}
 }
+
+// TestKeep brings the status of an older revision up to date, and takes over nothing else that became of it: a
+// rollback believes the history.
+func TestKeep(t *testing.T) {
+	for _, c := range []struct {
+		why    string
+		edit   func(*helmstore.Record)
+		status helmrelease.Status
+		known  bool
+	}{
+		{"it was superseded", func(*helmstore.Record) {}, helmrelease.StatusSuperseded, true},
+		{"somebody changed it meanwhile", func(r *helmstore.Record) { r.Manifest = "planted" }, helmrelease.StatusDeployed, false},
+	} {
+		old, made := revision(1, helmrelease.StatusDeployed, "1.0.0"), revision(2, helmrelease.StatusDeployed, "2.0.0")
+		before := known(t, old).Status.History
+		old.Info.Status = helmrelease.StatusSuperseded
+		c.edit(old)
+		snapshot, err := Snapshot(made, helmv2.ReleaseActionUpgrade)
+		if err != nil {
+			t.Fatal(err)
+		}
+		history, err := Keep(before, snapshot, []*helmstore.Record{old, made})
+		if err != nil {
+			t.Fatal(err)
+		}
+		knows, err := Knows(history, old)
+		if got := history[1]; err != nil || got.Version != 1 || got.Status != c.status.String() || knows != c.known {
+			t.Errorf("%s: revision %d is %s, known %t, error %v; want %s, %t", c.why, got.Version, got.Status, knows, err, c.status, c.known)
+		}
+	}
+}
