@@ -32,8 +32,8 @@ func (p *pass) release(ctx context.Context, all []*record, g goal, next verdict.
 	made.Labels = map[string]string{originName: p.hr.Name, originNamespace: p.hr.Namespace}
 	if len(all) == 0 { // what the status remembers went with the revisions
 		p.hr.Status.ClearHistory()
-	} else {
-		made.Info.FirstDeployed = all[len(all)-1].Info.FirstDeployed
+	} else if made.Info.FirstDeployed = all[len(all)-1].Info.FirstDeployed; made.Info.FirstDeployed.IsZero() { // a status needs one
+		made.Info.FirstDeployed = helmtime.Now()
 	}
 	run := helmstore.Run{
 		Action: action, Input: inputOf(g.head), Generation: p.hr.Generation, OCIDigest: g.digest, Forget: next.Forget,
