@@ -3,53 +3,34 @@ package helmstore
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
+	"golang.org/x/sync/semaphore"
 	"helm.sh/helm/v3/pkg/release"
+
+	"github.com/sluice-gitops/sluice/internal/render"
 )
 
-// The bounds of all revisions that are read at once: bytes when unpacked, and values. One value takes three bytes to write
-// and some hundred to keep.
+// maxUnpacked bounds what all revisions that are read of a release weigh (render.Weight): three that are as large as
+// a Secret can hold have room. maxUnpacking bounds the same for all that are being unpacked in this process.
 const (
-	maxUnpacked = 64 << 20
-	maxValues   = 1 << 19
+	maxUnpacked  = 48 << 20
+	maxUnpacking = maxUnpacked + 16<<20
 )
 
-// budget is what may still be unpacked.
-type budget struct{ bytes, values int }
+// unpacking is what the process has left of maxUnpacking.
+var unpacking = semaphore.NewWeighted(maxUnpacking)
 
-func (b *budget) take(body []byte) error {
-	b.bytes -= len(body)
-	b.values -= values(body)
-	if b.bytes < 0 || b.values < 0 {
-		return fmt.Errorf("%w: unpacked, its revisions have more than %d bytes or %d values; delete the Secrets of those that nobody needs, or make the chart smaller",
-			ErrTooMuch, maxUnpacked, maxValues)
-	}
-	return nil
-}
-
-// values counts the values in JSON, not exactly: the signs that begin or part them outside of texts.
-func values(body []byte) int {
-	n, quoted, escaped := 0, false, false
-	for _, c := range body {
-		switch {
-		case escaped:
-			escaped = false
-		case c == '\\' && quoted:
-			escaped = true
-		case c == '"':
-			quoted = !quoted
-		case !quoted && (c == ',' || c == '{' || c == '['):
-			n++
-		}
-	}
-	return n
-}
+// errRoom says that a revision weighs more than there is room for.
+var errRoom = errors.New("it has no room")
 
 var gzipMagic = []byte{0x1f, 0x8b, 0x08}
 
@@ -88,30 +69,57 @@ func pack(r *Record) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// unpack reads what pack or Helm wrote; the oldest releases are not compressed.
-func unpack(data []byte, left *budget) (*Record, error) {
+// unpackIn unpacks a revision when the process has room for what one of its size mostly weighs or, when this is not enough,
+// for all that is left, of which it takes what the revision weighs.
+func unpackIn(ctx context.Context, data []byte, left *int) (*Record, error) {
+	for _, room := range slices.Compact([]int{min(*left, 32*len(data)+1<<18), *left}) {
+		if err := unpacking.Acquire(ctx, int64(room)); err != nil {
+			return nil, err
+		}
+		r, weight, err := unpack(data, room)
+		unpacking.Release(int64(room))
+		if !errors.Is(err, errRoom) {
+			*left -= weight
+			return r, err
+		}
+	}
+	return nil, errRoom
+}
+
+// unpack reads what pack or Helm wrote, if there is room for it; the oldest releases are not compressed.
+func unpack(data []byte, room int) (r *Record, weight int, err error) {
 	body, err := base64.StdEncoding.DecodeString(string(data))
 	if err != nil {
-		return nil, fmt.Errorf("it holds no release: %w", err)
+		return nil, 0, fmt.Errorf("it holds no release: %w", err)
 	}
 	if bytes.HasPrefix(body, gzipMagic) {
-		large, err := gzip.NewReader(bytes.NewReader(body))
-		if err != nil {
-			return nil, fmt.Errorf("it holds no release: %w", err)
-		}
-		if body, err = io.ReadAll(io.LimitReader(large, int64(left.bytes)+1)); err != nil {
-			return nil, fmt.Errorf("it holds no release: %w", err)
+		if body, err = inflate(body, room); err != nil {
+			return nil, 0, fmt.Errorf("it holds no release: %w", err)
 		}
 	}
-	if err := left.take(body); err != nil {
-		return nil, err
+	if weight = render.Weight(body); weight > room {
+		return nil, 0, errRoom
 	}
 	s := stored{Release: &release.Release{}}
 	if err := json.Unmarshal(body, &s); err != nil {
-		return nil, fmt.Errorf("it holds no release: %w", err)
+		return nil, weight, fmt.Errorf("it holds no release: %w", err)
 	}
 	if s.Info == nil || s.Name == "" || s.Version == 0 {
-		return nil, errors.New("it holds no release: name, version or info is missing")
+		return nil, weight, errors.New("it holds no release: name, version or info is missing")
 	}
-	return &Record{Release: s.Release, ApplyMethod: s.ApplyMethod}, nil
+	return &Record{Release: s.Release, ApplyMethod: s.ApplyMethod}, weight, nil
+}
+
+// inflate unpacks no more than a byte beyond room, into memory of the size that the last four bytes tell.
+func inflate(body []byte, room int) ([]byte, error) {
+	large, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	told := uint64(binary.LittleEndian.Uint32(body[len(body)-4:]))
+	out := bytes.NewBuffer(make([]byte, 0, min(told, uint64(room))+bytes.MinRead))
+	if _, err := out.ReadFrom(io.LimitReader(large, int64(room)+1)); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/release"
+
+	"github.com/sluice-gitops/sluice/internal/render"
 )
 
 func packed(t *testing.T, body string) []byte {
@@ -43,8 +45,6 @@ func plain(t *testing.T, body []byte) (fields map[string]any) {
 	return fields
 }
 
-func whole() *budget { return &budget{bytes: maxUnpacked, values: maxValues} }
-
 // TestFormat reads what was packed, by us or by others, and refuses what is no release. That the
 // helm command reads it is shown in test/helm.
 func TestFormat(t *testing.T) {
@@ -60,7 +60,7 @@ func TestFormat(t *testing.T) {
 	if method := plain(t, body)["apply_method"]; method != "ssa" {
 		t.Errorf("what others read as apply_method is %v", method)
 	}
-	got, err := unpack(body, whole())
+	got, _, err := unpack(body, maxUnpacked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,10 +79,10 @@ func TestFormat(t *testing.T) {
 		{"no JSON", packed(t, "text"), "it holds no release"},
 		{"cut short", []byte(base64.StdEncoding.EncodeToString(gzipMagic)), "it holds no release"},
 		{"nothing in it", packed(t, "{}"), "name, version or info is missing"},
-		{"a bomb", packed(t, strings.Repeat(" ", maxUnpacked+1)), "too large"},
-		{"a bomb of small values", packed(t, `{"hooks": [`+strings.Repeat("{},", maxValues)+`{}]}`), "too large"},
+		{"a bomb", packed(t, strings.Repeat(" ", maxUnpacked+1)), "no room"},
+		{"a bomb of small values", packed(t, `{"hooks": [`+strings.Repeat("{},", maxUnpacked/render.ValueWeight/2)+`{}]}`), "no room"},
 	} {
-		_, err := unpack(tt.data, whole())
+		_, _, err := unpack(tt.data, maxUnpacked)
 		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: error %v, want %q", tt.why, err, tt.err)
 		}

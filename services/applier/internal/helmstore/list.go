@@ -23,14 +23,15 @@ var ErrTooMuch = errors.New("the history of the release is too large")
 // may be in all, how many of the newest are read as a whole, and the bytes of all that are, before they are unpacked.
 const (
 	pageSize     = 10
-	maxRevisions = 1000
+	maxRevisions = 10_000
 	recent       = 10
 	maxPacked    = 16 << 20
 )
 
 // List returns the revisions of a release, oldest first. The newest are read as a whole, and of older ones the deployed
-// ones and the newest good one; of the others there is an outline. A Secret that cannot be read is an error: what to do next
-// depends on all of them; one without a number is no revision. So is, with ErrTooMuch, a history beyond all measure.
+// ones and the newest good one; of the others there is an outline, and so there is of those of the newest that are too much
+// beside what is needed. A Secret that cannot be read is an error: what to do next depends on all of them; one without a
+// number is no revision. So is, with ErrTooMuch, a history beyond all measure.
 func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 	var found []*entry
 	options := metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String(), Limit: pageSize}
@@ -51,7 +52,7 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 			return nil, fmt.Errorf("release %s: %w", name, err)
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			all, err := decodeAll(name, found)
+			all, err := decodeAll(ctx, name, found)
 			if err != nil {
 				return nil, err
 			}
@@ -60,12 +61,12 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 	}
 }
 
-// entry is a Secret of a release. One that is not needed as a whole has lost its data.
+// entry is a Secret of a release. One that is not read as a whole has lost its data.
 type entry struct {
-	version int
-	status  release.Status
-	secret  *corev1.Secret
-	whole   bool
+	version       int
+	status        release.Status
+	secret        *corev1.Secret
+	whole, needed bool
 }
 
 func entryOf(secret *corev1.Secret) (*entry, error) {
@@ -86,7 +87,8 @@ func winnow(found []*entry) error {
 	packed, base := 0, false
 	for i, e := range slices.Backward(found) {
 		newest := len(found) - 1 - i
-		if e.whole && newest >= recent && e.status != release.StatusDeployed && (base || !e.good()) {
+		e.needed = newest == 0 || e.status == release.StatusDeployed || !base && e.good()
+		if e.whole && !e.needed && newest >= recent {
 			e.outline()
 		}
 		base = base || newest > 0 && e.good()
@@ -112,35 +114,47 @@ func (e *entry) outline() {
 	*s = corev1.Secret{} // it is part of a list of which others are needed
 }
 
-func decodeAll(name string, found []*entry) ([]*Record, error) {
-	left := budget{bytes: maxUnpacked, values: maxValues}
-	var out []*Record
-	for _, e := range found {
-		r, err := e.decode(name, &left)
-		if err != nil {
-			return nil, fmt.Errorf("release %s: read Secret %s/%s: %w", name, e.secret.Namespace, e.secret.Name, err)
+// decodeAll reads first what is needed, then the newest of the others that there is room for.
+func decodeAll(ctx context.Context, name string, found []*entry) ([]*Record, error) {
+	left := maxUnpacked
+	out := make([]*Record, len(found))
+	for _, needed := range []bool{true, false} {
+		for i, e := range slices.Backward(found) {
+			if e.needed != needed {
+				continue
+			}
+			var err error
+			if out[i], err = e.decode(ctx, name, &left); err != nil {
+				return nil, fmt.Errorf("release %s: read Secret %s/%s: %w", name, e.secret.Namespace, e.secret.Name, err)
+			}
 		}
-		out = append(out, r)
 	}
 	return out, nil
 }
 
-func (e *entry) decode(name string, left *budget) (*Record, error) {
-	if !e.whole {
-		return &Record{Outline: true, secret: e.secret, Release: &release.Release{
-			Name: name, Version: e.version, Info: &release.Info{Status: e.status}, Chart: &chart.Chart{Metadata: &chart.Metadata{}},
-		}}, nil
+func (e *entry) decode(ctx context.Context, name string, left *int) (*Record, error) {
+	if e.whole {
+		r, err := decode(ctx, e.secret, left)
+		switch {
+		case errors.Is(err, errRoom) && e.needed:
+			return nil, fmt.Errorf("%w: unpacked, those of its revisions that are needed take more than %d bytes of memory; "+
+				"delete the Secrets of revisions that nobody needs, or make the chart smaller", ErrTooMuch, maxUnpacked)
+		case errors.Is(err, errRoom):
+			e.outline()
+		case err == nil && (r.Version != e.version || r.Name != name):
+			return nil, fmt.Errorf("it holds revision %d of release %s, which its labels do not say", r.Version, r.Name)
+		default:
+			return r, err
+		}
 	}
-	r, err := decode(e.secret, left)
-	if err == nil && (r.Version != e.version || r.Name != name) {
-		err = fmt.Errorf("it holds revision %d of release %s, which its labels do not say", r.Version, r.Name)
-	}
-	return r, err
+	return &Record{Outline: true, secret: e.secret, Release: &release.Release{
+		Name: name, Version: e.version, Info: &release.Info{Status: e.status}, Chart: &chart.Chart{Metadata: &chart.Metadata{}},
+	}}, nil
 }
 
 // decode reads a record from its Secret.
-func decode(secret *corev1.Secret, left *budget) (*Record, error) {
-	r, err := unpack(secret.Data[dataKey], left)
+func decode(ctx context.Context, secret *corev1.Secret, left *int) (*Record, error) {
+	r, err := unpackIn(ctx, secret.Data[dataKey], left)
 	if err != nil {
 		return nil, err
 	}

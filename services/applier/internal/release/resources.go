@@ -154,7 +154,7 @@ func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 }
 
 // since are the manifests of the newest good revision before the record and of those after it, but for failed ones that are
-// too old to be read.
+// too old or too large to be read.
 func (a *acting) since() []string {
 	var out []string
 	for _, r := range slices.Backward(a.all) {
