@@ -19,6 +19,10 @@ import (
 // condition: the applier says which action failed with it.
 const ReasonRender = "RenderFailed"
 
+// maxRender bounds what the render of a release weighs (render.Weight). Helm stores, in a Secret of a mebibyte, releases of
+// some ten.
+const maxRender = 48 << 20
+
 // Release renders the chart in an artifact, for a tenant's HelmRelease. Output.Plain is a
 // render.Release, unless Output.Lookups asks for more. An error that is a *InputError is the user's to fix; any other is worth
 // trying again.
@@ -46,6 +50,20 @@ func (b *Builder) Release(ctx context.Context, tenant string, tree *artifact.Tre
 	return Output{Plain: plain, Objects: a.Objects, Lookups: a.Lookups}, nil
 }
 
+// bounded refuses a render that would need too much memory of those who read it and are not confined.
+func bounded(name string, plain []byte, r render.Release) error {
+	if weight := render.Weight(plain); weight > maxRender {
+		crds := 0
+		for _, f := range r.CRDs {
+			crds += len(f.Data)
+		}
+		return fmt.Errorf("release %s of chart %s is too large: its render needs %d bytes of memory where %d are allowed "+
+			"(its manifest has %d bytes, its CRDs without aliases %d); make the chart or its values smaller",
+			name, r.Chart.Name(), weight, maxRender, len(r.Manifest), crds)
+	}
+	return nil
+}
+
 // release renders a chart in a child.
 func release(open *opened, q request) (reply, []byte) {
 	tree, err := open.get(q.Dir)
@@ -66,6 +84,9 @@ func release(open *opened, q request) (reply, []byte) {
 		return reply{Failure: &InputError{Reason: ReasonRender, Message: err.Error()}}, nil
 	}
 	plain, err := render.EncodeRelease(rendered)
+	if err == nil {
+		err = bounded(q.Release.Name, plain, rendered)
+	}
 	if err != nil {
 		return reply{Failure: &InputError{Reason: ReasonRender, Message: err.Error()}}, nil
 	}

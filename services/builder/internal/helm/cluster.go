@@ -1,16 +1,15 @@
 package helm
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"regexp"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chartutil"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
 )
 
 // capabilities are what templates see as .Capabilities.
@@ -37,19 +36,14 @@ type definition struct {
 	} `json:"spec"`
 }
 
-// kindsOf names what CRDs will serve, which templates may ask for: they are made before the
-// rest. A file that cannot be read is told when it is applied.
-func kindsOf(crds []chart.CRD) []string {
+// kindsOf names what CRDs, as plain writes them, will serve, which templates may ask for: they are made before the rest.
+// What is no CRD is told when it is applied.
+func kindsOf(crds []*chart.File) []string {
 	var out []string
 	for _, crd := range crds {
-		decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(crd.File.Data), 4096)
-		for {
+		for body := range strings.SplitSeq(string(crd.Data), "\n---\n") {
 			var d definition
-			err := decoder.Decode(&d)
-			if errors.Is(err, io.EOF) || err != nil {
-				break
-			}
-			if d.Kind != "CustomResourceDefinition" {
+			if err := yaml.Unmarshal([]byte(body), &d); err != nil || d.Kind != "CustomResourceDefinition" {
 				continue
 			}
 			for _, v := range d.Spec.Versions {

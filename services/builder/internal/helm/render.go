@@ -34,9 +34,13 @@ func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 	if err := chartutil.ProcessDependenciesWithMerge(c, values); err != nil {
 		return render.Release{}, err
 	}
-	crds := c.CRDObjects()
 	served := q.Cluster.capabilities()
+	var crds []*chart.File
 	if !q.SkipCRDs {
+		var err error
+		if crds, err = plain(c.CRDObjects()); err != nil {
+			return render.Release{}, err
+		}
 		served.APIVersions = append(served.APIVersions, kindsOf(crds)...)
 	}
 	if r := c.Metadata.KubeVersion; r != "" && !chartutil.IsCompatibleRange(r, served.KubeVersion.String()) {
@@ -71,7 +75,7 @@ func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 			Name: q.Name, Namespace: q.Namespace, Version: q.Revision, Chart: c, Config: values,
 			Manifest: printed(manifests), Hooks: hooks, Info: &release.Info{Notes: notes},
 		},
-		CRDs: filesOf(crds),
+		CRDs: crds,
 	}, nil
 }
 
@@ -95,13 +99,24 @@ func printed(manifests []releaseutil.Manifest) string {
 	return out.String()
 }
 
-// filesOf are the files of CRDs, named with the folder of their chart.
-func filesOf(crds []chart.CRD) []*chart.File {
-	out := make([]*chart.File, len(crds))
-	for i, crd := range crds {
-		out[i] = &chart.File{Name: crd.Filename, Data: crd.File.Data}
+// plain writes the files of CRDs anew, named with the folder of their chart: who applies them is not confined, and reads
+// neither aliases nor what is no object.
+func plain(crds []chart.CRD) ([]*chart.File, error) {
+	var out []*chart.File
+	for _, crd := range crds {
+		documents, err := read(map[string]string{crd.Filename: string(crd.File.Data)})
+		if err != nil {
+			return nil, err
+		}
+		files, err := write(documents)
+		if err != nil {
+			return nil, err
+		}
+		if body, ok := files[crd.Filename]; ok {
+			out = append(out, &chart.File{Name: crd.Filename, Data: []byte(body)})
+		}
 	}
-	return out
+	return out, nil
 }
 
 // Objects is how many documents a release has, hooks and CRDs left out.

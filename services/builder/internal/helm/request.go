@@ -28,7 +28,7 @@ type Request struct {
 	Digest string `json:"digest,omitempty"`
 	// SkipSchema renders also what the chart's schema of values refuses.
 	SkipSchema bool `json:"skipSchema,omitempty"`
-	// SkipCRDs leaves the kinds of the chart's own CRDs out of the served ones.
+	// SkipCRDs leaves the chart's own CRDs out of the render, and their kinds out of the served ones.
 	SkipCRDs bool `json:"skipCRDs,omitempty"`
 	// Found is what lookups found; what is not among it is asked for.
 	Found []render.Found `json:"found,omitempty"`
