@@ -2,14 +2,8 @@ package release
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"sort"
 
-	"helm.sh/helm/v3/pkg/releaseutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
@@ -52,8 +46,7 @@ func (m *Manifests) get(manifest string) ([]*unstructured.Unstructured, error) {
 }
 
 // objects reads a manifest: its objects in their order, lists taken apart, each in the
-// release's namespace unless it names another or its kind has none. The end of a document's last line, which splitting
-// takes away, may be the end of a value.
+// release's namespace unless it names another or its kind has none.
 func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructured, error) {
 	read := parse
 	if r.Manifests != nil {
@@ -66,38 +59,6 @@ func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructur
 	for _, o := range out {
 		if err := r.place(o, namespace); err != nil {
 			return nil, err
-		}
-	}
-	return out, nil
-}
-
-// parse reads the objects of a manifest as they are written.
-func parse(manifest string) ([]*unstructured.Unstructured, error) {
-	parts := releaseutil.SplitManifests(manifest)
-	names := slices.Collect(maps.Keys(parts))
-	sort.Sort(releaseutil.BySplitManifestsOrder(names))
-	var out []*unstructured.Unstructured
-	for _, name := range names {
-		body, err := yaml.YAMLToJSON([]byte(parts[name] + "\n"))
-		if err != nil {
-			return nil, fmt.Errorf("read manifest: %w", err)
-		}
-		if string(body) == "null" {
-			continue
-		}
-		o := &unstructured.Unstructured{}
-		if err := o.UnmarshalJSON(body); err != nil {
-			return nil, fmt.Errorf("read manifest: %w", err)
-		}
-		if !o.IsList() {
-			out = append(out, o)
-			continue
-		}
-		if err := o.EachListItem(func(item runtime.Object) error {
-			out = append(out, item.(*unstructured.Unstructured))
-			return nil
-		}); err != nil {
-			return nil, fmt.Errorf("read manifest: %w", err)
 		}
 	}
 	return out, nil

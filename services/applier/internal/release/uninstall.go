@@ -12,6 +12,9 @@ import (
 
 // doomed are the objects that an uninstall deletes, in Helm's order.
 func (a *acting) doomed() ([]*unstructured.Unstructured, error) {
+	if _, err := a.objects(a.record.Manifest, a.record.Namespace); err != nil { // sorting reads it without bounds
+		return nil, err
+	}
 	_, sorted, err := releaseutil.SortManifests(releaseutil.SplitManifests(a.record.Manifest), nil, releaseutil.UninstallOrder)
 	if err != nil {
 		return nil, permanent("corrupted release record. You must manually delete the resources: %w", err)

@@ -1,0 +1,138 @@
+package release
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	yaml2 "go.yaml.in/yaml/v2"
+	"helm.sh/helm/v3/pkg/releaseutil"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/sluice-gitops/sluice/internal/render"
+)
+
+// The bounds of a manifest, which whoever may write Secrets decides about: what its objects weigh in all (render.Weight); the
+// its bytes and documents; the bytes of one document, of which the API server takes fewer for an object; and the signs in that
+// which two nodes must have one of.
+const (
+	maxWeight    = 128 << 20
+	maxText      = 32 << 20
+	maxDocuments = 1 << 16
+	maxDocument  = 4 << 20
+	maxSigns     = 1 << 18
+)
+
+// manifestReader reads a manifest's documents as long as it has room for them.
+type manifestReader struct{ room int }
+
+// parse reads the objects of a manifest as they are written. The end of a document's last line, which splitting takes away,
+// may be the end of a value.
+func parse(manifest string) ([]*unstructured.Unstructured, error) {
+	if documents := strings.Count(manifest, "\n---"); len(manifest) > maxText || documents > maxDocuments {
+		return nil, tooLarge("it has %d bytes in %d documents", len(manifest), documents)
+	}
+	parts := releaseutil.SplitManifests(manifest)
+	names := slices.Collect(maps.Keys(parts))
+	sort.Sort(releaseutil.BySplitManifestsOrder(names))
+	r := manifestReader{room: maxWeight}
+	var out []*unstructured.Unstructured
+	for _, name := range names {
+		objects, err := r.document(parts[name] + "\n")
+		if err != nil {
+			return nil, fmt.Errorf("read manifest: %w", err)
+		}
+		out = append(out, objects...)
+	}
+	return out, nil
+}
+
+func (r *manifestReader) document(text string) ([]*unstructured.Unstructured, error) {
+	if err := r.admit(text); err != nil {
+		return nil, err
+	}
+	body, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		return nil, err
+	}
+	if string(body) == "null" {
+		return nil, nil
+	}
+	if err := r.take(render.Weight(body)); err != nil {
+		return nil, err
+	}
+	o := &unstructured.Unstructured{}
+	if err := o.UnmarshalJSON(body); err != nil {
+		return nil, err
+	}
+	if !o.IsList() {
+		return []*unstructured.Unstructured{o}, nil
+	}
+	var out []*unstructured.Unstructured
+	err = o.EachListItem(func(item runtime.Object) error {
+		out = append(out, item.(*unstructured.Unstructured))
+		return nil
+	})
+	return out, err
+}
+
+// admit refuses a document that takes too much to read, before it is. One with aliases is more than its text: it is
+// measured as decoded, where what they repeat is shared, and the decoder itself bounds how many nodes they make.
+func (r *manifestReader) admit(text string) error {
+	signs := 0
+	for _, sign := range []string{",", ":", "-", "?", "[", "{"} {
+		signs += strings.Count(text, sign)
+	}
+	if len(text) > maxDocument || signs > maxSigns {
+		return tooLarge("a document of it has %d bytes and up to %d values", len(text), signs)
+	}
+	if !strings.Contains(text, "&") || !strings.Contains(text, "*") {
+		return nil
+	}
+	var tree any
+	if err := yaml2.Unmarshal([]byte(text), &tree); err != nil {
+		return err
+	}
+	left := min(r.room, maxDocument+maxSigns*render.ValueWeight)
+	if weigh(tree, &left); left < 0 {
+		return tooLarge("aliases (*name) make a document of %d bytes far larger", len(text))
+	}
+	return nil
+}
+
+// take uses up room.
+func (r *manifestReader) take(weight int) error {
+	if r.room -= weight; r.room < 0 {
+		return tooLarge("all its values need more than %d bytes of memory", maxWeight)
+	}
+	return nil
+}
+
+// weigh takes what a tree weighs when nothing in it is shared from what is left, as long as something is.
+func weigh(tree any, left *int) {
+	if *left -= render.ValueWeight; *left < 0 {
+		return
+	}
+	switch v := tree.(type) {
+	case string:
+		*left -= len(v)
+	case []any:
+		for _, item := range v {
+			weigh(item, left)
+		}
+	case map[any]any:
+		for key, item := range v {
+			weigh(key, left)
+			weigh(item, left)
+		}
+	}
+}
+
+func tooLarge(format string, args ...any) error {
+	return fmt.Errorf("the manifest is too large to be read: "+format+"; split the objects of the chart, write them without aliases, "+
+		"or, if nobody made the release like that, delete the Secret of this revision", args...)
+}
