@@ -90,7 +90,8 @@ func checkObjects(pack io.ReadSeeker) error {
 		var object int64
 		object, err = checkObject(scanner)
 		if left -= object; left < 0 {
-			return fmt.Errorf("the objects of %d bytes have more than %d bytes: %w", size, most, ErrLimit)
+			return fmt.Errorf("its objects have more than %d bytes, the most for a pack of %d (a branch or tag needs no history): %w",
+				most, size, ErrLimit)
 		}
 	}
 	return err
