@@ -141,18 +141,21 @@ func (o *overlay) add(pack io.ReadSeeker) error {
 	if _, err := pack.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	// Only what has the name of a pack is looked at, so the index is there first.
+	// Only what has the name of a pack is looked at, so it has that once its index is there.
 	name := path.Join("objects", "pack", "pack-"+checksum.String())
+	if err := o.place(name+".new", func(w io.Writer) error {
+		_, err := io.Copy(w, pack)
+		return err
+	}); err != nil {
+		return err
+	}
 	if err := o.place(name+".idx", func(w io.Writer) error {
 		_, err := idxfile.NewEncoder(w).Encode(index)
 		return err
 	}); err != nil {
 		return err
 	}
-	if err := o.place(name+".pack", func(w io.Writer) error {
-		_, err := io.Copy(w, pack)
-		return err
-	}); err != nil {
+	if err := o.Filesystem().Rename(name+".new", name+".pack"); err != nil {
 		return err
 	}
 	o.mu.Lock()
