@@ -22,17 +22,17 @@ import (
 	"github.com/sluice-gitops/sluice/test/harness"
 )
 
-// plant stores a revision of the release app as whoever may write Secrets can, with what version 1 says of its action and
-// its seal. Its manifest and its pre-delete hook are a ConfigMap, each in a namespace which that person has no rights in.
+// plant stores a revision of the release app as whoever may write Secrets can, with what the one before says of its
+// action and its seal. Its manifest and its pre-delete hook are a ConfigMap, each in a namespace which that person has no rights in.
 func (n tenant) plant(version int, status, elsewhere string) {
 	n.t.Helper()
 	secrets := kubernetes.NewForConfigOrDie(world.REST).CoreV1().Secrets(n.Namespace)
-	first, err := secrets.Get(within(n.t), "sh.helm.release.v1.app.v1", metav1.GetOptions{})
+	newest, err := secrets.Get(within(n.t), fmt.Sprintf("sh.helm.release.v1.app.v%d", version-1), metav1.GetOptions{})
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	run := map[string]any{}
-	if err := json.Unmarshal([]byte(first.Annotations["sluice.dev/run"]), &run); err != nil {
+	if err := json.Unmarshal([]byte(newest.Annotations["sluice.dev/run"]), &run); err != nil {
 		n.t.Fatal(err)
 	}
 	run["action"], run["phase"], run["over"], run["since"] = "upgrade", "resources", false, time.Now()
@@ -57,7 +57,7 @@ func (n tenant) plant(version int, status, elsewhere string) {
 		_, err = secrets.Create(within(n.t), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{
 				Name:        fmt.Sprintf("sh.helm.release.v1.app.v%d", version),
-				Annotations: map[string]string{"sluice.dev/run": string(forged), "sluice.dev/run-seal": first.Annotations["sluice.dev/run-seal"]},
+				Annotations: map[string]string{"sluice.dev/run": string(forged), "sluice.dev/run-seal": newest.Annotations["sluice.dev/run-seal"]},
 				Labels:      map[string]string{"owner": "helm", "name": "app", "status": status, "version": fmt.Sprint(version)},
 			},
 			Type: "helm.sh/release.v1", Data: map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString(body.Bytes()))},
