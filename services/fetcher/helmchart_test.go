@@ -171,6 +171,7 @@ func helmCharts(t *testing.T, w *world) {
 		{"from a registry", "the highest tag in range, a login, a HelmRepository that comes later", chartFromRegistry},
 		{"verified", "a chart of a registry is signed, or not stored", chartVerified},
 		{"verified later", "an artifact from before a signature was asked for does not do", chartVerifiedLater},
+		{"verified again", "each pass verifies with the keys that are trusted then", chartVerifiedAgain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			in := *w

@@ -30,8 +30,8 @@ type registry struct {
 	object     *sourcev1.HelmChart
 	of         *sourcev1.HelmRepository
 	repository *oci.Repository
-	// tag is what find chose.
-	tag string
+	// tag is what find chose, and digest what it then was; "" while nobody asked.
+	tag, digest string
 }
 
 func (k *Kind) fromRegistry(ctx context.Context, o *sourcev1.HelmChart, of *sourcev1.HelmRepository) (from, error) {
@@ -73,7 +73,19 @@ func (r *registry) find(ctx context.Context) (found, error) {
 	if version, err = chartfile.WithMetadata(version, metadata(r.object, "")); err != nil {
 		return found{}, badVersion.of(err)
 	}
-	return found{name: path.Base(r.object.Spec.Chart), version: version}, nil
+	f := found{name: path.Base(r.object.Spec.Chart), version: version}
+	return f, r.verify(ctx, f)
+}
+
+// resolve asks what the tag is, once.
+func (r *registry) resolve(ctx context.Context) (err error) {
+	if r.digest != "" {
+		return nil
+	}
+	if r.digest, err = r.repository.Digest(ctx, r.tag); err != nil {
+		return pullFailed.of(fmt.Errorf("failed to download chart for remote reference: %w", source.Cause(ctx, err)))
+	}
+	return nil
 }
 
 // newest returns the highest version in a range. Tags are listed for a range only.
@@ -95,19 +107,14 @@ func newest(ctx context.Context, repository *oci.Repository, within string) (str
 // tagOf is the tag of a version: one cannot have a +, so Helm writes _ for it.
 func tagOf(version string) string { return strings.ReplaceAll(version, "+", "_") }
 
-// make implements from. The signature that the object asks for is verified before the
-// package is read.
+// make implements from. The package is the one that find verified, if the object asks for that.
 func (r *registry) make(ctx context.Context, f found) (made, error) {
 	ctx, cancel := source.Within(ctx, r.of.GetTimeout())
 	defer cancel()
-	digest, err := r.repository.Digest(ctx, r.tag)
-	if err != nil {
-		return made{}, pullFailed.of(fmt.Errorf("failed to download chart for remote reference: %w", source.Cause(ctx, err)))
-	}
-	if err := r.verify(ctx, f, digest); err != nil {
+	if err := r.resolve(ctx); err != nil {
 		return made{}, err
 	}
-	archive, err := pull(ctx, r.repository, digest, r.kind.config.MaxChart)
+	archive, err := pull(ctx, r.repository, r.digest, r.kind.config.MaxChart)
 	if err != nil {
 		return made{}, pullFailed.of(fmt.Errorf("failed to download chart for remote reference: %w", source.Cause(ctx, err)))
 	}
@@ -128,15 +135,20 @@ func pull(ctx context.Context, repository *oci.Repository, digest string, limit 
 	return io.ReadAll(body)
 }
 
-func (r *registry) verify(ctx context.Context, f found, digest string) error {
+// verify checks the signature that the object asks for, in every pass, so that a key that is
+// taken out of the Secret stops counting.
+func (r *registry) verify(ctx context.Context, f found) error {
 	spec := r.object.Spec.Verify
 	if spec == nil {
 		return nil
 	}
+	if err := r.resolve(ctx); err != nil {
+		return err
+	}
 	conditions := kube.Conditions{List: &r.object.Status.Conditions, Generation: r.object.Generation}
 	skipped, err := r.kind.verifier.Verify(ctx, verify.Spec{
 		Provider: spec.Provider, SecretRef: spec.SecretRef, Identities: spec.MatchOIDCIdentity,
-	}, r.object.Namespace, r.repository, digest)
+	}, r.object.Namespace, r.repository, r.digest)
 	if skipped {
 		conditions.Remove(sourcev1.SourceVerifiedCondition)
 		return nil
