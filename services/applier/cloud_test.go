@@ -69,6 +69,7 @@ func TestClouds(t *testing.T) {
 	w.stop = w.start(applier.Settings{ServiceAccountIdentities: true})
 	t.Run("alone", func(t *testing.T) {
 		for _, c := range []cloudCase{
+			{"identities", "three providers, by both identities, with and without asking where the cluster is", cloudIdentities},
 			{"stalled", "a token server that does not answer holds up no other namespace", cloudStalled},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
@@ -76,7 +77,6 @@ func TestClouds(t *testing.T) {
 	})
 	t.Run("beside", func(t *testing.T) {
 		for _, c := range []cloudCase{
-			{"identities", "three providers, by both identities, with and without asking where the cluster is", cloudIdentities},
 			{"nobody else's server", "the applier's own identity goes where the provider says", cloudOwn},
 			{"failures", "what is wrong is told by its code", cloudFailures},
 			{"tokens that end", "requests have a fresh token over the same connection", cloudTokensThatEnd},
