@@ -26,12 +26,14 @@ func (c *Client) normalise(ctx context.Context, raw *spool.Spool, namespace stri
 		return nil, err
 	}
 	if length > smallIndex {
-		for _, line := range []*share.Line{c.turns, c.normalising} {
-			if err := take(ctx, line, namespace); err != nil {
-				return nil, err
-			}
-			defer line.Leave(namespace)
+		if err := take(ctx, c.turns, namespace); err != nil {
+			return nil, err
 		}
+		defer c.turns.Leave(namespace)
+		if err := take(ctx, c.normalising, namespace); err != nil {
+			return nil, err
+		}
+		defer c.normalising.Leave(namespace)
 	}
 	data, err := io.ReadAll(content)
 	if err != nil {

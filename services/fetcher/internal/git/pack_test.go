@@ -119,7 +119,7 @@ func (e *ends) Err() error {
 func TestPackEndsWithItsPass(t *testing.T) {
 	const size, deltas = 1000, 5
 	first := entry(t, plumbing.BlobObject, 0, size, io.LimitReader(zeros{}, size))
-	content, before := make([]byte, size), first
+	content, before := bytes.Repeat([]byte{0}, size), first
 	var more [][]byte
 	for n := range deltas {
 		text := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(size+n)), uint64(size+n+1))
