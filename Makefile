@@ -9,7 +9,7 @@ TAG        ?= dev
 DOCKER     ?= docker
 # How many packages are tested side by side, and how long one may take.
 P          ?= 2
-TIMEOUT    ?= 15m
+TIMEOUT    ?= 30m
 # Packages that hold state shared between goroutines.
 RACE := ./internal/... ./services/...
 

@@ -1,7 +1,7 @@
 // Command run tests modules one after the other with go test, shows each package as
 // it ends and the output of what failed, and closes with the counts.
 //
-//	go run ./test/run -p 2 -timeout 15m events internal services/webhook
+//	go run ./test/run -p 2 -timeout 30m events internal services/webhook
 //
 // With TEST_SUMMARY set it writes the counts, "<passed> <failed>", to that file.
 package main
@@ -26,7 +26,7 @@ import (
 
 func main() {
 	side := flag.Int("p", 2, "packages tested side by side")
-	limit := flag.Duration("timeout", 15*time.Minute, "limit of one package")
+	limit := flag.Duration("timeout", 30*time.Minute, "limit of one package")
 	race := flag.Bool("race", false, "look for data races")
 	filter := flag.String("run", "", "only tests whose names match")
 	flag.Parse()
