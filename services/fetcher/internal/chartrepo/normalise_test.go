@@ -54,11 +54,7 @@ func TestLargeIndexesTakeTurns(t *testing.T) {
 			}
 			got <- namespace
 		}()
-		for limit := time.Now().Add(time.Minute); !waits(); time.Sleep(time.Millisecond) {
-			if time.Now().After(limit) {
-				t.Fatalf("an index of %s does not wait", namespace)
-			}
-		}
+		until(t, "an index of "+namespace+" waits", waits)
 	}
 	begin(t.Context(), "a", 1, func() bool { return c.turns.Waiting() == 1 })
 	begin(ctx, "c", 2, func() bool { return c.normalising.Waiting() == 1 })
@@ -68,13 +64,20 @@ func TestLargeIndexesTakeTurns(t *testing.T) {
 	}
 	begin(t.Context(), "b", 3, func() bool { return c.normalising.Waiting() == 1 })
 	c.turns.Leave("a") // whose next index comes after b's, which waits already
-	for limit := time.Now().Add(time.Minute); c.normalising.Waiting() < 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatal("the next index does not wait")
-		}
-	}
+	until(t, "the next index waits", func() bool { return c.normalising.Waiting() == 2 })
 	c.normalising.Leave("a")
 	if second, third := <-got, <-got; second != "b" || third != "a" {
 		t.Errorf("then came %s, %s, want b and a", second, third)
+	}
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for limit := time.Now().Add(time.Minute); !ok(); <-tick.C {
+		if time.Now().After(limit) {
+			t.Fatalf("in vain: %s", what)
+		}
 	}
 }
