@@ -66,16 +66,8 @@ func TestNothingIsKeptLongerThanAnHour(t *testing.T) {
 // asked for each time.
 func TestAnUnknownEndIsAnHourAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var k Cache[int]
-		asked, fails := 0, false
-		get := func() (int, error) {
-			return k.Get(t.Context(), KeyOf("a"), func(context.Context) (int, time.Time, error) {
-				if asked++; fails {
-					return 0, time.Time{}, errors.New("nobody answers")
-				}
-				return asked, time.Time{}, nil
-			})
-		}
+		fails := false
+		get, _ := counted(t, &fails, func() time.Time { return time.Time{} })
 		for _, step := range []struct {
 			why   string
 			after time.Duration
@@ -167,16 +159,8 @@ func TestWhatIsRefusedIsDropped(t *testing.T) {
 // and then. When they have ended, it is told why there are none.
 func TestCredentialsAreUsedUntilTheyEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var k Cache[int]
-		asked, fails := 0, false
-		get := func() (int, error) {
-			return k.Get(t.Context(), KeyOf("a"), func(context.Context) (int, time.Time, error) {
-				if asked++; fails {
-					return 0, time.Time{}, errors.New("nobody answers")
-				}
-				return asked, time.Now().Add(10 * time.Minute), nil
-			})
-		}
+		fails := false
+		get, asked := counted(t, &fails, func() time.Time { return time.Now().Add(10 * time.Minute) })
 		began := time.Now()
 		if got, err := get(); got != 1 || err != nil {
 			t.Fatal(got, err)
@@ -188,15 +172,15 @@ func TestCredentialsAreUsedUntilTheyEnd(t *testing.T) {
 			}
 			<-time.After(time.Second)
 		}
-		if asked < 3 || asked > 5 { // every 30 s of the last two minutes
-			t.Errorf("asked %d times", asked)
+		if *asked < 3 || *asked > 5 { // every 30 s of the last two minutes
+			t.Errorf("asked %d times", *asked)
 		}
 		<-time.After(10 * time.Second)
 		if got, err := get(); err == nil {
 			t.Errorf("%d was used %s after it was given", got, time.Since(began))
 		}
 		fails = false
-		if got, err := get(); got != asked || err != nil {
+		if got, err := get(); got != *asked || err != nil {
 			t.Errorf("afterwards: %v, %v", got, err)
 		}
 	})
@@ -287,4 +271,19 @@ func TestTheUnusedAreForgotten(t *testing.T) {
 			t.Errorf("%d are kept", n)
 		}
 	})
+}
+
+// counted returns what gets credentials, which are numbers: how often they were asked for by then, as
+// asked says, too. They end when ends says.
+func counted(t *testing.T, fails *bool, ends func() time.Time) (get func() (int, error), asked *int) {
+	var k Cache[int]
+	asked = new(int)
+	return func() (int, error) {
+		return k.Get(t.Context(), KeyOf("a"), func(context.Context) (int, time.Time, error) {
+			if *asked++; *fails {
+				return 0, time.Time{}, errors.New("nobody answers")
+			}
+			return *asked, ends(), nil
+		})
+	}, asked
 }

@@ -3,6 +3,7 @@
 package share
 
 import (
+	"context"
 	"slices"
 	"sync"
 )
@@ -43,6 +44,20 @@ func (l *Line) Join(tenant string) *Wait {
 	l.waiting = append(l.waiting, w)
 	l.grant()
 	return w
+}
+
+// Enter waits for a place until the context ends, whose cause it then returns.
+func (l *Line) Enter(ctx context.Context, tenant string) error {
+	w := l.Join(tenant)
+	select {
+	case <-w.Granted():
+		return nil
+	case <-ctx.Done():
+	}
+	if !l.Withdraw(w) {
+		l.Leave(tenant)
+	}
+	return context.Cause(ctx)
 }
 
 // Try takes a place if it can be had at once.

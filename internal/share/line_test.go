@@ -1,6 +1,8 @@
 package share_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -70,5 +72,22 @@ func TestWithdraw(t *testing.T) {
 	line.Leave("c")
 	if !line.Try("d") {
 		t.Error("a free place is not to be had")
+	}
+}
+
+func TestEnterEndsWithItsContext(t *testing.T) {
+	l := share.New(1, 1)
+	if err := l.Enter(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	cancel(why)
+	if err := l.Enter(ctx, "b"); !errors.Is(err, why) || l.Waiting() != 0 {
+		t.Errorf("got %v, and %d wait", err, l.Waiting())
+	}
+	l.Leave("a")
+	if l.Held() != 0 {
+		t.Error("a place is lost")
 	}
 }

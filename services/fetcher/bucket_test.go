@@ -24,7 +24,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/s3server"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
-	"github.com/sluice-gitops/sluice/test/pki"
 )
 
 // storage is a bucket of a real S3 server, and a door to it that notes what is asked.
@@ -237,19 +236,8 @@ func bucketNames(t *testing.T, w *world) {
 }
 
 func bucketLogin(t *testing.T, w *world) {
-	authority, err := pki.NewAuthority("storage")
-	if err != nil {
-		t.Fatal(err)
-	}
-	identity, err := authority.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secure := newStorage(t, w.storage, "login", &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+	authority, secured := issuing(t, "storage")
+	secure := newStorage(t, w.storage, "login", secured)
 	secure.put(map[string]string{"a.yaml": "a: 1\n"})
 	plain := newStorage(t, w.storage, "plain", nil)
 	plain.put(map[string]string{"a.yaml": "a: 1\n"})

@@ -223,19 +223,8 @@ func ociLayers(t *testing.T, w *world) {
 }
 
 func ociLogin(t *testing.T, w *world) {
-	authority, err := pki.NewAuthority("registry")
-	if err != nil {
-		t.Fatal(err)
-	}
-	identity, err := authority.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := newRegistry(t, true, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+	authority, secured := issuing(t, "registry")
+	r := newRegistry(t, true, secured)
 	digest := r.push(t, "private", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	w.secret("oci-ca", map[string]string{"ca.crt": string(authority.Certificate)})
 	w.secret("oci-legacy-ca", map[string]string{"caFile": string(authority.Certificate)})
@@ -459,4 +448,22 @@ func ociVerify(t *testing.T, w *world) {
 	awaitObject(w, "the cure", &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "verify-later-secret"}}, ociAt("latest@"+tagged))
 	ours.byTag(t, r, "unsigned", unsigned, unsigned)
 	awaitObject(w, "the signature", &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "verify-unsigned"}}, ociAt("latest@"+unsigned))
+}
+
+// issuing returns an authority and what a server on loopback needs that has its certificate from it.
+func issuing(t *testing.T, name string) (*pki.Authority, *tls.Config) {
+	t.Helper()
+	authority, err := pki.NewAuthority(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	identity, err := authority.Server("127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authority, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
 }

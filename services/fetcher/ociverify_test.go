@@ -1,7 +1,6 @@
 package fetcher_test
 
 import (
-	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -13,8 +12,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/sluice-gitops/sluice/test/pki"
 )
 
 // ociVerifyAgain verifies what was verified again when the spec changes, and not when somebody
@@ -61,24 +58,13 @@ func ociVerifyAgain(t *testing.T, w *world) {
 // ociVerifyInsecure reads signatures from registries that are only reached because spec.insecure
 // allows it: one without TLS, and one with a certificate of nobody's.
 func ociVerifyInsecure(t *testing.T, w *world) {
-	authority, err := pki.NewAuthority("nobody")
-	if err != nil {
-		t.Fatal(err)
-	}
-	identity, err := authority.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(identity.Certificate, identity.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, secured := issuing(t, "nobody")
 	ours, notary := newSigner(t), newNotary(t)
 	w.secret("insecure-cosign", map[string]string{"ours.pub": ours.public(t)})
 	w.secret("insecure-notation", map[string]string{
 		"ours.crt": notary.root, "trustpolicy.json": trustPolicy("strict", "*"),
 	})
-	plain, secure := newRegistry(t, false, nil), newRegistry(t, false, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}})
+	plain, secure := newRegistry(t, false, nil), newRegistry(t, false, secured)
 	// What is on this machine is asked without TLS in any case; behind the proxy it has another name.
 	forward := &httputil.ReverseProxy{Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(&url.URL{Scheme: "http", Host: plain.host}) }}
 	proxy := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

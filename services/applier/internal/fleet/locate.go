@@ -60,13 +60,8 @@ func (f *Fleet) locate(user User, c kubeconfig.Connection) (kubeconfig.Connectio
 
 // search asks a cloud when it is the namespace's turn, and tells who waits for the answer.
 func (f *Fleet) search(ctx context.Context, s *search, namespace string, c kubeconfig.Connection) {
-	turn := f.lookups.Join(namespace)
-	select {
-	case <-turn.Granted():
-	case <-ctx.Done():
-		if f.lookups.Withdraw(turn) {
-			return
-		}
+	if f.lookups.Enter(ctx, namespace) != nil {
+		return // the applier stops
 	}
 	found, err := c.Locate(ctx)
 	f.lookups.Leave(namespace)

@@ -16,9 +16,9 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 )
 
-// The bounds of a manifest, which whoever may write Secrets decides about: what its objects weigh in all (render.Weight); the
-// its bytes and documents; the bytes of one document, of which the API server takes fewer for an object; and the signs in that
-// which two nodes must have one of.
+// The bounds of a manifest, which whoever may write Secrets decides about: what its objects weigh in all (render.Weight), its
+// bytes, and its documents; of one document the bytes, of which the API server takes fewer for an object, and the signs that
+// begin or part values.
 const (
 	maxWeight    = 128 << 20
 	maxText      = 32 << 20

@@ -132,7 +132,7 @@ func (p *Pool) Warm(ctx context.Context) error {
 // blame, and ctx's cause if ctx ended.
 func (p *Pool) Do(ctx context.Context, tenant string, timeout time.Duration, request []byte) ([]byte, error) {
 	defer share.Step(ctx)()
-	if err := p.wait(ctx, tenant); err != nil {
+	if err := p.line.Enter(ctx, tenant); err != nil {
 		return nil, err
 	}
 	release := sync.OnceFunc(func() { p.line.Leave(tenant) })
@@ -152,20 +152,6 @@ func (p *Pool) Do(ctx context.Context, tenant string, timeout time.Duration, req
 		return nil, err
 	}
 	return p.ask(ctx, timeout, child, request)
-}
-
-// wait waits until a tenant may use a child.
-func (p *Pool) wait(ctx context.Context, tenant string) error {
-	place := p.line.Join(tenant)
-	select {
-	case <-place.Granted():
-		return nil
-	case <-ctx.Done():
-	}
-	if !p.line.Withdraw(place) {
-		p.line.Leave(tenant)
-	}
-	return context.Cause(ctx)
 }
 
 // ask gives a child one request and then keeps or ends it.

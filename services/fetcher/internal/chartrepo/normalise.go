@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
@@ -26,12 +25,12 @@ func (c *Client) normalise(ctx context.Context, raw *spool.Spool, namespace stri
 		return nil, err
 	}
 	if length > smallIndex {
-		if err := take(ctx, c.turns, namespace); err != nil {
-			return nil, err
+		if err := c.turns.Enter(ctx, namespace); err != nil {
+			return nil, fmt.Errorf("wait for other indexes of the namespace: %w", err)
 		}
 		defer c.turns.Leave(namespace)
-		if err := take(ctx, c.normalising, namespace); err != nil {
-			return nil, err
+		if err := c.normalising.Enter(ctx, namespace); err != nil {
+			return nil, fmt.Errorf("wait for other indexes: %w", err)
 		}
 		defer c.normalising.Leave(namespace)
 	}
@@ -62,20 +61,6 @@ func (c *Client) normalise(ctx context.Context, raw *spool.Spool, namespace stri
 	}
 	c.config.Tables.Put(index.revision, table)
 	return index, nil
-}
-
-// take waits for a place in a line, as long as the context lasts.
-func take(ctx context.Context, line *share.Line, namespace string) error {
-	wait := line.Join(namespace)
-	select {
-	case <-wait.Granted():
-		return nil
-	case <-ctx.Done():
-	}
-	if !line.Withdraw(wait) {
-		line.Leave(namespace)
-	}
-	return fmt.Errorf("wait for other indexes: %w", context.Cause(ctx))
 }
 
 // size rewinds what it measures.
