@@ -83,7 +83,7 @@ func (c *Cluster) Apply(ctx context.Context, namespace string, manifest []byte) 
 
 // ApplyObject server-side applies one object.
 func (c *Cluster) ApplyObject(ctx context.Context, u *unstructured.Unstructured) error {
-	r, err := c.Resource(u.GroupVersionKind(), u.GetNamespace())
+	r, err := c.served(ctx, u.GroupVersionKind(), u.GetNamespace())
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,24 @@ func (c *Cluster) Resource(gvk schema.GroupVersionKind, namespace string) (dynam
 	return c.Dynamic.Resource(mapping.Resource), nil
 }
 
+// served waits until a kind is found: a CRD says that it is established before discovery lists what it defines.
+func (c *Cluster) served(ctx context.Context, gvk schema.GroupVersionKind, namespace string) (dynamic.ResourceInterface, error) {
+	var r dynamic.ResourceInterface
+	var missing error
+	err := Until(ctx, 20*time.Millisecond, func(context.Context) (found bool, err error) {
+		r, err = c.Resource(gvk, namespace)
+		if meta.IsNoMatchError(err) {
+			missing = err
+			return false, nil
+		}
+		return true, err
+	})
+	if ctx.Err() != nil {
+		return nil, errors.Join(missing, err)
+	}
+	return r, err
+}
+
 // Get reads one object.
 func (c *Cluster) Get(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string) (*unstructured.Unstructured, error) {
 	r, err := c.Resource(gvk, namespace)
@@ -122,9 +140,9 @@ func (c *Cluster) Get(ctx context.Context, gvk schema.GroupVersionKind, namespac
 // exist) and returns how long that took. It sees a change as soon as the API server tells of it.
 func (c *Cluster) WaitFor(ctx context.Context, gvk schema.GroupVersionKind, namespace, name string, ok func(*unstructured.Unstructured) bool) (time.Duration, error) {
 	start := time.Now()
-	r, err := c.Resource(gvk, namespace)
+	r, err := c.served(ctx, gvk, namespace)
 	if err != nil {
-		return 0, err
+		return time.Since(start), fmt.Errorf("wait for %s %s/%s: %w", gvk.Kind, namespace, name, err)
 	}
 	var last *unstructured.Unstructured
 	for {

@@ -102,15 +102,11 @@ func TestDefinitionsFail(t *testing.T) {
 func (n tenant) held(group string) (free func()) {
 	n.t.Helper()
 	n.apply(definition("balls", group, "Ball"))
-	name := "balls." + group
-	if _, err := n.Cluster.WaitFor(within(n.t), definitionKind, "", name, says("Established", "True", "", "")); err != nil {
-		n.t.Fatal(err)
-	}
 	ball := schema.GroupVersionKind{Group: group, Version: "v1", Kind: "Ball"}
 	n.apply("apiVersion: " + group + "/v1\nkind: Ball\nmetadata: {name: red, finalizers: [example.com/hold]}\n")
 	r, err := n.Cluster.Resource(definitionKind, "")
 	if err == nil {
-		err = r.Delete(within(n.t), name, metav1.DeleteOptions{})
+		err = r.Delete(within(n.t), "balls."+group, metav1.DeleteOptions{})
 	}
 	if err != nil {
 		n.t.Fatal(err)

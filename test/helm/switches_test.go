@@ -313,9 +313,6 @@ healthCheckExprs:
 		{"bad", `{"status":{"broken":true}}`, says("Released", "False", "InstallFailed", "Mill/"+n.Namespace+"/bad")},
 	} {
 		n.release(c.name, "mill", spec)
-		if _, err := n.Cluster.WaitFor(within(t), definitionKind, "", "mills."+group, says("Established", "True", "", "")); err != nil {
-			t.Fatal(err)
-		}
 		n.await(mill, c.name, exists)
 		n.await(releaseKind, c.name, says("Reconciling", "True", "Progressing", "Running 'install' action"))
 		n.patch(mill, c.name, c.status)
