@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
@@ -88,12 +89,6 @@ func Expressive(ks *kustomizev1.Kustomization, dependency types.NamespacedName) 
 	return false
 }
 
-// SourceOf returns the kind, namespace and name of an object's source.
-func SourceOf(ks *kustomizev1.Kustomization) (kind string, name types.NamespacedName) {
-	ref := ks.Spec.SourceRef
-	return ref.Kind, types.NamespacedName{Namespace: or(ref.Namespace, ks.Namespace), Name: ref.Name}
-}
-
 func (c Checker) one(ctx context.Context, r client.Reader, ks *kustomizev1.Kustomization, on kustomizev1.DependencyReference, revision string) (Verdict, error) {
 	name, dep := nameOf(ks, on), &kustomizev1.Kustomization{}
 	err := r.Get(ctx, name, dep)
@@ -161,8 +156,8 @@ func moving(dep *kustomizev1.Kustomization) bool {
 }
 
 func sameSource(a, b *kustomizev1.Kustomization) bool {
-	kindA, nameA := SourceOf(a)
-	kindB, nameB := SourceOf(b)
+	kindA, nameA := kube.SourceOf(a)
+	kindB, nameB := kube.SourceOf(b)
 	return kindA == kindB && nameA == nameB
 }
 

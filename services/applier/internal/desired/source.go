@@ -8,13 +8,11 @@ import (
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	fluxmeta "github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
+	"github.com/sluice-gitops/sluice/internal/kube"
 )
 
 // originAnnotation is the artifact metadata that names the revision in the
@@ -39,46 +37,12 @@ type Sources struct {
 	Watched func(kind string) bool
 }
 
-// withArtifact is a source of any kind.
-type withArtifact interface {
-	client.Object
-	GetArtifact() *fluxmeta.Artifact
-}
-
-// SourceKinds lists the kinds that a Kustomization can name as its source.
-func SourceKinds() []string {
-	return []string{sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.ExternalArtifactKind}
-}
-
-// NewSource returns an empty object of a kind of source, or nil when it is none.
-func NewSource(kind string) client.Object {
-	switch kind {
-	case sourcev1.GitRepositoryKind:
-		return &sourcev1.GitRepository{}
-	case sourcev1.OCIRepositoryKind:
-		return &sourcev1.OCIRepository{}
-	case sourcev1.BucketKind:
-		return &sourcev1.Bucket{}
-	case sourcev1.ExternalArtifactKind:
-		return &sourcev1.ExternalArtifact{}
-	case sourcev1.HelmChartKind:
-		return &sourcev1.HelmChart{}
-	}
-	return nil
-}
-
-// HasArtifact says whether a source has an artifact.
-func HasArtifact(source client.Object) bool {
-	s, ok := source.(withArtifact)
-	return ok && s.GetArtifact() != nil
-}
-
 // Read returns the source of ks; live asks the API server although a watch has
 // an answer.
 func (s Sources) Read(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
-	kind, name := depend.SourceOf(ks)
-	object, ok := NewSource(kind).(withArtifact)
-	if !ok {
+	kind, name := kube.SourceOf(ks)
+	object := kube.NewSource(kind)
+	if object == nil {
 		return Source{Missing: fmt.Sprintf("sources of kind %s are not supported", kind), Absent: true}, nil
 	}
 	reader := s.Cache

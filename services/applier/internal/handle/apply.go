@@ -17,7 +17,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
-	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
@@ -152,7 +151,7 @@ func (p *pass) tellSuperseded(a status.Attempt) {
 	old := p.ks.Status.LastAttemptedRevision
 	by := fmt.Sprintf("%s/%s", kustomizev1.KustomizationKind, nameOf(p.ks))
 	if old != a.Revision {
-		kind, name := depend.SourceOf(p.ks)
+		kind, name := kube.SourceOf(p.ks)
 		by = fmt.Sprintf("%s/%s", kind, name)
 	}
 	p.Recorder.Tell(p.ks, report.Note{

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/budget"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
@@ -71,7 +72,7 @@ func misconfigured(err error) status.Failure {
 
 // denied returns why an object may not use its source.
 func denied(ks *kustomizev1.Kustomization, o Options) *status.Failure {
-	kind, name := depend.SourceOf(ks)
+	kind, name := kube.SourceOf(ks)
 	var why string
 	switch {
 	case o.NoCrossNamespaceRefs && name.Namespace != ks.Namespace:

@@ -146,7 +146,7 @@ func (p *pass) deleteChart(ctx context.Context) error {
 
 // source reads the chart's source and its artifact, from the watch when there is one and live is false.
 func (p *pass) source(ctx context.Context, kind string, name types.NamespacedName, live bool) (desired.Source, *refusal, error) {
-	object, ok := desired.NewSource(kind).(chartSource)
+	object, ok := kube.NewSource(kind).(chartSource)
 	if !ok {
 		return desired.Source{}, &refusal{reason: reasonArtifact, stalled: true, warn: true, message: fmt.Sprintf("charts of kind %s are not supported", kind)}, nil
 	}
@@ -179,7 +179,6 @@ func (p *pass) source(ctx context.Context, kind string, name types.NamespacedNam
 }
 
 type chartSource interface {
-	client.Object
-	GetArtifact() *fluxmeta.Artifact
+	kube.Source
 	GetConditions() []metav1.Condition
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 )
 
@@ -140,11 +141,11 @@ func dependencies(o client.Object) []string {
 }
 
 func sourceOf(o client.Object) []string {
-	kind, name := depend.SourceOf(o.(*kustomizev1.Kustomization))
+	kind, name := kube.SourceOf(o.(*kustomizev1.Kustomization))
 	return []string{kind + "/" + name.String()}
 }
 
 func sourceKindOf(o client.Object) []string {
-	kind, _ := depend.SourceOf(o.(*kustomizev1.Kustomization))
+	kind, _ := kube.SourceOf(o.(*kustomizev1.Kustomization))
 	return []string{kind}
 }

@@ -20,7 +20,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
 
@@ -86,7 +85,7 @@ func (s *sourceWatch) late(ctx context.Context) (missing bool) {
 
 // round tries to watch what is not watched yet.
 func (s *sourceWatch) round(ctx context.Context) (missing bool) {
-	for _, kind := range append(desired.SourceKinds(), sourcev1.HelmChartKind) {
+	for _, kind := range append(kube.SourceKinds(), sourcev1.HelmChartKind) {
 		if s.has(kind) {
 			continue
 		}
@@ -112,7 +111,7 @@ func (s *sourceWatch) all() map[string]bool {
 }
 
 func (s *sourceWatch) watch(ctx context.Context, kind string) error {
-	object := desired.NewSource(kind)
+	var object client.Object = kube.NewSource(kind)
 	gvk, err := apiutil.GVKForObject(object, s.manager.GetScheme())
 	if err != nil {
 		return err
@@ -134,6 +133,12 @@ func (s *sourceWatch) watch(ctx context.Context, kind string) error {
 	return nil
 }
 
+// hasArtifact says whether a source has made something.
+func hasArtifact(o client.Object) bool {
+	source, ok := o.(kube.Source)
+	return ok && source.GetArtifact() != nil
+}
+
 // sources checks the objects that a source's life concerns. A new revision is not
 // among it: the builder answers every revision, and its event wakes us.
 func (p *Planner) sources(kind string) handler.TypedEventHandler[client.Object, request] {
@@ -151,7 +156,7 @@ func (p *Planner) sources(kind string) handler.TypedEventHandler[client.Object, 
 			users(ctx, e.Object, q, false)
 		},
 		UpdateFunc: func(ctx context.Context, e event.TypedUpdateEvent[client.Object], q queue) {
-			if desired.HasArtifact(e.ObjectOld) != desired.HasArtifact(e.ObjectNew) {
+			if hasArtifact(e.ObjectOld) != hasArtifact(e.ObjectNew) {
 				users(ctx, e.ObjectNew, q, false)
 			}
 		},

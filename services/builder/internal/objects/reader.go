@@ -7,12 +7,12 @@ import (
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
-	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/kube"
 )
 
 // Reader reads objects.
@@ -58,47 +58,14 @@ type Source struct {
 
 // SourceKey returns the key of a Kustomization's source.
 func SourceKey(ks *kustomizev1.Kustomization) events.Key {
-	ref := ks.Spec.SourceRef
-	namespace := ref.Namespace
-	if namespace == "" {
-		namespace = ks.Namespace
-	}
-	return events.NewKey(ref.Kind, namespace, ref.Name)
-}
-
-// withArtifact is a source of any kind.
-type withArtifact interface {
-	client.Object
-	GetArtifact() *fluxmeta.Artifact
-}
-
-// NewSource returns an empty object of a kind of source, or nil when the kind is
-// none that is built from.
-func NewSource(kind string) client.Object {
-	switch kind {
-	case sourcev1.GitRepositoryKind:
-		return &sourcev1.GitRepository{}
-	case sourcev1.OCIRepositoryKind:
-		return &sourcev1.OCIRepository{}
-	case sourcev1.BucketKind:
-		return &sourcev1.Bucket{}
-	case sourcev1.ExternalArtifactKind:
-		return &sourcev1.ExternalArtifact{}
-	case sourcev1.HelmChartKind:
-		return &sourcev1.HelmChart{}
-	}
-	return nil
-}
-
-// SourceKinds lists the kinds that a Kustomization can name.
-func SourceKinds() []string {
-	return []string{sourcev1.GitRepositoryKind, sourcev1.OCIRepositoryKind, sourcev1.BucketKind, sourcev1.ExternalArtifactKind}
+	kind, name := kube.SourceOf(ks)
+	return events.NewKey(kind, name.Namespace, name.Name)
 }
 
 // Source reads the source of a Kustomization.
 func (r Reader) Source(ctx context.Context, ks *kustomizev1.Kustomization, live bool) (Source, error) {
 	kind := ks.Spec.SourceRef.Kind
-	if !slices.Contains(SourceKinds(), kind) {
+	if !slices.Contains(kube.SourceKinds(), kind) {
 		return Source{Key: SourceKey(ks), Kind: kind, Absent: true}, nil
 	}
 	return r.source(ctx, Source{Key: SourceKey(ks), Kind: kind}, live)
@@ -106,8 +73,8 @@ func (r Reader) Source(ctx context.Context, ks *kustomizev1.Kustomization, live 
 
 // source fills in what the cluster has of a source.
 func (r Reader) source(ctx context.Context, source Source, live bool) (Source, error) {
-	object, ok := NewSource(source.Kind).(withArtifact)
-	if !ok {
+	object := kube.NewSource(source.Kind)
+	if object == nil {
 		source.Absent = true
 		return source, nil
 	}

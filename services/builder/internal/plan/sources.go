@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 )
 
@@ -56,13 +57,13 @@ func (s *sourceWatch) Start(ctx context.Context) error {
 
 // kinds lists the kinds that something is built from.
 func kinds() []string {
-	all := append(objects.SourceKinds(), objects.ChartKinds()...)
+	all := append(kube.SourceKinds(), objects.ChartKinds()...)
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
 func (s *sourceWatch) watch(ctx context.Context, kind string) error {
-	object := objects.NewSource(kind)
+	var object client.Object = kube.NewSource(kind)
 	gvk, err := apiutil.GVKForObject(object, s.manager.GetScheme())
 	if err != nil {
 		return err

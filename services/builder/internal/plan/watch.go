@@ -7,7 +7,6 @@ import (
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
-	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -96,8 +95,8 @@ func asked(e event.TypedUpdateEvent[client.Object]) bool {
 
 // moved says that a source has another artifact.
 func moved(e event.TypedUpdateEvent[client.Object]) bool {
-	before, ok1 := e.ObjectOld.(withArtifact)
-	after, ok2 := e.ObjectNew.(withArtifact)
+	before, ok1 := e.ObjectOld.(kube.Source)
+	after, ok2 := e.ObjectNew.(kube.Source)
 	if !ok1 || !ok2 {
 		return true
 	}
@@ -107,8 +106,6 @@ func moved(e event.TypedUpdateEvent[client.Object]) bool {
 	}
 	return a.Revision != b.Revision || a.Digest != b.Digest
 }
-
-type withArtifact interface{ GetArtifact() *fluxmeta.Artifact }
 
 // plan sends the checks that a request leads to; an error is retried.
 func (p *Planner) plan(ctx context.Context, r request) (reconcile.Result, error) {
