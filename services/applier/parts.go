@@ -7,18 +7,14 @@ import (
 	"time"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
@@ -37,34 +33,17 @@ import (
 )
 
 func newManager(cfg Config) (ctrl.Manager, error) {
-	scheme, err := kube.Scheme()
+	options, err := kube.ManagerOptions("applier", cfg.RuntimeNamespace, cfg.Single, cfg.Logger)
+	if err == nil {
+		options.Cache.ByObject, err = kube.Configs(cfg.ConfigSelector)
+	}
 	if err != nil {
 		return nil, err
 	}
-	selector, err := labels.Parse(cfg.ConfigSelector)
-	if err != nil {
-		return nil, fmt.Errorf("watch-configs-label-selector: %w", err)
-	}
+	options.NewCache = cfg.NewCache
 	reach := rest.CopyConfig(cfg.REST)
 	reach.WarningHandler = rest.NoWarnings{} // the finalizer's name is Flux's, not ours to choose
-	m, err := ctrl.NewManager(reach, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		LeaderElection:                !cfg.Single,
-		LeaderElectionID:              "sluice-applier",
-		LeaderElectionNamespace:       cfg.RuntimeNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		NewCache:                      cfg.NewCache,
-		Cache: cache.Options{
-			DefaultTransform:            cache.TransformStripManagedFields(),
-			ReaderFailOnMissingInformer: true,
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.ConfigMap{}: {Label: selector},
-				&corev1.Secret{}:    {Label: selector},
-			},
-		},
-	})
+	m, err := ctrl.NewManager(reach, options)
 	if err != nil {
 		return nil, fmt.Errorf("prepare applier manager: %w", err)
 	}

@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
@@ -41,34 +38,17 @@ func (s *state) check(context.Context) error {
 // newManager returns a manager with the planner's watches. It caches
 // Kustomizations, sources, and the names of labelled ConfigMaps and Secrets.
 func newManager(ctx context.Context, cfg Config, planner *plan.Planner) (ctrl.Manager, error) {
-	scheme, err := kube.Scheme()
+	options, err := kube.ManagerOptions("builder", cfg.RuntimeNamespace, cfg.Single, cfg.Logger)
+	if err == nil {
+		options.Cache.ByObject, err = kube.Configs(cfg.ConfigSelector)
+	}
 	if err != nil {
 		return nil, err
 	}
-	selector, err := labels.Parse(cfg.ConfigSelector)
+	options.NewCache = cfg.NewCache
+	m, err := ctrl.NewManager(cfg.REST, options)
 	if err != nil {
-		return nil, fmt.Errorf("watch-configs-label-selector: %w", err)
-	}
-	m, err := ctrl.NewManager(cfg.REST, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		LeaderElection:                !cfg.Single,
-		LeaderElectionID:              "sluice-builder",
-		LeaderElectionNamespace:       cfg.RuntimeNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		NewCache:                      cfg.NewCache,
-		Cache: cache.Options{
-			DefaultTransform:            cache.TransformStripManagedFields(),
-			ReaderFailOnMissingInformer: true,
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.ConfigMap{}: {Label: selector},
-				&corev1.Secret{}:    {Label: selector},
-			},
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reach cluster: %w", err)
+		return nil, fmt.Errorf("prepare builder manager: %w", err)
 	}
 	if err := planner.Setup(ctx, m, cfg.ConfigSelector != ""); err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ replace github.com/sluice-gitops/sluice/test => ../../test
 require (
 	github.com/cloudevents/sdk-go/v2 v2.16.2
 	github.com/fluxcd/notification-controller/api v1.9.4
-	github.com/go-logr/logr v1.4.3
 	github.com/google/go-cmp v0.7.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/sluice-gitops/sluice/events v0.0.0
@@ -29,6 +28,7 @@ require (
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/fluxcd/source-watcher/api/v2 v2.2.4 // indirect
+	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-openapi/swag/pools v0.27.1 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect

@@ -9,16 +9,13 @@ import (
 	"time"
 
 	notificationv1 "github.com/fluxcd/notification-controller/api/v1"
-	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/recorder"
@@ -130,24 +127,12 @@ func receiverOf(route index.Route) *notificationv1.Receiver {
 }
 
 func newManager(cfg Config) (ctrl.Manager, error) {
-	scheme, err := kube.Scheme()
+	options, err := kube.ManagerOptions("webhook", cfg.RuntimeNamespace, cfg.Single, cfg.Logger)
 	if err != nil {
 		return nil, err
 	}
-	m, err := ctrl.NewManager(cfg.REST, ctrl.Options{
-		Scheme:                        scheme,
-		Logger:                        logr.FromSlogHandler(cfg.Logger.Handler()),
-		Metrics:                       metricsserver.Options{BindAddress: "0"},
-		LeaderElection:                !cfg.Single,
-		LeaderElectionID:              "sluice-webhook",
-		LeaderElectionNamespace:       cfg.RuntimeNamespace,
-		LeaderElectionReleaseOnCancel: true,
-		Cache: cache.Options{
-			DefaultTransform:            cache.TransformStripManagedFields(),
-			ReaderFailOnMissingInformer: true,
-		},
-		Client: client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}},
-	})
+	options.Client.Cache = &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}}
+	m, err := ctrl.NewManager(cfg.REST, options)
 	if err != nil {
 		return nil, fmt.Errorf("prepare webhook manager: %w", err)
 	}
