@@ -124,16 +124,6 @@ func (t *Table) unlabelled(r cluster.Ref, rec *record, live Slim) {
 	}
 }
 
-// changed tells owners that await the object of a version that they have not looked at; of any
-// when it is empty.
-func (t *Table) changed(o object, version string) {
-	for owner, set := range t.awaited {
-		if known, ok := set[o]; ok && (known == "" || version == "" || newer(version, known)) {
-			t.outbox.touch(owner, t.now().Add(t.opts.Gather))
-		}
-	}
-}
-
 // newer reports whether resource version a comes after b. Versions of a server that
 // does not number them count as newer whenever they differ.
 func newer(a, b string) bool {

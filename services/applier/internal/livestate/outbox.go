@@ -145,7 +145,7 @@ func (t *Table) again(owner cluster.Owner, notices []Notice) {
 func (t *Table) touchAgain(owner cluster.Owner) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.awaited[owner] != nil {
+	if t.awaiting.objects[owner] != nil {
 		t.outbox.touch(owner, t.now().Add(t.opts.Retry))
 	}
 }

@@ -22,12 +22,12 @@ type Table struct {
 	hash   hasher
 	now    func() time.Time
 
-	mu      sync.Mutex
-	kinds   map[schema.GroupKind]*kind
-	owned   map[cluster.Owner]map[*record]struct{} // records in which an owner has a claim
-	awaited map[cluster.Owner]map[object]string    // the version an object was looked at
-	outbox  outbox
-	start   func(*kind) // set while Run runs
+	mu       sync.Mutex
+	kinds    map[schema.GroupKind]*kind
+	owned    map[cluster.Owner]map[*record]struct{} // records in which an owner has a claim
+	awaiting awaiting
+	outbox   outbox
+	start    func(*kind) // set while Run runs
 }
 
 // object names an object without the version it was asked for in.
@@ -100,10 +100,10 @@ func New(client *cluster.Client, opts Options) *Table {
 	}
 	return &Table{
 		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
-		kinds:   map[schema.GroupKind]*kind{},
-		owned:   map[cluster.Owner]map[*record]struct{}{},
-		awaited: map[cluster.Owner]map[object]string{},
-		outbox:  newOutbox(),
+		kinds:    map[schema.GroupKind]*kind{},
+		owned:    map[cluster.Owner]map[*record]struct{}{},
+		awaiting: newAwaiting(),
+		outbox:   newOutbox(),
 	}
 }
 
@@ -262,30 +262,6 @@ func (t *Table) Unwatched(refs []cluster.Ref) []cluster.Ref {
 	return out
 }
 
-// Await asks for OnChange when one of these objects changes after the version it was looked at, in
-// place of what the owner awaited before; no objects end it. It returns the objects whose changes cannot
-// be seen, because they carry no owner label or their kind is not watched. stale is true when one was seen
-// at a newer version already.
-func (t *Table) Await(owner cluster.Owner, objects []cluster.Seen) (uncovered []cluster.Ref, stale bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.awaited, owner)
-	if len(objects) == 0 {
-		return nil, false
-	}
-	set := make(map[object]string, len(objects))
-	for _, o := range objects {
-		set[objectOf(o.Ref)] = o.At
-		k, rec := t.find(o.Ref)
-		if rec == nil || !rec.present || !k.watched {
-			uncovered = append(uncovered, o.Ref)
-		}
-		stale = stale || o.At != "" && rec != nil && rec.present && newer(rec.seen.ResourceVersion, o.At)
-	}
-	t.awaited[owner] = set
-	return uncovered, stale
-}
-
 // Release forgets what an owner claimed and awaited, as after its deletion: others inherit.
 func (t *Table) Release(owner cluster.Owner) { t.forget(owner, t.withdraw) }
 
@@ -300,7 +276,7 @@ func (t *Table) Unload(owner cluster.Owner) {
 func (t *Table) forget(owner cluster.Owner, drop func(*record, cluster.Owner)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.awaited, owner)
+	t.awaiting.drop(owner)
 	t.outbox.drop(owner)
 	for rec := range t.owned[owner] {
 		drop(rec, owner)
