@@ -12,6 +12,8 @@ type outbox struct {
 	notices map[cluster.Owner]map[object]pending
 	touched map[cluster.Owner]time.Time
 	wake    chan struct{}
+	// next is when somebody looks again at what is due; zero when only a wake makes one.
+	next time.Time
 }
 
 type pending struct {
@@ -45,13 +47,13 @@ func (o *outbox) add(owner cluster.Owner, n Notice, due time.Time) {
 		}
 	}
 	byObject[key] = pending{notice: n, due: due}
-	o.signal()
+	o.signal(due)
 }
 
 func (o *outbox) touch(owner cluster.Owner, due time.Time) {
 	if _, ok := o.touched[owner]; !ok {
 		o.touched[owner] = due
-		o.signal()
+		o.signal(due)
 	}
 }
 
@@ -60,7 +62,11 @@ func (o *outbox) drop(owner cluster.Owner) {
 	delete(o.touched, owner)
 }
 
-func (o *outbox) signal() {
+// signal wakes who delivers, unless it looks in time by itself: each look goes through all that waits.
+func (o *outbox) signal(due time.Time) {
+	if !o.next.IsZero() && !due.Before(o.next) {
+		return
+	}
 	select {
 	case o.wake <- struct{}{}:
 	default:
@@ -96,6 +102,7 @@ func (o *outbox) due(now time.Time) (notices map[cluster.Owner][]Notice, touched
 		touched = append(touched, owner)
 		delete(o.touched, owner)
 	}
+	o.next = next
 	return notices, touched, next
 }
 
@@ -120,7 +127,7 @@ func (t *Table) deliver(ctx context.Context) {
 		}
 		wait := time.Hour
 		if !next.IsZero() {
-			wait = max(next.Sub(t.now()), 0)
+			wait = max(next.Sub(t.now()), t.opts.Gather/4) // so that what falls due in a row is one look
 		}
 		timer.Reset(wait)
 		select {
