@@ -18,6 +18,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/lru"
 )
 
 // defaultConnections is how many requests run at once. Many HTTP/1.1 connections
@@ -75,8 +76,12 @@ type Cluster struct {
 	overrides []string
 
 	mu      sync.Mutex
-	clients map[string]*Client
+	clients *lru.Cache // *Client by who it acts as
 }
+
+// maxClients is how many identities have a client at once, 3 KB each: tenants choose the names of accounts, so
+// that there may be any number of them. Making a client sends nothing.
+const maxClients = 1024
 
 // New returns the cluster that a configuration points to. It sends no request. The
 // configuration's timeout bounds every request, and of a watch the time to its answer.
@@ -101,7 +106,7 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 		codecs:    serializer.NewCodecFactory(scheme).WithoutConversion(),
 		slots:     make(chan struct{}, connections),
 		overrides: opts.OverrideManagers,
-		clients:   map[string]*Client{},
+		clients:   lru.New(maxClients),
 	}
 	client, err := c.httpClient(config)
 	if err != nil {
@@ -134,8 +139,8 @@ func (c *Cluster) As(namespace, serviceAccount string) (*Client, error) {
 func (c *Cluster) as(user string) (*Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if client, ok := c.clients[user]; ok {
-		return client, nil
+	if client, ok := c.clients.Get(user); ok {
+		return client.(*Client), nil
 	}
 	config := rest.CopyConfig(c.config)
 	if user != "" {
@@ -145,7 +150,7 @@ func (c *Cluster) as(user string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make client for %q: %w", user, err)
 	}
-	c.clients[user] = client
+	c.clients.Add(user, client)
 	return client, nil
 }
 
