@@ -103,13 +103,18 @@ func (c *Cache[T]) Get(ctx context.Context, key Key, ask func(context.Context) (
 
 // Kept returns what is kept for a key, as long as it can be used.
 func (c *Cache[T]) Kept(key Key) (value T, ok bool) {
-	value, usable, _ := c.entry(key).kept()
-	return value, usable
+	if e := c.find(key); e != nil {
+		value, ok, _ = e.kept()
+	}
+	return value, ok
 }
 
 // Drop forgets what is kept for a key, if it is what was refused.
 func (c *Cache[T]) Drop(key Key, refused func(T) bool) {
-	e := c.entry(key)
+	e := c.find(key)
+	if e == nil {
+		return
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.usable() && refused(e.value) {
@@ -118,6 +123,18 @@ func (c *Cache[T]) Drop(key Key, refused func(T) bool) {
 	}
 }
 
+// find returns the entry of a key, nil when there is none.
+func (c *Cache[T]) find(key Key) *entry[T] {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := c.entries[key]
+	if e != nil {
+		e.used = time.Now()
+	}
+	return e
+}
+
+// entry returns the entry of a key, which is made when there is none.
 func (c *Cache[T]) entry(key Key) *entry[T] {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -287,3 +287,49 @@ func counted(t *testing.T, fails *bool, ends func() time.Time) (get func() (int,
 		})
 	}, asked
 }
+
+func TestLookingKeepsNothing(t *testing.T) {
+	var k Cache[string]
+	for n := range 10 {
+		key := KeyOf("stranger", fmt.Sprint(n))
+		if _, ok := k.Kept(key); ok {
+			t.Error("something is kept that nobody asked for")
+		}
+		k.Drop(key, func(string) bool { return true })
+	}
+	if len(k.entries) > 0 {
+		t.Errorf("looking at 10 keys made %d entries, which may take the place of others", len(k.entries))
+	}
+	ask := func(context.Context) (string, time.Time, error) { return "token", time.Time{}, nil }
+	if _, err := k.Get(t.Context(), KeyOf("known"), ask); err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := k.Kept(KeyOf("known")); !ok || got != "token" {
+		t.Errorf("kept %q, %v", got, ok)
+	}
+}
+
+func TestLookingCountsAsUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k Cache[int]
+		ask := func(context.Context) (int, time.Time, error) { return 1, time.Time{}, nil }
+		for n := range maxKept {
+			if _, err := k.Get(t.Context(), KeyOf(fmt.Sprint(n)), ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Second)
+		if _, ok := k.Kept(KeyOf("0")); !ok {
+			t.Error("what fits is forgotten")
+		}
+		<-time.After(time.Second)
+		for n := range 10 {
+			if _, err := k.Get(t.Context(), KeyOf("more", fmt.Sprint(n)), ask); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, ok := k.Kept(KeyOf("0")); !ok {
+			t.Error("what was looked at a moment ago made room before what nobody needed for longer")
+		}
+	})
+}
