@@ -30,6 +30,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
+	"github.com/sluice-gitops/sluice/services/applier/internal/snapshot"
 )
 
 func newManager(cfg Config) (ctrl.Manager, error) {
@@ -82,7 +83,7 @@ func newRecorder(cfg Config, m ctrl.Manager) (report.Recorder, error) {
 	return report.Recorder{Events: r}, nil
 }
 
-func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, tell report.Recorder) *handle.Worker {
+func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, tell report.Recorder, snapshots *snapshot.Store) *handle.Worker {
 	reader := claim.NewReader(m.GetClient(), m.GetAPIReader())
 	writer := claim.NewWriter(m.GetClient(), reader)
 	return &handle.Worker{
@@ -95,6 +96,7 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 		Renders:   desired.NewRenders(cfg.Blobs, ring),
 		Targets:   clusters,
 		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: tell, Log: cfg.Logger, Cluster: cfg.ClusterName},
+		Snapshots: snapshots,
 		Recorder:  tell,
 		Log:       cfg.Logger,
 		Options: handle.Options{
@@ -108,8 +110,8 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
 
 // newReleaseWorker returns the worker for HelmReleases. Their Events come from the component
-// that Flux's users know.
-func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, renders *desired.Renders) (*helmrelease.Worker, error) {
+// that Flux's users know; the rest it shares with the worker for Kustomizations.
+func newReleaseWorker(cfg Config, m ctrl.Manager, clusters *fleet.Fleet, planner *plan.Planner, shared *handle.Worker) (*helmrelease.Worker, error) {
 	r, err := recorder.New(m.GetConfig(), m.GetScheme(), helmrelease.Component, cfg.Logger)
 	if err != nil {
 		return nil, err
@@ -118,8 +120,8 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fle
 		return nil, fmt.Errorf("add recorder: %w", err)
 	}
 	return &helmrelease.Worker{
-		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Keys: ring, Renders: renders,
-		CEL: compiler, Recorder: r, Log: cfg.Logger, Began: time.Now(),
+		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Snapshots: shared.Snapshots,
+		Keys: shared.Keys, Renders: shared.Renders, CEL: shared.Depend.CEL, Recorder: r, Log: cfg.Logger, Began: time.Now(),
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
 			ExternalArtifacts: cfg.ExternalArtifacts, Jitter: float64(cfg.IntervalJitter) / 100,

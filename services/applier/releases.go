@@ -6,7 +6,6 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/fleet"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmrelease"
@@ -36,8 +35,5 @@ func newPlace(ctx context.Context, cfg Config, own *cluster.Client, hashKey []by
 	})
 	return &helmrelease.Place{
 		Cluster: own.Cluster(), Table: table, Snapshots: snapshots, VerifyInterval: cfg.VerifyInterval,
-		Identity: func(owner cluster.Owner) seal.Identity {
-			return seal.Identity{Cluster: cfg.ClusterName, Kind: helmv2.HelmReleaseKind, Namespace: owner.Namespace, Name: owner.Name}
-		},
 	}
 }

@@ -8,8 +8,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"golang.org/x/sync/errgroup"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -80,8 +78,8 @@ func assemble(ctx context.Context, cfg Config) (*applier, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.worker = newWorker(cfg, m, ring, a.clusters, planner, compiler, tell)
-	a.releases, err = newReleaseWorker(cfg, m, ring, a.clusters, planner, compiler, a.worker.Renders)
+	a.worker = newWorker(cfg, m, ring, a.clusters, planner, compiler, tell, a.snapshots)
+	a.releases, err = newReleaseWorker(cfg, m, a.clusters, planner, a.worker)
 	return a, err
 }
 
@@ -112,7 +110,7 @@ func (a *applier) run(ctx context.Context) error {
 
 // work takes checks and questions, once the caches are filled.
 func (a *applier) work(ctx context.Context) error {
-	if !watch(ctx, a.manager.GetCache(), a.planner) {
+	if !a.watch(ctx) {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -137,15 +135,16 @@ func (a *applier) handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	return a.worker.Handle(ctx, check)
 }
 
-// watch fills the caches that workers read, before they take a check.
-func watch(ctx context.Context, c cache.Cache, planner *plan.Planner) bool {
-	for _, object := range []client.Object{&kustomizev1.Kustomization{}, &helmv2.HelmRelease{}} {
-		if _, err := c.GetInformer(ctx, object); err != nil {
-			return false // the context ended, or the manager reports the same error
-		}
+// watch fills the caches that workers read, before they take a check. What is deleted is forgotten
+// by every replica, whoever gets its check.
+func (a *applier) watch(ctx context.Context) bool {
+	c := a.manager.GetCache()
+	if kube.OnDelete(ctx, c, &kustomizev1.Kustomization{}, a.worker.Forget) != nil ||
+		kube.OnDelete(ctx, c, &helmv2.HelmRelease{}, a.releases.Forget) != nil {
+		return false // the context ended, or the manager reports the same error
 	}
 	select {
-	case <-planner.Looked():
+	case <-a.planner.Looked():
 	case <-ctx.Done():
 	}
 	return c.WaitForCacheSync(ctx)

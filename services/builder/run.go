@@ -12,7 +12,9 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -107,6 +109,15 @@ func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner
 	recovered := cfg.Bus.Recovered()
 	if !m.GetCache().WaitForCacheSync(ctx) {
 		return ctx.Err()
+	}
+	for kind, object := range map[string]client.Object{
+		kustomizev1.KustomizationKind: &kustomizev1.Kustomization{}, helmv2.HelmReleaseKind: &helmv2.HelmRelease{},
+	} { // on every replica, whichever gets the check of the deletion
+		if err := kube.OnDelete(ctx, m.GetCache(), object, func(name types.NamespacedName) {
+			handler.Forget(events.NewKey(kind, name.Namespace, name.Name))
+		}); err != nil {
+			return err
+		}
 	}
 	if err := ring.Wait(ctx, state.set); err != nil {
 		return err

@@ -240,6 +240,13 @@ func (s *service) assemble() error {
 }
 
 func (s *service) work(ctx context.Context) error {
+	for name, kind := range s.kinds { // on every replica, whichever gets the check of the deletion
+		if err := kube.OnDelete(ctx, s.manager.GetCache(), kind.New(), func(gone types.NamespacedName) {
+			s.handler.Forget(events.NewKey(name, gone.Namespace, gone.Name))
+		}); err != nil {
+			return err
+		}
+	}
 	s.started.Store(true)
 	return s.Bus.Work(ctx, bus.WorkConfig{
 		Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute, Alone: s.Single,

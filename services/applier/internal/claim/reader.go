@@ -57,7 +57,7 @@ func (r *Reader) Live(ctx context.Context, name types.NamespacedName) (*kustomiz
 	ks := &kustomizev1.Kustomization{}
 	err := r.live.Get(ctx, name, ks)
 	if apierrors.IsNotFound(err) {
-		r.forget(name)
+		r.Forget(name)
 		return nil, nil
 	}
 	if err != nil {
@@ -89,7 +89,8 @@ func (r *Reader) remember(ks *kustomizev1.Kustomization) {
 	r.recent[client.ObjectKeyFromObject(ks)] = ks.DeepCopy()
 }
 
-func (r *Reader) forget(name types.NamespacedName) {
+// Forget drops what this process wrote to an object.
+func (r *Reader) Forget(name types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.recent, name)

@@ -57,7 +57,7 @@ func (w *Writer) AddFinalizer(ctx context.Context, read *kustomizev1.Kustomizati
 // RemoveFinalizer lets a deleted object go.
 func (w *Writer) RemoveFinalizer(ctx context.Context, read *kustomizev1.Kustomization) error {
 	_, err := w.finalizer(ctx, read, "remove finalizer from", controllerutil.RemoveFinalizer)
-	w.reader.forget(client.ObjectKeyFromObject(read))
+	w.reader.Forget(client.ObjectKeyFromObject(read))
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (w *Writer) finalizer(ctx context.Context, read *kustomizev1.Kustomization,
 func (w *Writer) fail(verb string, ks *kustomizev1.Kustomization, err error) error {
 	name := client.ObjectKeyFromObject(ks)
 	if apierrors.IsConflict(err) {
-		w.reader.forget(name)
+		w.reader.Forget(name)
 		return fmt.Errorf("%s Kustomization %s: %w", verb, name, ErrLost)
 	}
 	return fmt.Errorf("%s Kustomization %s: %w", verb, name, err)

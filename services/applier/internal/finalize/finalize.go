@@ -12,6 +12,8 @@ import (
 	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -149,7 +151,7 @@ func (f *Finalizer) terminating(ctx context.Context, ks *kustomizev1.Kustomizati
 	}
 	waited := time.Since(ks.DeletionTimestamp.Time)
 	over := waited >= ks.GetTimeout()
-	if len(left) > 0 && (over || waited >= report.LingerAfter && f.told.first(ks.UID)) {
+	if len(left) > 0 && (over || waited >= report.LingerAfter && f.told.first(client.ObjectKeyFromObject(ks), ks.UID)) {
 		f.tellTerminating(ks, left, over)
 	}
 	return len(left) > 0 && !over, nil
@@ -166,8 +168,11 @@ func (f *Finalizer) tellTerminating(ks *kustomizev1.Kustomization, left []engine
 	})
 }
 
+// Forget drops what was told of an object that is gone.
+func (f *Finalizer) Forget(name types.NamespacedName) { f.told.forget(name) }
+
 func (f *Finalizer) release(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error) {
-	f.told.forget(ks.UID)
+	f.Forget(client.ObjectKeyFromObject(ks))
 	return bus.Result{Next: bus.Never}, f.Writer.RemoveFinalizer(ctx, ks)
 }
 

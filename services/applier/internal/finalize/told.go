@@ -10,25 +10,25 @@ import (
 // told once. A restart tells it again.
 type told struct {
 	mu  sync.Mutex
-	all map[types.UID]bool
+	all map[types.NamespacedName]types.UID
 }
 
 // first says whether this is the first call about an object.
-func (t *told) first(uid types.UID) bool {
+func (t *told) first(name types.NamespacedName, uid types.UID) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all[uid] {
+	if t.all[name] == uid {
 		return false
 	}
 	if t.all == nil {
-		t.all = map[types.UID]bool{}
+		t.all = map[types.NamespacedName]types.UID{}
 	}
-	t.all[uid] = true
+	t.all[name] = uid
 	return true
 }
 
-func (t *told) forget(uid types.UID) {
+func (t *told) forget(name types.NamespacedName) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.all, uid)
+	delete(t.all, name)
 }

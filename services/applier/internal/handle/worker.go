@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
@@ -32,6 +33,13 @@ type Bus interface {
 // finalizer carries out the end of an object.
 type finalizer interface {
 	Finalize(ctx context.Context, ks *kustomizev1.Kustomization) (bus.Result, error)
+	Forget(name types.NamespacedName)
+}
+
+// snapshots are what is kept of live tables over restarts.
+type snapshots interface {
+	// Drop deletes the snapshot of an object that is gone; id needs no uid.
+	Drop(id seal.Identity)
 }
 
 // Worker does the work of checks. All fields are required but Options.
@@ -45,6 +53,7 @@ type Worker struct {
 	Renders   *desired.Renders
 	Targets   Targets
 	Finalizer finalizer
+	Snapshots snapshots
 	Recorder  report.Recorder
 	Log       *slog.Logger
 	Options   Options
@@ -153,14 +162,23 @@ func (w *Worker) adopt(ctx context.Context, ks *kustomizev1.Kustomization, journ
 	return w.Writer.Status(ctx, ks, next)
 }
 
-// gone forgets an object that does not exist any more.
-func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
+// Forget drops what this process remembers of an object that does not exist any more.
+func (w *Worker) Forget(name types.NamespacedName) {
+	key := events.NewKey(kustomizev1.KustomizationKind, name.Namespace, name.Name)
 	w.patience.forget(key)
 	w.changed.forget(key)
 	w.lingering.take(key)
 	w.fights.forget(key)
 	w.said.Forget(key)
-	w.Targets.Forget(cluster.Owner{Namespace: key.Namespace, Name: key.Name})
+	w.Reader.Forget(name)
+	w.Finalizer.Forget(name)
+	w.Targets.Forget(cluster.Owner{Namespace: name.Namespace, Name: name.Name})
+}
+
+// gone ends what all processes share of an object that does not exist any more.
+func (w *Worker) gone(ctx context.Context, key events.Key) (bus.Result, error) {
+	w.Forget(types.NamespacedName{Namespace: key.Namespace, Name: key.Name})
+	w.Snapshots.Drop(seal.Identity{Cluster: w.Options.Cluster, Kind: kustomizev1.KustomizationKind, Namespace: key.Namespace, Name: key.Name})
 	if err := w.Bus.Forget(ctx, events.StageApply, key); err != nil {
 		return bus.Result{}, fmt.Errorf("forget %s: %w", key, err)
 	}

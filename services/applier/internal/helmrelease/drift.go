@@ -32,7 +32,7 @@ func (p *pass) drift(ctx context.Context, made *record) error {
 	if !mode.MustDetectChanges() {
 		c.Remove(helmv2.DriftedCondition)
 		if _, known := p.place.follows(p.owner()); known {
-			p.place.leave(p.owner())
+			p.place.Forget(p.owner())
 		}
 		return nil
 	}

@@ -23,8 +23,6 @@ type Place struct {
 	Table *livestate.Table
 	// Snapshots keep what the table knows over restarts; nil keeps nothing.
 	Snapshots Snapshots
-	// Identity names a HelmRelease in the seal of its snapshot; needed with Snapshots.
-	Identity func(owner cluster.Owner) seal.Identity
 	// VerifyInterval is how often all objects are compared although no watch saw a change; zero never does.
 	VerifyInterval time.Duration
 
@@ -36,7 +34,6 @@ type Place struct {
 type Snapshots interface {
 	Save(id seal.Identity, render string, keep func() []livestate.Kept)
 	Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error)
-	Drop(id seal.Identity)
 }
 
 // following is what a place knows of a release that it watches for drift.
@@ -50,24 +47,16 @@ type following struct {
 // listPatience is how long a pass waits for the first lists of the kinds of its objects.
 const listPatience = 10 * time.Second
 
-// Forget drops what is remembered of a HelmRelease that is gone, or is elsewhere now.
+// Forget drops what this process remembers of a HelmRelease that is gone, or is elsewhere now.
 func (p *Place) Forget(owner cluster.Owner) {
-	p.leave(owner)
-	if p.Snapshots != nil {
-		p.Snapshots.Drop(p.Identity(owner))
-	}
+	p.unfollow(owner)
+	p.Table.Release(owner)
 }
 
 // Unload drops what this process remembers of an owner that another one looks after by now.
 func (p *Place) Unload(owner cluster.Owner) {
 	p.unfollow(owner)
 	p.Table.Unload(owner)
-}
-
-// leave ends the watch for drift.
-func (p *Place) leave(owner cluster.Owner) {
-	p.unfollow(owner)
-	p.Table.Release(owner)
 }
 
 func (p *Place) unfollow(owner cluster.Owner) {
@@ -163,8 +152,14 @@ func (p *pass) keep(objects []*unstructured.Unstructured, revision string, asked
 	news := f.kept != revision || asked > len(p.place.Table.Unwatched(refs))
 	f.kept = revision
 	p.place.follow(p.owner(), f)
-	if owner, table := p.owner(), p.place.Table; news && p.place.Snapshots != nil {
-		p.place.Snapshots.Save(p.identity(), revision, func() []livestate.Kept { return table.Keep(owner) })
+	if owner, place := p.owner(), p.place; news && place.Snapshots != nil {
+		place.Snapshots.Save(p.identity(), revision, func() []livestate.Kept {
+			kept := place.Table.Keep(owner)
+			if _, known := place.follows(owner); !known { // it was forgotten by now, and the table may have nothing of it
+				return nil
+			}
+			return kept
+		})
 	}
 }
 

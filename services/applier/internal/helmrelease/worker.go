@@ -36,6 +36,12 @@ type Bus interface {
 	Forget(ctx context.Context, stage events.Stage, key events.Key) error
 }
 
+// snapshots are what is kept of live tables over restarts.
+type snapshots interface {
+	// Drop deletes the snapshot of an object that is gone; id needs no uid.
+	Drop(id seal.Identity)
+}
+
 // Worker does the work of checks. All fields are required but Options.
 type Worker struct {
 	Bus Bus
@@ -43,13 +49,14 @@ type Worker struct {
 	Client client.Client
 	Live   client.Reader
 	// Watched says whether Client reads a kind of source from a watch.
-	Watched  func(kind string) bool
-	Places   Places
-	Keys     *keys.Ring
-	Renders  *desired.Renders
-	CEL      *cel.Compiler
-	Recorder eventrecord.EventRecorder
-	Log      *slog.Logger
+	Watched   func(kind string) bool
+	Places    Places
+	Snapshots snapshots
+	Keys      *keys.Ring
+	Renders   *desired.Renders
+	CEL       *cel.Compiler
+	Recorder  eventrecord.EventRecorder
+	Log       *slog.Logger
 	// Began is when this process did. An action that began before may have had nobody who worked on it.
 	Began   time.Time
 	Options Options
@@ -87,11 +94,20 @@ func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error
 	return result, err
 }
 
+// Forget drops what this process remembers of an object that does not exist any more.
+func (w *Worker) Forget(name client.ObjectKey) {
+	w.written.forget(name)
+	w.Places.Forget(cluster.Owner{Namespace: name.Namespace, Name: name.Name})
+}
+
 // once makes a pass. told is what was said of the check so far, which is not said again.
 func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[string]bool) (bus.Result, error) {
 	hr, err := w.read(ctx, client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name}, live)
 	if apierrors.IsNotFound(err) {
-		w.Places.Forget(cluster.Owner{Namespace: check.Key.Namespace, Name: check.Key.Name})
+		w.Forget(client.ObjectKey{Namespace: check.Key.Namespace, Name: check.Key.Name})
+		w.Snapshots.Drop(seal.Identity{
+			Cluster: w.Options.Cluster, Kind: helmv2.HelmReleaseKind, Namespace: check.Key.Namespace, Name: check.Key.Name,
+		})
 		return bus.Result{Next: bus.Never}, w.Bus.Forget(ctx, events.StageApply, check.Key)
 	}
 	if err != nil {

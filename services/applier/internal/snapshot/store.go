@@ -50,7 +50,7 @@ type ring interface {
 	Open(ctx context.Context, id seal.Identity, contentID string, sealed []byte) ([]byte, error)
 }
 
-// Store has one snapshot for each Kustomization.
+// Store has one snapshot for each Kustomization and HelmRelease.
 type Store struct {
 	bucket bucket
 	ring   ring
@@ -86,14 +86,15 @@ func name(id seal.Identity) string {
 }
 
 // Save writes a snapshot a moment later, in place of one that is still to be
-// written. render is what was applied; keep is called when it is written.
+// written. render is what was applied; keep is called when it is written, and returns nil when
+// nothing is known any more that could be.
 func (s *Store) Save(id seal.Identity, render string, keep func() []livestate.Kept) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.put(job{id: id, render: render, keep: keep})
 }
 
-// Drop deletes the snapshot of a Kustomization that is gone; id needs no uid.
+// Drop deletes the snapshot of an object that is gone; id needs no uid.
 func (s *Store) Drop(id seal.Identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,7 +195,11 @@ func (s *Store) do(ctx context.Context, name string, j job) error {
 		}
 		return err
 	}
-	plain, err := json.Marshal(content{Render: j.render, Objects: j.keep()})
+	objects := j.keep()
+	if objects == nil {
+		return nil
+	}
+	plain, err := json.Marshal(content{Render: j.render, Objects: objects})
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}

@@ -17,7 +17,6 @@ import (
 type Snapshots interface {
 	Save(id seal.Identity, render string, keep func() []livestate.Kept)
 	Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error)
-	Drop(id seal.Identity)
 }
 
 // listPatience is how long a first pass waits for the lists of its kinds.
@@ -39,10 +38,7 @@ func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) erro
 
 func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) error {
 	owner := ownerOf(ks)
-	t.mu.Lock()
-	_, known := t.verify[owner]
-	t.mu.Unlock()
-	if known || len(refs) == 0 || t.opts.Snapshots == nil {
+	if t.knows(owner) || len(refs) == 0 || t.opts.Snapshots == nil {
 		return nil
 	}
 	kinds := kindsOf(refs)
@@ -78,16 +74,13 @@ func (t *Target) save(ks *kustomizev1.Kustomization, render string) {
 		return
 	}
 	owner := ownerOf(ks)
-	t.opts.Snapshots.Save(t.opts.Identity(ks), render, func() []livestate.Kept { return t.table.Keep(owner) })
-}
-
-func (t *Target) drop(owner cluster.Owner) {
-	if t.opts.Snapshots == nil {
-		return
-	}
-	gone := &kustomizev1.Kustomization{}
-	gone.Namespace, gone.Name = owner.Namespace, owner.Name
-	t.opts.Snapshots.Drop(t.opts.Identity(gone))
+	t.opts.Snapshots.Save(t.opts.Identity(ks), render, func() []livestate.Kept {
+		kept := t.table.Keep(owner)
+		if !t.knows(owner) { // it was forgotten by now, and the table may have nothing of it
+			return nil
+		}
+		return kept
+	})
 }
 
 func kindsOf(refs []cluster.Ref) []schema.GroupVersionKind {

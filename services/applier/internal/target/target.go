@@ -224,10 +224,15 @@ func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
 
 // strange says that nothing is known of an owner, nor will be before it is applied.
 func (t *Target) strange(ks *kustomizev1.Kustomization) bool {
+	return !t.knows(ownerOf(ks)) && t.opts.Snapshots == nil
+}
+
+// knows says whether this process looks after an owner's objects here.
+func (t *Target) knows(owner cluster.Owner) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, known := t.verify[ownerOf(ks)]
-	return !known && t.opts.Snapshots == nil
+	_, known := t.verify[owner]
+	return known
 }
 
 // Unwatched returns the objects that no watch vouches for, because their kind
@@ -258,11 +263,10 @@ func (t *Target) Await(ks *kustomizev1.Kustomization, refs []cluster.Ref) []clus
 // Calm lets an object be put back at once again that was fought over.
 func (t *Target) Calm(r cluster.Ref) { t.table.Calm(r) }
 
-// Forget drops what is remembered of an owner that is gone.
+// Forget drops what this process remembers of an owner that is gone, or is elsewhere now.
 func (t *Target) Forget(owner cluster.Owner) {
 	t.unlearn(owner)
 	t.table.Release(owner)
-	t.drop(owner)
 }
 
 // Unload drops what this process remembers of an owner that another one looks after by now.

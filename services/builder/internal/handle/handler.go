@@ -138,9 +138,12 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 // releaseKind is HelmRelease as keys spell it.
 var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
 
+// Forget drops what this process remembers of an object that is gone.
+func (h *Handler) Forget(key events.Key) { h.memory.drop(key) }
+
 // forget removes what belongs to an object that is gone. Its events stay.
 func (h *Handler) forget(ctx context.Context, key events.Key) error {
-	h.memory.drop(key)
+	h.Forget(key)
 	renders, err := h.Bucket.List(ctx, rendersOf(h.config.Cluster, key))
 	if err != nil {
 		return err

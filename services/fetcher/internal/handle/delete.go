@@ -64,9 +64,12 @@ func (h *Handler) retire(ctx context.Context, key events.Key, kind source.Kind, 
 	return h.finalize(ctx, key, obj)
 }
 
+// Forget drops what this process remembers of a source that is gone.
+func (h *Handler) Forget(key events.Key) { h.written.forget(key) }
+
 // remove deletes a source's artifacts and forgets its timer.
 func (h *Handler) remove(ctx context.Context, key events.Key) error {
-	h.written.forget(key)
+	h.Forget(key)
 	if err := h.shelf.Remove(ctx, key); err != nil {
 		return err
 	}
