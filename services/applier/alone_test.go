@@ -253,10 +253,15 @@ func nothingKept(t *testing.T, w *world) {
 func (a *app) aged(name string) {
 	a.t.Helper()
 	cm, err := a.configMap(name)
+	a.agedMap(cm, err)
+}
+
+func (a *app) agedMap(cm *corev1.ConfigMap, err error) {
+	a.t.Helper()
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.until(name+" has aged", func() error {
+	a.until(cm.Name+" has aged", func() error {
 		for _, e := range cm.ManagedFields {
 			if age := time.Since(e.Time.Time); age < 4*time.Second {
 				return fmt.Errorf("%s wrote it %s ago", e.Manager, age)

@@ -2,6 +2,8 @@ package applier
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
@@ -34,7 +36,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
-	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, hashKey, snapshots)
+	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, "", hashKey, snapshots)
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
@@ -52,7 +54,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),
 		Open: func(reach *rest.Config) (fleet.Opened, error) {
-			return openCluster(ctx, cfg, m, tell, reach, hashKey, nil)
+			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), hashKey, snapshots)
 		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
 		// So that several that hang leave some for the own cluster.
@@ -78,9 +80,15 @@ func kustomization(owner cluster.Owner) fleet.User {
 	return fleet.User{Kind: kustomizev1.KustomizationKind, Owner: owner}
 }
 
+// placeOf names a remote cluster in snapshots: by its address and whom it is trusted by, whoever connects to it.
+func placeOf(reach *rest.Config) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %q", reach.Host, reach.ServerName, reach.CAData))
+	return hex.EncodeToString(sum[:16])
+}
+
 // openCluster makes what serves a cluster that is applied to. What its watches see
-// becomes checks.
-func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, hashKey []byte, snapshots target.Snapshots) (fleet.Opened, error) {
+// becomes checks. place names it in snapshots; it is empty for the applier's own.
+func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
 	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers})
 	if err != nil {
 		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
@@ -110,16 +118,16 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 	if err != nil {
 		return fleet.Opened{}, err
 	}
-	place := newPlace(ctx, cfg, own, hashKey, snapshots)
+	releases := newPlace(ctx, cfg, own, place, hashKey, snapshots)
 	e := engine.New(table, engine.Options{Parallel: cfg.Parallel, StageKinds: stages})
 	t := target.New(c, e, table, target.Options{
-		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval, Snapshots: snapshots,
+		DefaultServiceAccount: cfg.DefaultServiceAccount, VerifyInterval: cfg.VerifyInterval, Snapshots: snapshots, Place: place,
 		Identity: func(ks *kustomizev1.Kustomization) seal.Identity { return desired.Identity(cfg.ClusterName, ks) },
 	})
-	return fleet.Opened{Target: t, Place: place, Ping: own.Ping, Run: func(ctx context.Context) error {
+	return fleet.Opened{Target: t, Place: releases, Ping: own.Ping, Run: func(ctx context.Context) error {
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return table.Run(ctx) })
-		group.Go(func() error { return place.Table.Run(ctx) })
+		group.Go(func() error { return releases.Table.Run(ctx) })
 		return group.Wait()
 	}}, nil
 }

@@ -11,12 +11,12 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmrelease"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
-	"github.com/sluice-gitops/sluice/services/applier/internal/target"
+	"github.com/sluice-gitops/sluice/services/applier/internal/snapshot"
 )
 
 // newPlace returns a cluster as HelmReleases see it. What its table sees while it runs becomes
 // checks. An object that another release took over is not ours to put back at once.
-func newPlace(ctx context.Context, cfg Config, own *cluster.Client, hashKey []byte, snapshots target.Snapshots) *helmrelease.Place {
+func newPlace(ctx context.Context, cfg Config, own *cluster.Client, name string, hashKey []byte, snapshots *snapshot.Store) *helmrelease.Place {
 	check := func(owner cluster.Owner, note bus.Note) error {
 		return sendCheck(ctx, cfg, fleet.User{Kind: helmv2.HelmReleaseKind, Owner: owner}, note)
 	}
@@ -34,6 +34,6 @@ func newPlace(ctx context.Context, cfg Config, own *cluster.Client, hashKey []by
 		HashKey:  hashKey,
 	})
 	return &helmrelease.Place{
-		Cluster: own.Cluster(), Table: table, Snapshots: snapshots, VerifyInterval: cfg.VerifyInterval,
+		Cluster: own.Cluster(), Table: table, Name: name, Snapshots: snapshots, VerifyInterval: cfg.VerifyInterval,
 	}
 }

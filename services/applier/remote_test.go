@@ -45,6 +45,7 @@ func TestRemote(t *testing.T) {
 		for _, c := range []remoteCase{
 			{"shared", "equal kubeconfigs share watches; another user's are apart", remoteShared},
 			{"unreachable", "clusters that do not answer hold up nothing", remoteUnreachable},
+			{"restart", "a restart asks the other cluster for nothing but what changed meanwhile", remoteRestart},
 			{"default account", "decides in both clusters for objects that name none", remoteDefaultAccount},
 		} {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
@@ -338,17 +339,17 @@ func remoteRotation(t *testing.T, w *remoteWorld) {
 	a.ready()
 	from := time.Now()
 	a.secret(w.kubeconfig(t, "after-"+a.namespace), watched)
-	a.until("the new user compares what there is, though the interval is an hour", func() error {
+	a.until("the new user watches what there is, though the interval is an hour", func() error {
 		all, err := w.farPlane.Requests(from, time.Now())
 		if err != nil {
 			return err
 		}
 		for _, r := range all {
-			if r.User == "after-"+a.namespace && r.Verb == "patch" && r.Name == "one" {
+			if r.User == "after-"+a.namespace && r.Verb == "watch" && r.Resource == "configmaps" {
 				return nil
 			}
 		}
-		return errors.New("the new user sent nothing")
+		return errors.New("the new user watches nothing")
 	})
 	a.settled()
 	cm, err := a.farMap("one")

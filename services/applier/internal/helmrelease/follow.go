@@ -21,7 +21,9 @@ type Place struct {
 	Cluster *cluster.Cluster
 	// Table follows the objects of releases that are watched for drift.
 	Table *livestate.Table
-	// Snapshots keep what the table knows over restarts; nil keeps nothing.
+	// Name tells remote clusters apart in snapshots; it is empty for the applier's own.
+	Name string
+	// Snapshots keep what the table knows over restarts.
 	Snapshots Snapshots
 	// VerifyInterval is how often all objects are compared although no watch saw a change; zero never does.
 	VerifyInterval time.Duration
@@ -32,8 +34,8 @@ type Place struct {
 
 // Snapshots keep what the live table knows about the objects of an owner.
 type Snapshots interface {
-	Save(id seal.Identity, render string, keep func() []livestate.Kept)
-	Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error)
+	Save(id seal.Identity, place, render string, keep func() []livestate.Kept)
+	Load(ctx context.Context, id seal.Identity, place, render string) ([]livestate.Kept, error)
 }
 
 // following is what a place knows of a release that it watches for drift.
@@ -129,8 +131,8 @@ func (p *pass) recall(ctx context.Context, objects []*unstructured.Unstructured,
 		return p.place.VerifyInterval > 0 && time.Now().After(f.verify), nil
 	}
 	f.verify = p.place.verifyAt(true)
-	if listed && p.place.Snapshots != nil {
-		if kept, err := p.place.Snapshots.Load(bounded, p.identity(), revision); err == nil { // whatever is wrong, looking at the objects mends it
+	if listed {
+		if kept, err := p.place.Snapshots.Load(bounded, p.identity(), p.place.Name, revision); err == nil { // whatever is wrong, looking at the objects mends it
 			p.place.Table.Adopt(ctx, p.owner(), kept)
 			f.kept = revision
 		}
@@ -152,8 +154,8 @@ func (p *pass) keep(objects []*unstructured.Unstructured, revision string, asked
 	news := f.kept != revision || asked > len(p.place.Table.Unwatched(refs))
 	f.kept = revision
 	p.place.follow(p.owner(), f)
-	if owner, place := p.owner(), p.place; news && place.Snapshots != nil {
-		place.Snapshots.Save(p.identity(), revision, func() []livestate.Kept {
+	if owner, place := p.owner(), p.place; news {
+		place.Snapshots.Save(p.identity(), place.Name, revision, func() []livestate.Kept {
 			kept := place.Table.Keep(owner)
 			if _, known := place.follows(owner); !known { // it was forgotten by now, and the table may have nothing of it
 				return nil

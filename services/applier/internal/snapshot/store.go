@@ -64,15 +64,16 @@ type Store struct {
 
 // job is what is to be done about a snapshot: written, or deleted when keep is nil.
 type job struct {
-	id     seal.Identity
-	render string
-	keep   func() []livestate.Kept
+	id            seal.Identity
+	place, render string
+	keep          func() []livestate.Kept
 }
 
 // content is the plain form of a snapshot.
 type content struct {
-	// Render is what was applied completely when the snapshot was taken.
+	// Render is what was applied completely when the snapshot was taken, in the cluster of Place.
 	Render  string
+	Place   string `json:",omitempty"`
 	Objects []livestate.Kept
 }
 
@@ -86,12 +87,12 @@ func name(id seal.Identity) string {
 }
 
 // Save writes a snapshot a moment later, in place of one that is still to be
-// written. render is what was applied; keep is called when it is written, and returns nil when
+// written. render is what was applied in the cluster of place, which is empty for the applier's own; keep is called when it is written, and returns nil when
 // nothing is known any more that could be.
-func (s *Store) Save(id seal.Identity, render string, keep func() []livestate.Kept) {
+func (s *Store) Save(id seal.Identity, place, render string, keep func() []livestate.Kept) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(job{id: id, render: render, keep: keep})
+	s.put(job{id: id, place: place, render: render, keep: keep})
 }
 
 // Drop deletes the snapshot of an object that is gone; id needs no uid.
@@ -116,9 +117,9 @@ func (s *Store) due() bool {
 	return len(s.queue) > 0 && (time.Since(s.last) >= calm || time.Since(s.first) >= patience)
 }
 
-// Load returns what was kept when render had been applied completely. An error that
+// Load returns what was kept when render had been applied completely in the cluster of place. An error that
 // wraps ErrNone will not go away.
-func (s *Store) Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error) {
+func (s *Store) Load(ctx context.Context, id seal.Identity, place, render string) ([]livestate.Kept, error) {
 	sealed, err := s.bucket.Get(ctx, name(id), "", seal.MaxPlain)
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) || errors.Is(err, blob.ErrTooLarge) {
 		return nil, fmt.Errorf("%w of %s: %w", ErrNone, id, err)
@@ -134,8 +135,8 @@ func (s *Store) Load(ctx context.Context, id seal.Identity, render string) ([]li
 	if err := json.Unmarshal(plain, &c); err != nil {
 		return nil, fmt.Errorf("%w of %s: %w", ErrNone, id, err)
 	}
-	if c.Render != render {
-		return nil, fmt.Errorf("%w of %s: it is of another render", ErrNone, id)
+	if c.Render != render || c.Place != place {
+		return nil, fmt.Errorf("%w of %s: it is of another render, or cluster", ErrNone, id)
 	}
 	return c.Objects, nil
 }
@@ -199,7 +200,7 @@ func (s *Store) do(ctx context.Context, name string, j job) error {
 	if objects == nil {
 		return nil
 	}
-	plain, err := json.Marshal(content{Render: j.render, Objects: objects})
+	plain, err := json.Marshal(content{Render: j.render, Place: j.place, Objects: objects})
 	if err != nil {
 		return fmt.Errorf("encode snapshot: %w", err)
 	}

@@ -50,11 +50,11 @@ func TestWhatIsForgottenIsNotWritten(t *testing.T) {
 	} {
 		s := shelf{}
 		store := New(s, s, slog.New(slog.DiscardHandler))
-		store.Save(id, "render", func() []livestate.Kept { return objects })
+		store.Save(id, "", "render", func() []livestate.Kept { return objects })
 		store.write(t.Context())
-		store.Save(id, "render", func() []livestate.Kept { return tt.kept })
+		store.Save(id, "", "render", func() []livestate.Kept { return tt.kept })
 		store.write(t.Context())
-		got, err := store.Load(t.Context(), id, "render")
+		got, err := store.Load(t.Context(), id, "", "render")
 		if err != nil || !slices.Equal(got, tt.want) {
 			t.Errorf("%s: kept %v, %v; want %v", tt.why, got, err, tt.want)
 		}

@@ -15,8 +15,8 @@ import (
 
 // Snapshots keep what the live table knows about the objects of an owner.
 type Snapshots interface {
-	Save(id seal.Identity, render string, keep func() []livestate.Kept)
-	Load(ctx context.Context, id seal.Identity, render string) ([]livestate.Kept, error)
+	Save(id seal.Identity, place, render string, keep func() []livestate.Kept)
+	Load(ctx context.Context, id seal.Identity, place, render string) ([]livestate.Kept, error)
 }
 
 // listPatience is how long a first pass waits for the lists of its kinds.
@@ -24,8 +24,8 @@ const listPatience = 10 * time.Second
 
 // Recall prepares this process for an owner that it has not applied yet: it lists
 // the kinds of its objects and compares the objects with what was kept about them.
-// Without anything kept they are verified later, in the background. It fails only
-// with the context. What it remembers of objects that are not in the inventory, which all
+// Without anything kept they are verified later, in the background; in a remote cluster, which may be
+// new to the owner, at once. It fails only with the context. What it remembers of objects that are not in the inventory, which all
 // processes share, it forgets: another process has pruned them, or left them to somebody.
 func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) error {
 	refs := inventoryOf(ks)
@@ -38,7 +38,7 @@ func (t *Target) Recall(ctx context.Context, ks *kustomizev1.Kustomization) erro
 
 func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs []cluster.Ref) error {
 	owner := ownerOf(ks)
-	if t.knows(owner) || len(refs) == 0 || t.opts.Snapshots == nil {
+	if t.knows(owner) || len(refs) == 0 {
 		return nil
 	}
 	kinds := kindsOf(refs)
@@ -50,7 +50,10 @@ func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if !listed || !ok {
+	switch {
+	case (!listed || !ok) && t.opts.Place != "":
+		return nil // it may be new in this cluster, so nothing waits for a slow comparison
+	case !listed || !ok:
 		t.owe(owner, len(refs))
 		return nil
 	}
@@ -62,19 +65,16 @@ func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs
 // load returns what was kept when the render was applied that the cluster has now.
 func (t *Target) load(ctx context.Context, ks *kustomizev1.Kustomization) ([]livestate.Kept, bool) {
 	render, _ := status.LastGood(ks)
-	if t.opts.Snapshots == nil || render == "" {
+	if render == "" {
 		return nil, false
 	}
-	kept, err := t.opts.Snapshots.Load(ctx, t.opts.Identity(ks), render)
+	kept, err := t.opts.Snapshots.Load(ctx, t.opts.Identity(ks), t.opts.Place, render)
 	return kept, err == nil // whatever is wrong, looking again at the objects mends it
 }
 
 func (t *Target) save(ks *kustomizev1.Kustomization, render string) {
-	if t.opts.Snapshots == nil {
-		return
-	}
 	owner := ownerOf(ks)
-	t.opts.Snapshots.Save(t.opts.Identity(ks), render, func() []livestate.Kept {
+	t.opts.Snapshots.Save(t.opts.Identity(ks), t.opts.Place, render, func() []livestate.Kept {
 		kept := t.table.Keep(owner)
 		if !t.knows(owner) { // it was forgotten by now, and the table may have nothing of it
 			return nil

@@ -41,7 +41,7 @@ type Target struct {
 	paced time.Time
 }
 
-// Options are the settings of a target. The zero value works.
+// Options are the settings of a target. Snapshots and Identity are required.
 type Options struct {
 	// DefaultServiceAccount is who Kustomizations act as that name no service
 	// account; empty means the applier's own rights.
@@ -49,8 +49,10 @@ type Options struct {
 	// VerifyInterval is how often objects are compared with the API server although
 	// no watch saw a change; zero never does.
 	VerifyInterval time.Duration
-	// Snapshots keep the live table over restarts. When nil it is not kept, and an owner
-	// that this process has not applied here may differ in everything.
+	// Place tells remote clusters apart in snapshots; it is empty for the applier's own. In a remote one an
+	// owner may differ in everything of which nothing was kept.
+	Place string
+	// Snapshots keep the live table over restarts.
 	Snapshots Snapshots
 	// Identity names an owner in the seal of its snapshot.
 	Identity func(ks *kustomizev1.Kustomization) seal.Identity
@@ -224,7 +226,7 @@ func (t *Target) Dirty(ks *kustomizev1.Kustomization) []cluster.Ref {
 
 // strange says that nothing is known of an owner, nor will be before it is applied.
 func (t *Target) strange(ks *kustomizev1.Kustomization) bool {
-	return !t.knows(ownerOf(ks)) && t.opts.Snapshots == nil
+	return !t.knows(ownerOf(ks)) && t.opts.Place != ""
 }
 
 // knows says whether this process looks after an owner's objects here.
