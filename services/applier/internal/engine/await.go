@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -102,6 +103,23 @@ func (e *Engine) opened(items []*item) {
 	for _, i := range items {
 		e.gates[i.ref] = gate{uid: i.uid(), at: time.Now()}
 	}
+	e.tidy()
+}
+
+// fewGates are how many gates are not worth looking through.
+const fewGates = 256
+
+// tidy forgets gates that are gone or others by now, which another process may have pruned. It looks when there are
+// twice as many as it left last. One that was opened a moment ago is still asked for; the lock is held.
+func (e *Engine) tidy() {
+	if len(e.gates) < 2*max(e.tidied, fewGates) {
+		return
+	}
+	maps.DeleteFunc(e.gates, func(r cluster.Ref, g gate) bool {
+		seen, ok := e.records.Seen(r)
+		return (!ok || seen.UID != g.uid) && time.Since(g.at) > e.opts.ServeTimeout
+	})
+	e.tidied = len(e.gates)
 }
 
 // gating returns the items of a stage whose readiness the next stage needs and that

@@ -28,6 +28,8 @@ type Engine struct {
 	// gates are the objects of all stages but the last that were ready once. One is
 	// looked at again only when it is written or has become another object.
 	gates map[cluster.Ref]gate
+	// tidied is how many were left when those that are gone were forgotten.
+	tidied int
 	// leaving are the objects that were deleted to be made anew and were still there.
 	leaving map[cluster.Ref]bool
 }
