@@ -13,6 +13,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -35,8 +36,6 @@ const (
 	verifyEvery = time.Hour
 	// downloadTime bounds one download.
 	downloadTime = time.Minute
-	// makerWait is when it is seen whether a generator made its artifact anew.
-	makerWait = 5 * time.Second
 )
 
 // log is where events go.
@@ -132,11 +131,7 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 	case obj.Status.Artifact == nil:
 		return bus.Result{Next: bus.Never}, nil
 	}
-	err = k.bring(ctx, check, obj)
-	if errors.Is(err, errMaker) {
-		return bus.Result{Next: makerWait}, nil
-	}
-	if err != nil {
+	if err := k.bring(ctx, check, obj); err != nil {
 		if ctx.Err() != nil {
 			return bus.Result{}, context.Cause(ctx)
 		}
@@ -183,11 +178,8 @@ func Changed(key events.Key, uid string, a *meta.Artifact) events.SourceChanged 
 	return data
 }
 
-// errMaker says that who makes an artifact was asked to make it anew.
-var errMaker = errors.New("the artifact is made anew")
-
 // bring stores the artifact unless it is there. One that is served from this very storage can
-// be had nowhere else, so its generator is asked for it.
+// be had nowhere else, so its generator is asked for it; until that has made it this fails.
 func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.ExternalArtifact) error {
 	a := obj.Status.Artifact
 	if !strings.HasPrefix(a.Digest, "sha256:") {
@@ -197,12 +189,13 @@ func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.Externa
 	if err != nil || standing == shelf.Whole {
 		return err
 	}
-	if maker := obj.Spec.SourceRef; maker != nil && strings.HasPrefix(a.URL, "http://"+k.AdvertisedHost+"/") {
+	maker := obj.Spec.SourceRef
+	if maker != nil && maker.Kind == generatorv1.ArtifactGeneratorKind && strings.HasPrefix(a.URL, "http://"+k.AdvertisedHost+"/") {
 		key := events.NewKey(maker.Kind, obj.Namespace, maker.Name)
 		if err := k.Bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: source.NoteCorrupt}}); err != nil {
 			return fmt.Errorf("ask %s for the artifact: %w", key, err)
 		}
-		return errMaker
+		return fmt.Errorf("the artifact is not in storage: %s '%s/%s' was asked to make it anew", maker.Kind, key.Namespace, key.Name)
 	}
 	return k.download(ctx, check.Key, a)
 }

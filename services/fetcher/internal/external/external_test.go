@@ -1,0 +1,132 @@
+package external_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/internal/bus/bustest"
+	"github.com/sluice-gitops/sluice/internal/s3server"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/external"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
+)
+
+// one is an API server that has one object.
+type one struct {
+	client.Reader
+
+	object *sourcev1.ExternalArtifact
+}
+
+// Get implements client.Reader.
+func (o one) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	o.object.DeepCopyInto(into.(*sourcev1.ExternalArtifact))
+	return nil
+}
+
+func newShelf(t *testing.T) shelf.Shelf {
+	t.Helper()
+	server, err := s3server.Start(context.WithoutCancel(t.Context()), s3server.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop(context.WithoutCancel(t.Context())) })
+	e := server.Endpoint()
+	store, err := blob.Open(t.Context(), blob.Config{Endpoint: e.Addr, AccessKey: e.AccessKey, SecretKey: e.SecretKey, Region: e.Region, Bucket: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shelf.Shelf{Store: store, Scratch: t.TempDir(), Limits: pack.Limits{Entries: 10, Bytes: 1 << 20}}
+}
+
+// An artifact that storage lost is asked of the generator that made it, and of nobody else. As long
+// as none comes that is a failure, so that who is asked in vain is asked ever more rarely.
+func TestAGeneratorThatMakesNothing(t *testing.T) {
+	gateway := httptest.NewServer(http.NotFoundHandler())
+	defer gateway.Close()
+	host := strings.TrimPrefix(gateway.URL, "http://")
+	for why, c := range map[string]struct {
+		maker *meta.NamespacedObjectKindReference
+		// asks says that the maker is asked.
+		asks bool
+		want string
+	}{
+		"a generator": {&meta.NamespacedObjectKindReference{APIVersion: "source.extensions.fluxcd.io/v1beta1", Kind: "ArtifactGenerator", Name: "maker"},
+			true, "ArtifactGenerator 'apps/maker' was asked to make it anew"},
+		"who says that a source made it": {&meta.NamespacedObjectKindReference{APIVersion: "source.toolkit.fluxcd.io/v1", Kind: "GitRepository", Name: "maker"},
+			false, "answered 404 Not Found"},
+		"nobody": {nil, false, "answered 404 Not Found"},
+	} {
+		t.Run(why, func(t *testing.T) {
+			digest := blob.Digest([]byte("lost"))
+			object := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "made", UID: "uid"}}
+			object.Spec.SourceRef = c.maker
+			object.Status.Artifact = &meta.Artifact{Path: "a.tar.gz", URL: "http://" + host + "/a.tar.gz", Revision: "latest@" + digest, Digest: digest}
+			b, recorder := bustest.Run(t), record.NewFakeRecorder(10)
+			kind := external.New(external.Config{
+				Live: one{object: object}, Shelf: newShelf(t), Bus: b, AdvertisedHost: host, Quiet: &transport.Quiet{},
+				Recorder: recorder, Logger: bustest.Logger(t),
+			})
+			key := events.NewKey("ExternalArtifact", "apps", "made")
+			for range 2 {
+				result, err := kind.Handle(t.Context(), bus.Check{Key: key})
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %+v, %v, want an error with %q", result, err, c.want)
+				}
+			}
+			close(recorder.Events)
+			var told []string
+			for event := range recorder.Events {
+				told = append(told, event)
+			}
+			if len(told) != 1 || !strings.HasPrefix(told[0], corev1.EventTypeWarning+" FetchFailed ") || !strings.Contains(told[0], c.want) {
+				t.Errorf("the Kubernetes Events are %q", told)
+			}
+			asked := asked(t, b)
+			if c.asks != (asked == events.NewKey("ArtifactGenerator", "apps", "maker")) || !c.asks && asked != (events.Key{}) {
+				t.Errorf("asked is %q", asked)
+			}
+		})
+	}
+}
+
+var errSeen = errors.New("seen")
+
+// asked returns the key that is asked for, none when there is none.
+func asked(t *testing.T, b *bus.Bus) events.Key {
+	t.Helper()
+	// What is asked for after everything else comes after it.
+	last := events.NewKey("GitRepository", "apps", "last")
+	if err := b.Check(t.Context(), bus.Target{Stage: events.StageFetch, Key: last}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithCancelCause(t.Context())
+	var found events.Key
+	err := b.Work(ctx, bus.WorkConfig{Stage: events.StageFetch, Workers: 1, Alone: true}, func(_ context.Context, check bus.Check) (bus.Result, error) {
+		if check.Key == last {
+			end(errSeen)
+		} else {
+			found = check.Key
+		}
+		return bus.Result{}, nil
+	})
+	if err != nil || !errors.Is(context.Cause(ctx), errSeen) {
+		t.Fatal(err, context.Cause(ctx))
+	}
+	return found
+}
