@@ -250,6 +250,7 @@ func TestFetcher(t *testing.T) {
 		{"storage faults", storageFaults},
 		{"news that storage takes not", outdated},
 		{"storage is tidied", storageTidied},
+		{"former artifacts", formerArtifacts},
 		{"a build slower than pushes", slowBuild},
 		{"storage is swept", storageSwept},
 		{"suspend", suspended},
