@@ -150,6 +150,9 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 	if err := publish.Changed(ctx, k.Bus, Changed(check.Key, string(obj.UID), obj.Status.Artifact)); err != nil {
 		return bus.Result{}, err
 	}
+	if was == obj.Status.Artifact.Digest {
+		return bus.Result{Next: verifyEvery}, nil // whoever told of it knows what was there before, and tidies
+	}
 	if err := k.Shelf.Tidy(ctx, check.Key, obj.Status.Artifact.Digest, was, keep); err != nil {
 		k.Logger.Warn("cannot delete old artifacts", "kind", check.Key.Kind, "namespace", check.Key.Namespace, "name", check.Key.Name, "error", err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/s3server"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/external"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/publish"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
@@ -129,4 +130,35 @@ func asked(t *testing.T, b *bus.Bus) events.Key {
 		t.Fatal(err, context.Cause(ctx))
 	}
 	return found
+}
+
+// A generator tells of an artifact before it tidies: what was current until then is known to it alone,
+// and stays for who has just read the status, however old it is.
+func TestWhatAGeneratorToldOfIsTidiedByIt(t *testing.T) {
+	key, s, b := events.NewKey("ExternalArtifact", "apps", "made"), newShelf(t), bustest.Run(t)
+	var digests []string
+	for _, content := range []string{"was", "b", "c", "now"} {
+		stored, err := s.Copy(t.Context(), key, strings.NewReader(content), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests = append(digests, stored.Digest)
+	}
+	object := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: "apps", Name: "made", UID: "uid"}}
+	object.Status.Artifact = &meta.Artifact{Path: "a.tar.gz", URL: "http://example.com/a.tar.gz", Revision: "latest@" + digests[3], Digest: digests[3]}
+	if err := publish.Changed(t.Context(), b, external.Changed(key, "uid", object.Status.Artifact)); err != nil {
+		t.Fatal(err)
+	}
+	kind := external.New(external.Config{
+		Live: one{object: object}, Shelf: s, Bus: b, AdvertisedHost: "example.com", Quiet: &transport.Quiet{},
+		Recorder: record.NewFakeRecorder(10), Logger: bustest.Logger(t),
+	})
+	if _, err := kind.Handle(t.Context(), bus.Check{Key: key}); err != nil {
+		t.Fatal(err)
+	}
+	for n, digest := range digests {
+		if _, err := s.Store.Stat(t.Context(), shelf.BlobName(key, digest)); err != nil {
+			t.Errorf("artifact %d: %v", n, err)
+		}
+	}
 }
