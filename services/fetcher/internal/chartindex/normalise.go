@@ -39,32 +39,24 @@ type back struct {
 // Normalise reads an index in YAML or JSON and writes it as JSON, as Helm itself
 // encodes what it loads: charts by name, versions from the highest down, entries that
 // are not valid left out. The table is of what was written. It ends with the context, but for
-// YAML in a layout that no tool writes, which is decoded as a whole.
+// YAML in a layout that no tool writes, which is decoded as a whole. What is far larger when read
+// than it looks is an error.
 func Normalise(ctx context.Context, data []byte, w io.Writer) (*Index, error) {
 	if len(data) == 0 {
 		return nil, repo.ErrEmptyIndexYaml
 	}
-	parts, err := split(ctx, data)
+	header, charts, err := take(ctx, data)
 	if err != nil {
 		return nil, err
 	}
-	charts, err := decode(ctx, parts)
-	if err != nil && parts.guessed {
-		if parts, err = splitYAML(ctx, data); err == nil {
-			charts, err = decode(ctx, parts)
-		}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if parts.header.APIVersion == "" {
+	if header.APIVersion == "" {
 		return nil, repo.ErrNoAPIVersion
 	}
-	before, err := json.Marshal(parts.header.front)
+	before, err := json.Marshal(header.front)
 	if err != nil {
 		return nil, fmt.Errorf("encode index: %w", err)
 	}
-	after, err := json.Marshal(parts.header.back)
+	after, err := json.Marshal(header.back)
 	if err != nil {
 		return nil, fmt.Errorf("encode index: %w", err)
 	}
@@ -89,6 +81,27 @@ func Normalise(ctx context.Context, data []byte, w io.Writer) (*Index, error) {
 		return nil, fmt.Errorf("write index: %w", out.err)
 	}
 	return index, nil
+}
+
+// take reads what an index has, in the layout that it seems to have or as a whole.
+func take(ctx context.Context, data []byte) (header, map[string]entries, error) {
+	p, err := split(ctx, data)
+	if err != nil {
+		return header{}, nil, err
+	}
+	charts, err := decode(ctx, p)
+	if err == nil || !p.guessed || errors.Is(err, errLarge) {
+		return p.header, charts, err
+	}
+	p, whole := splitYAML(ctx, data)
+	switch {
+	case errors.Is(whole, errLarge):
+		return header{}, nil, fmt.Errorf("%w; if it is the layout that is not the usual one: %w", err, whole)
+	case whole != nil:
+		return header{}, nil, whole
+	}
+	charts, err = decode(ctx, p)
+	return p.header, charts, err
 }
 
 // entry is one version of a chart, and how it is written.

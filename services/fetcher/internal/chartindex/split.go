@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"sigs.k8s.io/yaml"
@@ -20,10 +21,13 @@ type parts struct {
 	guessed bool
 }
 
-// split takes an index apart. JSON and the layout that every tool writes in YAML come
-// apart by version; any other YAML is decoded whole.
+// split takes an index apart. JSON comes apart by chart, and the layout that every tool writes in
+// YAML by version; any other YAML is decoded whole, so it has to be small.
 func split(ctx context.Context, data []byte) (parts, error) {
 	if json.Valid(data) {
+		if err := admitJSON(data, maxAllObjects); err != nil {
+			return parts{}, err
+		}
 		return splitWhole(data, lenient)
 	}
 	if p, ok := splitLines(ctx, data); ok {
@@ -36,6 +40,9 @@ func splitYAML(ctx context.Context, data []byte) (parts, error) {
 	if ctx.Err() != nil {
 		return parts{}, context.Cause(ctx)
 	}
+	if err := admit(data); err != nil {
+		return parts{}, err
+	}
 	text, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
 		return parts{}, err
@@ -47,7 +54,12 @@ func splitYAML(ctx context.Context, data []byte) (parts, error) {
 // with an index in YAML, and only with it.
 func lenient(data []byte, to any) error { return json.Unmarshal(data, to) }
 
-func strict(data []byte, to any) error { return yaml.UnmarshalStrict(data, to) }
+func strict(data []byte, to any) error {
+	if err := admit(data); err != nil {
+		return err
+	}
+	return yaml.UnmarshalStrict(data, to)
+}
 
 func strictJSON(data []byte, to any) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
@@ -65,6 +77,9 @@ func splitWhole(data []byte, decode func([]byte, any) error) (parts, error) {
 	}
 	p := parts{header: whole.header, entries: make(map[string][][]byte, len(whole.Entries)), decode: decode}
 	for name, text := range whole.Entries {
+		if err := admitJSON(text, maxObjects); err != nil {
+			return parts{}, fmt.Errorf("chart %q: %w", name, err)
+		}
 		p.entries[name] = [][]byte{text}
 	}
 	return p, nil
@@ -145,7 +160,7 @@ func (l *lines) line(data []byte, at, next int) bool {
 // name begins a chart.
 func (l *lines) name(text string) bool {
 	quoted, ok := strings.CutSuffix(text, ":")
-	if !ok {
+	if !ok || len(quoted) > maxName {
 		return false
 	}
 	var name string
