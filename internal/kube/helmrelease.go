@@ -40,6 +40,16 @@ func ChartSource(hr *helmv2.HelmRelease) (kind string, name types.NamespacedName
 	return sourcev1.HelmChartKind, types.NamespacedName{Namespace: namespace, Name: hr.GetHelmChartName()}
 }
 
+// InstallCRDs is what an install does with the chart's definitions: spec.install.crds, or, where that is empty,
+// Skip if the deprecated skipCRDs says so. Empty is Create.
+func InstallCRDs(hr *helmv2.HelmRelease) helmv2.CRDsPolicy {
+	install := hr.GetInstall()
+	if install.CRDs == "" && install.SkipCRDs {
+		return helmv2.Skip
+	}
+	return install.CRDs
+}
+
 // ReleaseDigest returns the digest of what a HelmRelease says about the render of its chart,
 // beside the chart and what is in the objects that values are from. What it says about running the
 // release is not in it, so that a new interval or timeout renders nothing: a chart may draw random
@@ -58,7 +68,7 @@ func ReleaseDigest(hr *helmv2.HelmRelease) (string, error) {
 		Source: kind + "/" + source.String(), Name: ReleaseName(hr), Namespace: hr.GetReleaseNamespace(),
 		PostRenderers: hr.Spec.PostRenderers, Strategy: hr.GetPostRenderStrategy(), CommonMetadata: hr.Spec.CommonMetadata,
 		Values: hr.Spec.Values, ValuesFrom: hr.Spec.ValuesFrom,
-		Install: renderSwitches{hr.GetInstall().CRDs, hr.GetInstall().DisableSchemaValidation, false},
+		Install: renderSwitches{InstallCRDs(hr), hr.GetInstall().DisableSchemaValidation, false},
 		Upgrade: renderSwitches{hr.GetUpgrade().CRDs, hr.GetUpgrade().DisableSchemaValidation, hr.GetUpgrade().PreserveValues},
 	})
 }

@@ -62,6 +62,7 @@ func TestReleaseDigest(t *testing.T) {
 		}, true},
 		"post-renderers":  {func(hr *helmv2.HelmRelease) { hr.Spec.PostRenderers = []helmv2.PostRenderer{{}} }, true},
 		"CRDs of install": {func(hr *helmv2.HelmRelease) { hr.Spec.Install = &helmv2.Install{CRDs: helmv2.CreateReplace} }, true},
+		"skipCRDs":        {func(hr *helmv2.HelmRelease) { hr.Spec.Install = &helmv2.Install{SkipCRDs: true} }, true},
 	} {
 		if moved := digest(tt.change) != plain; moved != tt.moves {
 			t.Errorf("another %s: moved is %t, want %t", why, moved, tt.moves)

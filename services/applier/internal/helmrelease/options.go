@@ -8,6 +8,7 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 )
@@ -35,13 +36,13 @@ func (p *pass) options(action string) release.Options {
 		s := p.hr.GetInstall()
 		return release.Options{
 			Timeout: s.GetTimeout(timeout).Duration, DisableHooks: s.DisableHooks, DisableWait: s.DisableWait,
-			DisableWaitForJobs: s.DisableWaitForJobs, KeepOthers: s.DisableTakeOwnership, CRDPolicy: policy(s.CRDs, s.SkipCRDs),
+			DisableWaitForJobs: s.DisableWaitForJobs, KeepOthers: s.DisableTakeOwnership, CRDPolicy: policy(kube.InstallCRDs(p.hr)),
 		}
 	case release.Upgrade:
 		s := p.hr.GetUpgrade()
 		return release.Options{
 			Timeout: s.GetTimeout(timeout).Duration, DisableHooks: s.DisableHooks, DisableWait: s.DisableWait,
-			DisableWaitForJobs: s.DisableWaitForJobs, KeepOthers: s.DisableTakeOwnership, CleanupOnFail: s.CleanupOnFail, CRDPolicy: policy(s.CRDs, false),
+			DisableWaitForJobs: s.DisableWaitForJobs, KeepOthers: s.DisableTakeOwnership, CleanupOnFail: s.CleanupOnFail, CRDPolicy: policy(s.CRDs),
 		}
 	case release.Rollback:
 		s := p.hr.GetRollback()
@@ -71,14 +72,11 @@ func propagation(name string) metav1.DeletionPropagation {
 }
 
 // policy is what happens to CRDs: Create unless the spec says otherwise.
-func policy(p helmv2.CRDsPolicy, skip bool) release.CRDPolicy {
-	switch {
-	case p != "":
-		return release.CRDPolicy(p)
-	case skip:
-		return release.SkipCRDs
+func policy(p helmv2.CRDsPolicy) release.CRDPolicy {
+	if p == "" {
+		return release.CreateCRDs
 	}
-	return release.CreateCRDs
+	return release.CRDPolicy(p)
 }
 
 // selected says which tests filters select: those that are named, without those that are excluded.

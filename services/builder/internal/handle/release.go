@@ -256,7 +256,7 @@ func (j *releaseJob) request(cluster helm.Cluster, wanted events.RenderWanted) h
 		Name: kube.ReleaseName(j.hr), Namespace: j.hr.GetReleaseNamespace(), Origin: helm.Origin{Name: j.hr.Name, Namespace: j.hr.Namespace},
 		Action: wanted.Action, Revision: wanted.Revision, Values: j.values, Cluster: cluster,
 		PostRenderers: j.hr.Spec.PostRenderers, Strategy: j.hr.GetPostRenderStrategy(), CommonMetadata: j.hr.Spec.CommonMetadata,
-		SkipSchema: j.hr.GetInstall().DisableSchemaValidation, SkipCRDs: j.hr.GetInstall().CRDs == helmv2.Skip,
+		SkipSchema: j.hr.GetInstall().DisableSchemaValidation, SkipCRDs: kube.InstallCRDs(j.hr) == helmv2.Skip,
 	}
 	if wanted.Action == render.Upgrade {
 		q.SkipSchema, q.SkipCRDs = j.hr.GetUpgrade().DisableSchemaValidation, j.hr.GetUpgrade().CRDs == helmv2.Skip

@@ -3,6 +3,12 @@ package handle
 import (
 	"testing"
 	"time"
+
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
+
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 )
 
 func TestOlder(t *testing.T) {
@@ -32,6 +38,29 @@ func TestJitterStaysInItsShareAndIsStable(t *testing.T) {
 		}
 		if jitter(time.Minute, 0, uid) != time.Minute {
 			t.Errorf("%s: no jitter was asked for", uid)
+		}
+	}
+}
+
+// TestSkippedCRDs leaves a chart's definitions out of the render of an action that makes none.
+func TestSkippedCRDs(t *testing.T) {
+	for _, tt := range []struct {
+		reason         string
+		install        helmv2.Install
+		upgrade        helmv2.Upgrade
+		atFirst, later bool
+	}{
+		{"they are made", helmv2.Install{}, helmv2.Upgrade{}, false, false},
+		{"each action has a policy of its own", helmv2.Install{CRDs: helmv2.Skip}, helmv2.Upgrade{CRDs: helmv2.CreateReplace}, true, false},
+		{"an upgrade skips them", helmv2.Install{}, helmv2.Upgrade{CRDs: helmv2.Skip}, false, true},
+		{"the deprecated switch is the install's", helmv2.Install{SkipCRDs: true}, helmv2.Upgrade{}, true, false},
+		{"the policy wins over the deprecated switch", helmv2.Install{SkipCRDs: true, CRDs: helmv2.Create}, helmv2.Upgrade{}, false, false},
+	} {
+		j := &releaseJob{job: &job{}, hr: &helmv2.HelmRelease{Spec: helmv2.HelmReleaseSpec{Install: &tt.install, Upgrade: &tt.upgrade}}}
+		for action, want := range map[string]bool{render.Install: tt.atFirst, render.Upgrade: tt.later} {
+			if got := j.request(helm.Cluster{}, events.RenderWanted{Action: action}).SkipCRDs; got != want {
+				t.Errorf("%s: %s skips them %t, want %t", tt.reason, action, got, want)
+			}
 		}
 	}
 }
