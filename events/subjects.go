@@ -50,6 +50,15 @@ func AskSubject(cluster string, object Key) string {
 	return "sluice.ask." + escape(cluster) + "." + object.tokens()
 }
 
+// AskNamespace returns the namespace of the object that a question is about; empty when its subject names none.
+func AskNamespace(subject string) string {
+	t := strings.Split(subject, ".")
+	if len(t) != 6 || t[0] != "sluice" || t[1] != "ask" {
+		return ""
+	}
+	return unescape(t[4])
+}
+
 // AskFilter matches the questions to the applier of a cluster.
 func AskFilter(cluster string) string { return "sluice.ask." + escape(cluster) + ".>" }
 

@@ -41,6 +41,9 @@ func TestSubjects(t *testing.T) {
 	if back, err := events.ParseSubject(got["hook"]); err != nil || back != events.NewKey("Receiver", "team.a", "git.hub") {
 		t.Errorf("hook: got %v, %v", back, err)
 	}
+	if namespace := events.AskNamespace(events.AskSubject("eu.west", key)); namespace != "team.a" {
+		t.Errorf("a question is of namespace %q", namespace)
+	}
 	stage, back, err := events.ParseCheckSubject(got["check"])
 	if err != nil || stage != events.StageFetch || back != key {
 		t.Errorf("check: got %s %v, %v", stage, back, err)
@@ -56,6 +59,9 @@ func TestForeignSubjects(t *testing.T) {
 		}
 		if _, key, err := events.ParseCheckSubject(subject); err == nil {
 			t.Errorf("%q is a check of %v, want an error", subject, key)
+		}
+		if namespace := events.AskNamespace(subject); namespace != "" {
+			t.Errorf("%q is a question of namespace %q, want none", subject, namespace)
 		}
 	}
 }

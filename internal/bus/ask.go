@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sync/errgroup"
+	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
-// answerTime bounds one answer, and answersAtOnce how many are worked on in a process.
+// answerTime bounds one answer, from the question on. A process works on answersEach of a namespace at once and on
+// answersAtOnce in all, so that one which asks much, or of a cluster that answers slowly, keeps no other waiting.
 const (
 	answerTime    = 30 * time.Second
-	answersAtOnce = 16
+	answersEach   = 16
+	answersAtOnce = answersEach + answersEach/2
 )
 
 // ErrNobody says that nobody is there to answer.
@@ -37,20 +41,24 @@ func (b *Bus) Ask(ctx context.Context, subject string, question []byte) ([]byte,
 // Answer answers questions until ctx ends. Of all processes with the same name one gets each.
 // An answer that is nil is not sent, and its asker is left to ask again.
 func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx context.Context, question []byte) []byte) error {
-	var work errgroup.Group
-	work.SetLimit(answersAtOnce)
+	line := share.New(answersAtOnce, answersEach)
+	var work sync.WaitGroup
 	sub, err := b.nc.QueueSubscribe(filter, name, func(m *nats.Msg) {
-		work.Go(func() error {
+		work.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, answerTime)
 			defer cancel()
+			asker := events.AskNamespace(m.Subject)
+			if line.Enter(ctx, asker) != nil {
+				return // nobody waits for the answer any more
+			}
+			defer line.Leave(asker)
 			reply := answer(ctx, m.Data)
 			if reply == nil {
-				return nil
+				return
 			}
 			if err := m.Respond(reply); err != nil {
 				b.log.Warn("answer could not be sent", "subject", m.Subject, "err", err)
 			}
-			return nil
 		})
 	})
 	if err != nil {
@@ -60,5 +68,6 @@ func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx c
 	if err := errors.Join(sub.Unsubscribe(), b.nc.FlushTimeout(time.Second)); err != nil {
 		b.log.Debug("NATS was not told that nobody answers here any more", "filter", filter, "err", err) // it notices
 	}
-	return work.Wait()
+	work.Wait()
+	return nil
 }

@@ -71,3 +71,63 @@ func TestAsk(t *testing.T) {
 		t.Errorf("when all have gone the error is %v", err)
 	}
 }
+
+// TestAnswersShared answers a namespace although another one asks more than can be answered at once, and answers slowly.
+func TestAnswersShared(t *testing.T) {
+	server := bustest.Server(t)
+	applier, builder := bustest.Connect(t, server, bus.Config{}), bustest.Connect(t, server, bus.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	begun, release, ended := make(chan struct{}, 100), make(chan struct{}), make(chan error, 1)
+	serving, stop := context.WithCancel(ctx)
+	go func() {
+		ended <- applier.Answer(serving, events.AskFilter("hub"), "applier", func(_ context.Context, question []byte) []byte {
+			if string(question) == "slow" {
+				begun <- struct{}{}
+				<-release
+			}
+			return question
+		})
+	}()
+	ask := func(namespace, question string) error {
+		for {
+			answer, err := builder.Ask(ctx, events.AskSubject("hub", events.NewKey("HelmRelease", namespace, "app")), []byte(question))
+			if err == nil && string(answer) != question {
+				err = errors.New("the answer is " + string(answer))
+			}
+			if !errors.Is(err, bus.ErrNobody) { // which it is until they are subscribed
+				return err
+			}
+		}
+	}
+	if err := ask("busy", "first"); err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan error, 64)
+	for range cap(answers) {
+		go func() { answers <- ask("busy", "slow") }()
+	}
+	for range bus.AnswersEach {
+		select {
+		case <-begun:
+		case <-ctx.Done():
+			t.Fatal("too few are answered at once")
+		}
+	}
+	if err := ask("quiet", "fast"); err != nil {
+		t.Errorf("a namespace that asks one thing: %v", err)
+	}
+	if len(begun) > 0 {
+		t.Errorf("more than %d questions of a namespace were answered at once", bus.AnswersEach)
+	}
+	close(release)
+	for range cap(answers) {
+		if err := <-answers; err != nil && ctx.Err() == nil {
+			t.Error(err)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,4 @@
+package bus
+
+// AnswersEach is how many questions of a namespace are answered at once.
+const AnswersEach = answersEach
