@@ -97,6 +97,25 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
+// TestFarBack rolls back to a revision that more than ten others came after, all of them deployed, with tests that failed.
+func TestFarBack(t *testing.T) {
+	n := newTenant(t, "far-back", moodyChart())
+	n.release("app", "moody", "maxHistory: 0\ntest: {enable: true}\nvalues: {value: first}\n")
+	n.ready("app")
+	for i := 2; i <= 12; i++ {
+		n.patch(releaseKind, "app", fmt.Sprintf(`{"spec":{"values":{"value":"v%d","failTest":true}}}`, i))
+		n.await(releaseKind, "app", all(says("Stalled", "True", "", ""), says("TestSuccess", "False", "", fmt.Sprintf("app.v%d ", i)), current))
+	}
+	n.patch(releaseKind, "app", `{"spec":{"upgrade":{"remediation":{"remediateLastFailure":true}},"values":{"value":"v13"}}}`)
+	n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool {
+		return current(u) && settled(u, map[string]string{"TestSuccess": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 1")
+	})
+	n.await(harness.ConfigMapKind, "app", holds("value", "first"))
+	if h := history(t, n.Namespace, "app"); len(h) != 14 || h[13] != "deployed: Rollback to 1" {
+		t.Errorf("helm history: %v", h)
+	}
+}
+
 // outline leaves descriptions out of a history where what is wanted has none.
 func outline(history, want []string) []string {
 	var have []string

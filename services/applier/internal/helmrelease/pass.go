@@ -128,6 +128,14 @@ func (p *pass) noStorage(ctx context.Context, why error) (bus.Result, error) {
 	return p.refuse(ctx, refusal{reason: "FactoryError", message: why.Error(), retry: p.unreadable(why), warn: true})
 }
 
+// incomplete says that the revision to roll back to cannot be read. One that changed meanwhile is read anew.
+func (p *pass) incomplete(ctx context.Context, why error) (bus.Result, error) {
+	if ctx.Err() != nil || errors.Is(why, helmstore.ErrLost) {
+		return bus.Result{}, why
+	}
+	return p.noStorage(ctx, why)
+}
+
 // unreadable is when Helm's storage is read again that could not be. One that is too large costs as much each time.
 func (p *pass) unreadable(why error) time.Duration {
 	if errors.Is(why, helmstore.ErrTooMuch) {

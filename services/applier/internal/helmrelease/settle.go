@@ -49,7 +49,14 @@ func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, render
 	if err != nil {
 		return bus.Result{}, err
 	}
-	next, err := verdict.For(p.hr, state, why, all, g.forced, time.Now())
+	decide := func() (verdict.Next, error) { return verdict.For(p.hr, state, why, all, g.forced, time.Now()) }
+	next, err := decide()
+	if err == nil && next.To != nil && next.To.Outline {
+		if err := p.store.Complete(ctx, next.To); err != nil {
+			return p.incomplete(ctx, err)
+		}
+		next, err = decide()
+	}
 	if err != nil {
 		return bus.Result{}, err
 	}

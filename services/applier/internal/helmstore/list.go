@@ -12,6 +12,7 @@ import (
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -142,7 +143,7 @@ func (e *entry) decode(ctx context.Context, name string, left *int) (*Record, er
 		case errors.Is(err, errRoom):
 			e.outline()
 		case err == nil && (r.Version != e.version || r.Name != name):
-			return nil, fmt.Errorf("it holds revision %d of release %s, which its labels do not say", r.Version, r.Name)
+			return nil, unlabelled(r)
 		default:
 			return r, err
 		}
@@ -150,6 +151,35 @@ func (e *entry) decode(ctx context.Context, name string, left *int) (*Record, er
 	return &Record{Outline: true, secret: e.secret, Release: &release.Release{
 		Name: name, Version: e.version, Info: &release.Info{Status: e.status}, Chart: &chart.Chart{Metadata: &chart.Metadata{}},
 	}}, nil
+}
+
+// Complete reads an outline as a whole, in place. It returns ErrLost when that is not the newest any more, and ErrTooMuch
+// when it weighs more than half of what is read of a release.
+func (s *Store) Complete(ctx context.Context, r *Record) error {
+	secret, err := s.secrets.Get(ctx, r.secret.Name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && (secret.UID != r.secret.UID || secret.ResourceVersion != r.secret.ResourceVersion):
+		return fmt.Errorf("read revision %d of release %s: %w", r.Version, r.Name, ErrLost)
+	case err != nil:
+		return fmt.Errorf("read revision %d of release %s: %w", r.Version, r.Name, err)
+	}
+	left := maxUnpacked / 2
+	whole, err := decode(ctx, secret, &left)
+	switch {
+	case errors.Is(err, errRoom):
+		err = fmt.Errorf("%w: unpacked, this revision takes more than %d bytes of memory", ErrTooMuch, maxUnpacked/2)
+	case err == nil && (whole.Version != r.Version || whole.Name != r.Name):
+		err = unlabelled(whole)
+	}
+	if err != nil {
+		return fmt.Errorf("release %s: read Secret %s/%s: %w", r.Name, secret.Namespace, secret.Name, err)
+	}
+	*r = *whole
+	return nil
+}
+
+func unlabelled(r *Record) error {
+	return fmt.Errorf("it holds revision %d of release %s, which its labels do not say", r.Version, r.Name)
 }
 
 // decode reads a record from its Secret.

@@ -90,7 +90,8 @@ type Record struct {
 	ApplyMethod string
 	// Run is the action that is under way, or that made the revision; nil when none of this HelmRelease did.
 	Run *Run
-	// Outline says that only number and status are known of an old revision, which nothing more is needed of.
+	// Outline says that only number and status are known of an old revision: nothing more is needed of it but to roll back to
+	// it, which Complete reads.
 	Outline bool
 
 	secret *corev1.Secret

@@ -72,6 +72,55 @@ func TestLongHistory(t *testing.T) {
 	}
 }
 
+// TestFarBack reads a revision that is older than those that are read as a whole: as it was listed, and if it has room.
+func TestFarBack(t *testing.T) {
+	const namespace = "far-back"
+	makeNamespace(t, namespace)
+	a := newApplier(t, namespace, 1<<40)
+	for version := 1; version <= 13; version++ {
+		r := revision(namespace, version, fmt.Sprint("of-", version))
+		r.Info.Status = helmrelease.StatusSuperseded
+		if version == 2 {
+			r.Manifest = strings.Repeat("# nothing\n", 3<<20)
+		}
+		if err := a.store.Create(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := a.store.List(t.Context(), appName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all[:3] {
+		if !r.Outline {
+			t.Fatalf("revision %d is read as a whole", r.Version)
+		}
+	}
+	if err := a.store.Complete(t.Context(), all[0]); err != nil || all[0].Outline || all[0].Namespace != namespace || !strings.Contains(all[0].Manifest, "of-1") {
+		t.Errorf("error %v, revision %+v", err, all[0].Release)
+	}
+	if err := a.store.Complete(t.Context(), all[1]); !errors.Is(err, helmstore.ErrTooMuch) || !strings.Contains(err.Error(), "sh.helm.release.v1.app.v2") {
+		t.Errorf("one that is too large: error %v", err)
+	}
+	if err := a.store.Delete(t.Context(), all[2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.store.Complete(t.Context(), all[2]); !errors.Is(err, helmstore.ErrLost) {
+		t.Errorf("one that is gone: error %v", err)
+	}
+	edited, err := a.client.Secrets(namespace).Get(t.Context(), "sh.helm.release.v1.app.v1", metav1.GetOptions{})
+	if err == nil {
+		edited.Labels["by"] = "hand"
+		_, err = a.client.Secrets(namespace).Update(t.Context(), edited, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.store.Complete(t.Context(), all[0]); !errors.Is(err, helmstore.ErrLost) {
+		t.Errorf("one that somebody wrote: error %v", err)
+	}
+}
+
 // TestFailedHistory cuts the history of a release short that fails again and again.
 func TestFailedHistory(t *testing.T) {
 	const namespace = "failed-history"

@@ -39,7 +39,8 @@ type Next struct {
 	Reason, Message string
 	// After is how long to wait.
 	After time.Duration
-	// To is the revision that a rollback goes back to.
+	// To is the revision that a rollback goes back to. Where it is an outline, nobody knows yet whether it is the one that
+	// the status remembers: with it read as a whole, For is to be asked again.
 	To *helmstore.Record
 	// Forget says that the history is not of this release.
 	Forget bool
@@ -116,6 +117,9 @@ func rollback(hr *helmv2.HelmRelease, remediation helmv2.Remediation, why string
 		return Next{Kind: Stop, Reason: ReasonMissingTarget, Message: "Failed to perform remediation: missing target release for rollback: cannot remediate failed release"}
 	}
 	for _, r := range all {
+		if r.Outline && r.Name == previous.Name && r.Version == previous.Version {
+			return Next{Kind: Rollback, To: r, Message: why}
+		}
 		if r.Outline || !previous.Targets(r.Name, r.Namespace, r.Version) {
 			continue
 		}

@@ -194,6 +194,40 @@ func TestNext(t *testing.T) {
 	}
 }
 
+// TestFarBack goes back to the newest revision whose tests did not fail, be it so old that there is an outline of it only:
+// what it holds is compared once it is read as a whole.
+func TestFarBack(t *testing.T) {
+	good, deployed := revision(1, helmrelease.StatusSuperseded, "1.0.0"), revision(12, helmrelease.StatusDeployed, "1.0.0")
+	all := []*helmstore.Record{good}
+	for n := 2; n <= 11; n++ {
+		all = append(all, revision(n, helmrelease.StatusSuperseded, "1.0.0"))
+	}
+	all = append(all, deployed)
+	hr := known(t, all...)
+	for _, s := range hr.Status.History[1:] {
+		s.SetTestHooks(map[string]*helmv2.TestHookStatus{"a": {Phase: "Failed"}})
+	}
+	hr.Spec.Upgrade = &helmv2.Upgrade{Remediation: &helmv2.UpgradeRemediation{Retries: 1}}
+	hr.Status.Failures, hr.Status.UpgradeFailures = 1, 1
+	for _, tt := range []struct {
+		why    string
+		target *helmstore.Record
+		want   Kind
+	}{
+		{"as a whole", good, Rollback},
+		{"an outline", &helmstore.Record{Outline: true, Release: &helmrelease.Release{
+			Name: "app", Version: 1, Info: &helmrelease.Info{Status: helmrelease.StatusSuperseded}, Chart: &chart.Chart{Metadata: &chart.Metadata{}},
+		}}, Rollback},
+		{"changed by somebody", revision(1, helmrelease.StatusSuperseded, "1.0.1"), Upgrade},
+	} {
+		all[0] = tt.target
+		got, err := For(hr, Failed, "why", all, false, now)
+		if err != nil || got.Kind != tt.want || got.Kind == Rollback && got.To != tt.target {
+			t.Errorf("%s: %s (%s), error %v, want %s", tt.why, got.Kind, got.Message, err, tt.want)
+		}
+	}
+}
+
 // TestKeep brings the status of an older revision up to date, and takes over nothing else that became of it: a
 // rollback believes the history.
 func TestKeep(t *testing.T) {
