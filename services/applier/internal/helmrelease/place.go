@@ -51,7 +51,7 @@ func (p *pass) connect(storageNamespace string) (err error) {
 	}
 	if err == nil {
 		p.store = helmstore.New(p.client.Secrets(storageNamespace), storageNamespace, p.Keys, p.identity())
-		p.store.Log = p.log
+		p.store.Log, p.store.Ignored = p.log, &p.junk
 	}
 	return err
 }

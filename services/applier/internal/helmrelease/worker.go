@@ -64,6 +64,7 @@ type Worker struct {
 	written  written
 	ahead    ahead
 	defining clocks
+	junk     helmstore.Ignored
 }
 
 // Options change how a worker decides.

@@ -44,7 +44,9 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 		for i := range list.Items {
 			e, err := entryOf(&list.Items[i])
 			if err != nil { // Helm skips it too
-				s.Log.Warn("ignoring a Secret with the labels of a release", "secret", list.Items[i].Name, "error", err.Error())
+				if s.Ignored.news(&list.Items[i]) {
+					s.Log.Warn("ignoring a Secret with the labels of a release", "secret", list.Items[i].Name, "error", err.Error())
+				}
 				continue
 			}
 			found = append(found, e)

@@ -101,6 +101,8 @@ type Record struct {
 type Store struct {
 	// Log tells of Secrets that are no revisions; New sets one that discards it.
 	Log *slog.Logger
+	// Ignored are those that were told of; nil remembers none.
+	Ignored *Ignored
 
 	secrets   typedcorev1.SecretInterface
 	namespace string

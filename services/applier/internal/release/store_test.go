@@ -1,7 +1,10 @@
 package release_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -38,7 +41,8 @@ func TestDeleteLost(t *testing.T) {
 	}
 }
 
-// TestNoRevision reads the revisions of a release beside a Secret with its labels that has no number.
+// TestNoRevision reads the revisions of a release beside a Secret with its labels that has no number, and tells of that once
+// for each time it was written.
 func TestNoRevision(t *testing.T) {
 	const namespace = "no-revision"
 	makeNamespace(t, namespace)
@@ -46,14 +50,29 @@ func TestNoRevision(t *testing.T) {
 	if err := a.store.Create(t.Context(), revision(namespace, 1, "one")); err != nil {
 		t.Fatal(err)
 	}
-	_, err := a.client.Secrets(namespace).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+	junk, err := a.client.Secrets(namespace).Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Name: "junk", Labels: map[string]string{"owner": "helm", "name": appName, "version": "new"},
 	}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := a.store.List(t.Context(), appName)
-	if err != nil || len(all) != 1 || all[0].Version != 1 {
-		t.Errorf("%d revisions, error %v; want the first alone", len(all), err)
+	var log bytes.Buffer
+	var ignored helmstore.Ignored
+	for written := 1; written <= 2; written++ {
+		for range 3 { // passes
+			store := helmstore.New(a.client.Secrets(namespace), namespace, ring(t, keyring), owner)
+			store.Log, store.Ignored = slog.New(slog.NewTextHandler(&log, nil)), &ignored
+			all, err := store.List(t.Context(), appName)
+			if err != nil || len(all) != 1 || all[0].Version != 1 {
+				t.Errorf("%d revisions, error %v; want the first alone", len(all), err)
+			}
+		}
+		if told := strings.Count(log.String(), "secret=junk"); told != written {
+			t.Errorf("written %d times, it was told of %d times", written, told)
+		}
+		junk.Labels["by"] = "hand"
+		if junk, err = a.client.Secrets(namespace).Update(t.Context(), junk, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
