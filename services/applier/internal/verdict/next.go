@@ -108,7 +108,11 @@ func failed(hr *helmv2.HelmRelease, why string, all []*helmstore.Record, force b
 	if remediation.GetStrategy() == helmv2.UninstallRemediationStrategy {
 		return Next{Kind: Uninstall, Message: why}, nil
 	}
-	return rollback(hr, remediation, why, all), nil
+	next := rollback(hr, remediation, why, all)
+	if next.Kind == Upgrade && exhausted && remediation.GetFailureCount(hr) > int64(remediation.GetRetries())+1 { // that was tried, too
+		return exceeded(string(hr.Status.LastAttemptedReleaseAction), remediation.GetFailureCount(hr)), nil
+	}
+	return next, nil
 }
 
 func rollback(hr *helmv2.HelmRelease, remediation helmv2.Remediation, why string, all []*helmstore.Record) Next {

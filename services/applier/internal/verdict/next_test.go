@@ -163,6 +163,14 @@ func TestNext(t *testing.T) {
 			hr.Status.History = hr.Status.History[1:]
 		}, false, Stop, "missing target release for rollback"},
 		{"failed, what it would go back to is gone", Failed, []*helmstore.Record{bad}, retries(1), false, Upgrade, "changed or deleted by somebody else"},
+		{"failed once more, what it would go back to is gone", Failed, []*helmstore.Record{bad}, func(hr *helmv2.HelmRelease) {
+			retries(1)(hr)
+			hr.Status.UpgradeFailures = 2
+		}, false, Upgrade, "changed or deleted by somebody else"},
+		{"failed in place of the rollback too", Failed, []*helmstore.Record{bad}, func(hr *helmv2.HelmRelease) {
+			retries(1)(hr)
+			hr.Status.UpgradeFailures = 3
+		}, false, Stop, "Failed to upgrade after 3 attempt(s)"},
 		{"failed, the retry is not due", Failed, both, func(hr *helmv2.HelmRelease) {
 			retries(0)(hr)
 			hr.Spec.Upgrade.Strategy = &helmv2.UpgradeStrategy{Name: string(helmv2.ActionStrategyRetryOnFailure)}
