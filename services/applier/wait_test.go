@@ -1,6 +1,7 @@
 package applier_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,6 +31,7 @@ func waitCases() []testCase {
 		{"spec change", "a change of the object ends its wait", waitChanged},
 		{"health events", "a passed health check is told before the end of the pass, when it is news", waitEvents},
 		{"removed", "without checks there is no health", waitRemoved},
+		{"blind", "a wait ends at its deadline though nobody may look at what it waits for", waitBlind},
 	}
 }
 
@@ -96,6 +99,30 @@ func waitTimeout(t *testing.T, w *world) {
 	a.moveSource("main@sha1:2")
 	a.build(deployment("stuck", true))
 	a.ready()
+}
+
+// waitBlind takes the rights away that a wait looks with.
+func waitBlind(t *testing.T, w *world) {
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		asAccount(ks)
+		waiting(ks)
+	})
+	grantIn(t, w.Client, a.namespace, rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"*"}})
+	a.build(deployment("stuck", false))
+	a.condition(kube.ConditionHealthy, "Unknown", "Progressing", "Running health checks for revision "+a.revision)
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: a.namespace, Name: "tenant"}}
+	if err := w.Delete(t.Context(), role); err != nil {
+		t.Fatal(err)
+	}
+	a.untilWithin(40*time.Second, "HealthCheckFailed", func() error {
+		for _, h := range a.get().Status.History {
+			if h.LastReconciledStatus == "HealthCheckFailed" {
+				return nil
+			}
+		}
+		return errors.New("not yet")
+	})
+	a.event("Warning", "HealthCheckFailed", `cannot get resource "deployments"`)
 }
 
 func waitSuperseded(t *testing.T, w *world) {

@@ -76,8 +76,7 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	if err != nil {
 		return bus.Result{}, err
 	}
-	a.Started = since
-	try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
+	try := p.waited(a, since)
 	applied, err := p.Target.Apply(ctx, Work{Object: p.ks, Render: a.RenderID, Objects: objects, Compare: p.reportOnly(), Guard: try.claim.Hold})
 	var stage *engine.StageError
 	if errors.As(err, &stage) && !stage.Ends() {
@@ -91,9 +90,28 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	}
 	h, err := p.Target.Health(ctx, p.ks, healthRefs(p.ks, applied.Awaited), p.rules)
 	if err != nil {
-		return bus.Result{}, err
+		return p.blind(ctx, try, status.ReasonHealthFailed, err)
 	}
 	return p.judgeWait(ctx, try, h, time.Since(since))
+}
+
+// waited is an attempt that an earlier pass began to wait for.
+func (p *pass) waited(a status.Attempt, since time.Time) *attempt {
+	a.Started = since
+	return &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
+}
+
+// blind ends a pass that could not see what is waited for. It is tried again until the wait's time is over.
+func (p *pass) blind(ctx context.Context, try *attempt, reason string, err error) (bus.Result, error) {
+	waited, timeout := time.Since(try.Started), p.ks.GetTimeout()
+	switch {
+	case stopped(ctx, err):
+		return bus.Result{}, err
+	case waited >= timeout:
+		return p.failed(ctx, try, status.Failure{Reason: reason, Message: err.Error(), Cause: err})
+	}
+	p.log.Warn("cannot see what is waited for", "revision", try.Revision, "error", err.Error())
+	return bus.Result{Next: pollAfter(waited, timeout-waited, watchedPoll)}, nil
 }
 
 func (p *pass) judgeWait(ctx context.Context, try *attempt, h health.Report, waited time.Duration) (bus.Result, error) {

@@ -60,7 +60,7 @@ func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	}
 	h, err := p.Target.Gates(ctx, p.ks, objects)
 	if err != nil {
-		return bus.Result{}, err
+		return p.blind(ctx, p.waited(a, since), status.ReasonFailed, err)
 	}
 	again := slices.ContainsFunc(slices.Concat(h.Failed, h.InProgress), func(s health.State) bool {
 		return !s.Leaves() && slices.Contains(dirty, s.Object)
@@ -70,10 +70,8 @@ func (p *pass) stageWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	}
 	waited, timeout := time.Since(since), p.ks.GetTimeout()
 	if len(h.Failed) > 0 || waited >= timeout {
-		a.Started = since
 		why := &engine.StageError{Report: h, Waited: waited}
-		try := &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: p.ks.DeepCopy()}
-		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
+		return p.failed(ctx, p.waited(a, since), status.Failure{Reason: status.ReasonFailed, Message: why.Error(), Cause: why})
 	}
 	awaited := h.Waiting()
 	drifted := slices.DeleteFunc(dirty, func(r cluster.Ref) bool { return slices.ContainsFunc(awaited, r.Same) })
