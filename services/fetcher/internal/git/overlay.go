@@ -125,16 +125,7 @@ func (w packWriter) Close() error {
 
 // add stores a pack as it is. Nobody waits while its index is made.
 func (o *overlay) add(pack io.ReadSeeker) error {
-	writer := new(idxfile.Writer)
-	parser, err := packfile.NewParser(packfile.NewScanner(pack), writer)
-	if err != nil {
-		return err
-	}
-	checksum, err := parser.Parse()
-	if err != nil {
-		return err
-	}
-	index, err := writer.Index()
+	checksum, index, err := indexPack(pack, maxHeld)
 	if err != nil {
 		return err
 	}
