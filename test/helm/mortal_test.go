@@ -1,20 +1,12 @@
 package helm
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"maps"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,128 +14,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/test/harness"
 )
-
-// victims is how many releases die, each after one write more than the one before.
-const victims = 32
-
-// mortal is the name of a victim, which all that is asked about it has in its address.
-var mortal = regexp.MustCompile(`k[0-9]{2}x`)
-
-// reaper is a way to the API server on which victims die: from the write on that comes after those they have left, nothing
-// about them is answered any more, as if the process that works on them had been killed.
-type reaper struct {
-	to http.Handler
-
-	mu   sync.Mutex
-	left map[string]int // of all that are to die
-	dead map[string]bool
-	// lose is what the next write of a victim's status says that is answered with a conflict.
-	lose string
-}
-
-func (r *reaper) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if lost, err := r.loses(req); err != nil || lost {
-		refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
-		return
-	}
-	if victim := mortal.FindString(req.URL.String()); victim != "" && r.reaps(victim, req.Method) {
-		refuse(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable) // a client asks again for long that gets no answer at all
-		return
-	}
-	r.to.ServeHTTP(w, req)
-}
-
-func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(code)
-	fmt.Fprintf(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": %q, "code": %d, "message": "by the test"}`, reason, code)
-}
-
-func (r *reaper) loses(req *http.Request) (bool, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.lose == "" || req.Method != http.MethodPatch || !strings.HasSuffix(req.URL.Path, "/status") || !mortal.MatchString(req.URL.Path) {
-		return false, nil
-	}
-	body, err := io.ReadAll(req.Body)
-	req.Body = io.NopCloser(bytes.NewReader(body))
-	lost := bytes.Contains(body, []byte(r.lose))
-	if lost {
-		r.lose = ""
-	}
-	return lost, err
-}
-
-func (r *reaper) reaps(victim, method string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	left, mortal := r.left[victim]
-	if !mortal {
-		return false
-	}
-	if method == http.MethodGet {
-		return r.dead[victim]
-	}
-	r.left[victim] = left - 1
-	if left <= 0 {
-		r.dead[victim] = true
-	}
-	return r.dead[victim]
-}
-
-// arm gives each victim its number of writes, disarm all of them any number. It returns who died.
-func (r *reaper) arm() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.left, r.dead = map[string]int{}, map[string]bool{}
-	for i := range victims {
-		r.left[victimName(i)] = i
-	}
-}
-
-func (r *reaper) disarm() map[string]bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	dead := r.dead
-	r.left, r.dead = nil, nil
-	return dead
-}
-
-func (r *reaper) isDead(victim string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.dead[victim]
-}
-
-func victimName(i int) string { return fmt.Sprintf("k%02dx", i) }
-
-// newReaper starts a reaper in front of a world's API server, and returns it with a kubeconfig that leads there.
-func newReaper(t *testing.T, w *harness.World) (*reaper, string) {
-	t.Helper()
-	transport, err := rest.TransportFor(w.REST)
-	if err != nil {
-		t.Fatal(err)
-	}
-	host, err := url.Parse(w.REST.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &reaper{to: &httputil.ReverseProxy{
-		Rewrite: func(p *httputil.ProxyRequest) { p.SetURL(host) }, Transport: transport, FlushInterval: -1,
-	}}
-	server := httptest.NewServer(r)
-	w.OnClose(func() error { server.CloseClientConnections(); server.Close(); return nil })
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	body := fmt.Sprintf("apiVersion: v1\nkind: Config\nclusters: [{name: a, cluster: {server: %q}}]\ncontexts: [{name: a, context: {cluster: a}}]\ncurrent-context: a\n", server.URL)
-	if err := os.WriteFile(path, []byte(body), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return r, path
-}
 
 // mortals is a world whose process reaches the API server through a reaper.
 func mortals(t *testing.T) *reaper {
@@ -176,16 +49,33 @@ func mortals(t *testing.T) *reaper {
 	return r
 }
 
-// mortalCharts are a chart for each victim: a moody one with a definition.
+// mortalCharts are a chart for each victim: a moody one with a definition, and with an uninstall that fails as long as there is no
+// namespace gate.
 func mortalCharts() map[string]string {
 	files := map[string]string{}
 	for i := range victims {
 		for path, body := range moodyChart() {
 			files[victimName(i)+strings.TrimPrefix(path, "moody")] = body
 		}
+		files[victimName(i)+"/templates/gate.yaml"] = `{{- if .Values.gate }}
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: {{ .Release.Name }}, namespace: {{ .Values.gate }}, annotations: {helm.sh/hook: pre-delete}}
+{{- end }}
+`
 		files[victimName(i)+"/crds/crd.yaml"] = definition("toys", victimName(i)+".example.com", "Toy")
 	}
 	return files
+}
+
+// death is an action that kills who works on it.
+type death struct {
+	action string
+	// begin asks for the action on a HelmRelease, ended says whether it came to its end.
+	begin func(name string)
+	ended func(*unstructured.Unstructured) bool
+	// left looks at what it leaves behind.
+	left func(n tenant, name string)
 }
 
 // TestMortal kills the process that works on a release after every write to the API server that an install, an upgrade, one
@@ -194,85 +84,95 @@ func mortalCharts() map[string]string {
 func TestMortal(t *testing.T) {
 	reaper := mortals(t)
 	n := newTenant(t, "mortal", mortalCharts())
-	const installed, upgraded, passed = "deployed: Install complete", "deployed: Upgrade complete", "superseded: Upgrade complete"
+	const first, installed, upgraded, passed = "superseded: Install complete", "deployed: Install complete", "deployed: Upgrade complete", "superseded: Upgrade complete"
 	ready := func(revision int) func(*unstructured.Unstructured) bool {
 		return all(exists, says("Ready", "True", "", ""), says("TestSuccess", "True", "", fmt.Sprintf(".v%d ", revision)), current)
 	}
-	for _, s := range []struct {
-		action  string
-		begin   func(name string)
-		ended   func(*unstructured.Unstructured) bool
-		history []string
-	}{
+	for _, d := range []death{
 		{
 			"install", func(name string) {
 				n.release(name, name, "timeout: 20s\nmaxHistory: 0\ntest: {enable: true}\nupgrade: {crds: CreateReplace, remediation: {remediateLastFailure: true}}\n")
-			}, ready(1), []string{installed},
+			}, ready(1), leaves(installed),
 		},
 		{
 			"upgrade", func(name string) { n.patch(releaseKind, name, `{"spec":{"values":{"value":"b"}}}`) },
-			ready(2), []string{"superseded: Install complete", upgraded},
+			ready(2), leaves(first, upgraded),
 		},
 		{
 			"forced upgrade", func(name string) {
 				n.patch(releaseKind, name, `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"one","reconcile.fluxcd.io/forceAt":"one"}}}`)
-			}, ready(3), []string{"superseded: Install complete", passed, upgraded},
+			}, ready(3), leaves(first, passed, upgraded),
 		},
 		{
 			"upgrade of an edited release", func(name string) {
 				n.patch(secretKind, "sh.helm.release.v1."+name+".v3", `{"metadata":{"labels":{"by":"hand"}}}`)
 				n.patch(releaseKind, name, `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"two"}}}`)
-			}, ready(4), []string{"superseded: Install complete", passed, passed, upgraded},
+			}, ready(4), leaves(first, passed, passed, upgraded),
 		},
 		{
 			"upgrade that is rolled back", func(name string) {
 				n.patch(releaseKind, name, `{"spec":{"timeout":"10s","values":{"value":"c","stuck":true}}}`)
 			}, func(u *unstructured.Unstructured) bool {
 				return current(u) && settled(u, map[string]string{"Released": "False", "Remediated": "True", "Ready": "False", "Stalled": "True"}, "install 0 upgrade 1")
-			}, []string{"superseded: Install complete", passed, passed, passed, "failed", "deployed: Rollback to 4"},
+			}, leaves(first, passed, passed, passed, "failed", "deployed: Rollback to 4"),
 		},
-		{
-			"uninstall", func(name string) {
-				if err := n.Delete(within(t), releaseKind, name); err != nil {
-					t.Fatal(err)
-				}
-			}, gone, nil,
-		},
+		{"uninstall", n.uninstall, gone, leavesNothing},
 	} {
-		t.Run(s.action, func(t *testing.T) {
-			n := tenant{n.Tenant, t}
-			began := time.Now()
-			reaper.arm()
-			for i := range victims {
-				s.begin(victimName(i))
-			}
-			survivors := n.outlive(reaper, s.ended)
-			world.Sluice.Process.Kill()
-			<-world.Sluice.Process.Done()
-			killed := len(reaper.disarm())
-			if err := world.Sluice.Restart(within(t)); err != nil {
-				t.Fatal(err)
-			}
-			for i := range victims {
-				victim := victimName(i)
-				n.await(releaseKind, victim, s.ended)
-				if s.history == nil {
-					n.unreleased(victim)
-					n.await(harness.DeploymentKind, victim, gone)
-					continue
-				}
-				if diff := cmp.Diff(s.history, outline(history(t, n.Namespace, victim), s.history)); diff != "" {
-					t.Errorf("killed after %d writes: helm history (-want +got):\n%s", i, diff)
-				}
-			}
-			t.Logf("%d were killed, %d got to the end, in %s", killed, survivors, time.Since(began).Round(time.Second))
-			if survivors == 0 {
-				t.Errorf("%s takes more than %d writes: there are too few victims", s.action, victims)
-			}
-			if killed < 6 {
-				t.Errorf("%s was killed at %d points only", s.action, killed)
-			}
-		})
+		if !t.Run(d.action, func(t *testing.T) { tenant{n.Tenant, t}.dies(reaper, d) }) {
+			return // the next begins where this one ends
+		}
+	}
+}
+
+// dies has an action kill whoever works on it, after each write another one, and starts a process that survives.
+func (n tenant) dies(reaper *reaper, d death) {
+	n.t.Helper()
+	began := time.Now()
+	reaper.arm()
+	for i := range victims {
+		d.begin(victimName(i))
+	}
+	survivors := n.outlive(reaper, d.ended)
+	world.Sluice.Process.Kill()
+	<-world.Sluice.Process.Done()
+	killed := len(reaper.disarm())
+	if err := world.Sluice.Restart(within(n.t)); err != nil {
+		n.t.Fatal(err)
+	}
+	for i := range victims {
+		n.await(releaseKind, victimName(i), d.ended)
+		d.left(n, victimName(i)) // who was killed after i writes
+	}
+	n.t.Logf("%d were killed, %d got to the end, in %s", killed, survivors, time.Since(began).Round(time.Second))
+	if survivors == 0 {
+		n.t.Errorf("%s takes more than %d writes: there are too few victims", d.action, victims)
+	}
+	if killed < 6 {
+		n.t.Errorf("%s was killed at %d points only", d.action, killed)
+	}
+}
+
+// leaves compares helm's history of a release; without a description any will do.
+func leaves(want ...string) func(n tenant, name string) {
+	return func(n tenant, name string) {
+		n.t.Helper()
+		if diff := cmp.Diff(want, outline(history(n.t, n.Namespace, name), want)); diff != "" {
+			n.t.Errorf("%s: helm history (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// leavesNothing looks for anything of a release.
+func leavesNothing(n tenant, name string) {
+	n.t.Helper()
+	n.unreleased(name)
+	n.await(harness.DeploymentKind, name, gone)
+}
+
+func (n tenant) uninstall(name string) {
+	n.t.Helper()
+	if err := n.Delete(within(n.t), releaseKind, name); err != nil {
+		n.t.Fatal(err)
 	}
 }
 

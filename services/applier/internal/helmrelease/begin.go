@@ -78,6 +78,20 @@ func rolledBack(to *record, revision int) *record {
 	return &record{Release: &again}
 }
 
+// foretell puts into the status' history what has to be known of an action whatever becomes of its revision: of an install
+// should the spec name another before this one is made, of an uninstall that remedies a failure once the revision is gone.
+func (p *pass) foretell(made *record, all []*record, run helmstore.Run) error {
+	switch {
+	case run.Action == release.Install:
+		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
+		made.Info.FirstDeployed = made.Info.LastDeployed
+		return p.chronicle(made, all, helmv2.ReleaseActionInstall)
+	case run.Action == release.Uninstall && !run.Forget:
+		return p.chronicle(made, all, helmv2.ReleaseActionUninstallRemediation)
+	}
+	return nil
+}
+
 // begin stores the revision as pending and takes the first step of an action. That it is under way is written to the
 // status first, unless the action is likely to be over before anybody looks.
 func (p *pass) begin(ctx context.Context, all []*record, made *record, run helmstore.Run) (bus.Result, error) {
@@ -89,12 +103,8 @@ func (p *pass) begin(ctx context.Context, all []*record, made *record, run helms
 	if err := p.attempted(made, run); err != nil {
 		return bus.Result{}, err
 	}
-	if run.Action == release.Install { // so that it is found should the spec name another before this one is made
-		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
-		made.Info.FirstDeployed = made.Info.LastDeployed
-		if err := p.chronicle(made, all, helmv2.ReleaseActionInstall); err != nil {
-			return bus.Result{}, err
-		}
+	if err := p.foretell(made, all, run); err != nil {
+		return bus.Result{}, err
 	}
 	message := textRunning(run.Action, runner.Options.Timeout)
 	if !p.quick(run.Action) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	helmrelease "helm.sh/helm/v3/pkg/release"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
@@ -17,16 +19,43 @@ import (
 func (p *pass) finish(ctx context.Context, all []*record) (result bus.Result, begun bool, err error) {
 	ours, latest := p.ours(all), p.hr.Status.History.Latest()
 	switch {
+	case p.remedying() && (len(all) == 0 || all[len(all)-1].Info.Status == helmrelease.StatusUninstalled):
+		result, err = p.vanished(ctx, all)
 	case ours == nil:
 		return bus.Result{}, false, nil
 	case !ours.Run.Over:
 		result, err = p.goOn(ctx, ours, all)
-	case latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) || latest.Status == helmrelease.StatusPendingInstall.String():
+	case latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) || latest.Status == helmrelease.StatusPendingInstall.String(),
+		ours.Run.Action == release.Uninstall && p.remedying():
 		result, err = p.conclude(ctx, ours, all)
 	default:
 		return bus.Result{}, false, nil
 	}
 	return result, true, err
+}
+
+// remedying says whether the status tells that an uninstall remedies a failure, and not how it ended.
+func (p *pass) remedying() bool {
+	latest := p.hr.Status.History.Latest()
+	return latest != nil && latest.Action == helmv2.ReleaseActionUninstallRemediation && latest.Status != helmrelease.StatusUninstalled.String()
+}
+
+// vanished says that a failure was remedied by whoever could not say it: the release is uninstalled.
+func (p *pass) vanished(ctx context.Context, all []*record) (bus.Result, error) {
+	if len(all) > 0 {
+		return p.uninstalled(ctx, all, all[len(all)-1])
+	}
+	latest := p.hr.Status.History.Latest()
+	latest.Status, latest.Deleted = helmrelease.StatusUninstalled.String(), metav1.Now()
+	p.hr.Status.Inventory = nil
+	message := fmt.Sprintf("Helm uninstall remediation for release %s with chart %s succeeded", latest.FullReleaseName(), latest.VersionedChartName())
+	p.conditions().Set(helmv2.RemediatedCondition, metav1.ConditionTrue, helmv2.UninstallSucceededReason, message)
+	p.tell(note{reason: helmv2.UninstallSucceededReason, message: message})
+	p.summarize()
+	if err := p.write(ctx); err != nil {
+		return bus.Result{}, err
+	}
+	return p.later(ctx)
 }
 
 // suspended lets an action end that is under way, as Flux does, and begins none.

@@ -134,7 +134,11 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 		p.handled()
 		return bus.Result{Next: retryWait}, p.write(ctx)
 	}
-	return p.remember(ctx, made, all, helmv2.ReleaseAction(action), p.later)
+	follow := p.later
+	if condition == helmv2.RemediatedCondition {
+		follow = p.muchLater
+	}
+	return p.remember(ctx, made, all, helmv2.ReleaseAction(action), follow)
 }
 
 // testFailed ends tests that failed: like a failed release, unless their failure is ignored.
@@ -224,6 +228,15 @@ func (p *pass) later(ctx context.Context) (bus.Result, error) {
 		return p.run(ctx)
 	}
 	return bus.Result{Next: again}, nil
+}
+
+// muchLater ends a pass whose remedy failed, which costs as much each time.
+func (p *pass) muchLater(ctx context.Context) (bus.Result, error) {
+	result, err := p.later(ctx)
+	if result.Next == again {
+		result.Next = retryWait
+	}
+	return result, err
 }
 
 // keepInventory puts a revision's objects into the status.
