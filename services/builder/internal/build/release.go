@@ -23,6 +23,9 @@ const ReasonRender = "RenderFailed"
 // some ten.
 const maxRender = 48 << 20
 
+// smaller is what helps a release whose render is too much.
+const smaller = "make the chart or its values smaller"
+
 // Release renders the chart in an artifact, for a tenant's HelmRelease. Output.Plain is a
 // render.Release, unless Output.Lookups asks for more. An error that is a *InputError is the user's to fix; any other is worth
 // trying again.
@@ -34,7 +37,7 @@ func (b *Builder) Release(ctx context.Context, tenant string, tree *artifact.Tre
 	body, err = b.runner.Do(ctx, tenant, timeout, body)
 	switch {
 	case errors.Is(err, sandbox.ErrTimeout), errors.Is(err, sandbox.ErrMemory), errors.Is(err, sandbox.ErrCrash):
-		return Output{}, &InputError{Reason: ReasonRender, Message: "rendering the chart " + err.Error()}
+		return Output{}, &InputError{Reason: ReasonRender, Message: "rendering the chart " + err.Error() + "; " + smaller}
 	case err != nil:
 		return Output{}, fmt.Errorf("render: %w", err)
 	}
@@ -58,8 +61,8 @@ func bounded(name string, plain []byte, r render.Release) error {
 			crds += len(f.Data)
 		}
 		return fmt.Errorf("release %s of chart %s is too large: its render needs %d bytes of memory where %d are allowed "+
-			"(its manifest has %d bytes, its CRDs without aliases %d); make the chart or its values smaller",
-			name, r.Chart.Name(), weight, maxRender, len(r.Manifest), crds)
+			"(its manifest has %d bytes, its CRDs without aliases %d); %s",
+			name, r.Chart.Name(), weight, maxRender, len(r.Manifest), crds, smaller)
 	}
 	return nil
 }
