@@ -51,8 +51,8 @@ func TestSkippedCRDs(t *testing.T) {
 		atFirst, later bool
 	}{
 		{"they are made", helmv2.Install{}, helmv2.Upgrade{}, false, false},
-		{"each action has a policy of its own", helmv2.Install{CRDs: helmv2.Skip}, helmv2.Upgrade{CRDs: helmv2.CreateReplace}, true, false},
-		{"an upgrade skips them", helmv2.Install{}, helmv2.Upgrade{CRDs: helmv2.Skip}, false, true},
+		{"each action has a policy of its own", helmv2.Install{CRDs: "Skip"}, helmv2.Upgrade{CRDs: helmv2.CreateReplace}, true, false},
+		{"an upgrade skips them", helmv2.Install{}, helmv2.Upgrade{CRDs: "Skip"}, false, true},
 		{"the deprecated switch is the install's", helmv2.Install{SkipCRDs: true}, helmv2.Upgrade{}, true, false},
 		{"the policy wins over the deprecated switch", helmv2.Install{SkipCRDs: true, CRDs: helmv2.Create}, helmv2.Upgrade{}, false, false},
 	} {
