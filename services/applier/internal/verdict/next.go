@@ -108,30 +108,34 @@ func failed(hr *helmv2.HelmRelease, why string, all []*helmstore.Record, force b
 	if remediation.GetStrategy() == helmv2.UninstallRemediationStrategy {
 		return Next{Kind: Uninstall, Message: why}, nil
 	}
-	next := rollback(hr, remediation, why, all)
-	if next.Kind == Upgrade && exhausted && remediation.GetFailureCount(hr) > int64(remediation.GetRetries())+1 { // that was tried, too
+	next, err := rollback(hr, remediation, why, all)
+	if err == nil && next.Kind == Upgrade && exhausted && remediation.GetFailureCount(hr) > int64(remediation.GetRetries())+1 { // that was tried, too
 		return exceeded(string(hr.Status.LastAttemptedReleaseAction), remediation.GetFailureCount(hr)), nil
 	}
-	return next, nil
+	return next, err
 }
 
-func rollback(hr *helmv2.HelmRelease, remediation helmv2.Remediation, why string, all []*helmstore.Record) Next {
+func rollback(hr *helmv2.HelmRelease, remediation helmv2.Remediation, why string, all []*helmstore.Record) (Next, error) {
 	previous := hr.Status.History.Previous(remediation.MustIgnoreTestFailures(hr.GetTest().IgnoreFailures))
 	if previous == nil {
-		return Next{Kind: Stop, Reason: ReasonMissingTarget, Message: "Failed to perform remediation: missing target release for rollback: cannot remediate failed release"}
+		return Next{Kind: Stop, Reason: ReasonMissingTarget, Message: "Failed to perform remediation: missing target release for rollback: cannot remediate failed release"}, nil
 	}
 	for _, r := range all {
 		if r.Outline && r.Name == previous.Name && r.Version == previous.Version {
-			return Next{Kind: Rollback, To: r, Message: why}
+			return Next{Kind: Rollback, To: r, Message: why}, nil
 		}
 		if r.Outline || !previous.Targets(r.Name, r.Namespace, r.Version) {
 			continue
 		}
-		if sum, err := Digest(r); err == nil && sum == previous.Digest {
-			return Next{Kind: Rollback, To: r, Message: why}
+		sum, err := Digest(r)
+		if err != nil {
+			return Next{}, err
+		}
+		if sum == previous.Digest {
+			return Next{Kind: Rollback, To: r, Message: why}, nil
 		}
 	}
-	return Next{Kind: Upgrade, Message: "the release to roll back to was changed or deleted by somebody else"}
+	return Next{Kind: Upgrade, Message: "the release to roll back to was changed or deleted by somebody else"}, nil
 }
 
 func lastTried(all []*helmstore.Record) time.Time {

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -196,6 +197,13 @@ func TestNext(t *testing.T) {
 		if got.Kind == Rollback && got.To.Version != 1 {
 			t.Errorf("%s: back to %d", tt.why, got.To.Version)
 		}
+	}
+	hr := known(t, good, bad)
+	retries(1)(hr)
+	broken := revision(1, helmrelease.StatusSuperseded, "1.0.0")
+	broken.Config["a"] = math.NaN()
+	if next, err := For(hr, Failed, "", []*helmstore.Record{broken, bad}, false, now); err == nil {
+		t.Errorf("a revision that cannot be compared is decided about: %s", next.Kind)
 	}
 	if _, err := For(known(t), "Odd", "", nil, false, now); err == nil {
 		t.Error("a state that is not known is decided")
