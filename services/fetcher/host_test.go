@@ -4,16 +4,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 )
 
@@ -44,6 +47,56 @@ func stalledRegistry(t *testing.T, w *world) {
 	})
 }
 
+// stalledPackages is the same of charts whose packages are not on the host of their index.
+func stalledPackages(t *testing.T, w *world) {
+	stalls(t, w, "stalled-package", func(url, name string) client.Object {
+		if name == "stalled-package-00" {
+			index := "apiVersion: v1\nentries:\n"
+			for n := range 16 {
+				index += fmt.Sprintf("  stalled-package-%02d:\n  - {name: stalled-package-%02d, version: 1.0.0, urls: [%s/%d.tgz]}\n", n, n, url, n)
+			}
+			served := newChartServer(t, map[string][]byte{"/index.yaml": []byte(index)})
+			awaitObject(w, "the index", w.createRepository("stalled-packages", sourcev1.HelmRepositorySpec{URL: served.URL}), repositoryReady)
+		}
+		spec := inRepository(name, "*", "stalled-packages")
+		spec.Interval.Duration = time.Hour
+		return &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+	})
+}
+
+// stalledDependencies is the same of charts in Git, whose dependencies are of repositories of the host.
+func stalledDependencies(t *testing.T, w *world) {
+	stalls(t, w, "stalled-dependency", func(url, name string) client.Object {
+		if name == "stalled-dependency-00" {
+			files := map[string]string{}
+			for n := range 16 {
+				files[fmt.Sprintf("stalled-dependency-%02d/Chart.yaml", n)] = fmt.Sprintf(
+					"apiVersion: v2\nname: app\nversion: 1.0.0\ndependencies:\n- {name: lib, version: 1.0.0, repository: '%s/%d'}\n", url, n)
+			}
+			w.gitSource("stalled-dependencies", files)
+		}
+		spec := inGit(name, "stalled-dependencies")
+		spec.Interval.Duration = time.Hour
+		return &sourcev1.HelmChart{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Spec: spec}
+	})
+}
+
+// stalledMakers is the same of artifacts that the host serves for others.
+func stalledMakers(t *testing.T, w *world) {
+	stalls(t, w, "stalled-theirs", func(url, name string) client.Object {
+		obj := &sourcev1.ExternalArtifact{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}}
+		w.createAll([]client.Object{obj})
+		before, digest := obj.DeepCopy(), blob.Digest([]byte(name))
+		obj.Status.Artifact = &meta.Artifact{
+			Path: name + "/a.tar.gz", URL: url + "/" + name, Revision: "v1@" + digest, Digest: digest, LastUpdateTime: metav1.NewTime(time.Now()),
+		}
+		if err := w.client.Status().Patch(t.Context(), obj, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		return obj
+	})
+}
+
 func stalls(t *testing.T, w *world, prefix string, of func(url, name string) client.Object) {
 	release := make(chan struct{})
 	var open, most atomic.Int32
@@ -64,7 +117,7 @@ func stalls(t *testing.T, w *world, prefix string, of func(url, name string) cli
 	for n := range 2 * workers {
 		stalled = append(stalled, of(server.URL, fmt.Sprintf("%s-%02d", prefix, n)))
 	}
-	w.createAll(stalled)
+	w.createAll(slices.DeleteFunc(slices.Clone(stalled), func(o client.Object) bool { return o.GetUID() != "" }))
 	w.eventually("the stall", func() bool { return open.Load() == workers/2 }, func() any { return open.Load() })
 	beside := "beside-" + prefix
 	sha := gittest.NewRepo(t, w.root, beside).Commit("main", "first", map[string]string{"a.yaml": "a"})

@@ -164,7 +164,8 @@ func (s *service) beyondSources(artifacts shelf.Shelf, tell *recorder.Recorder) 
 	}
 	live := s.manager.GetAPIReader()
 	s.external = external.New(external.Config{
-		Live: live, Shelf: artifacts, Bus: s.Bus, AdvertisedHost: s.advertised(), Quiet: s.quiet, Recorder: tell, Logger: s.Logger,
+		Live: live, Shelf: artifacts, Bus: s.Bus, AdvertisedHost: s.advertised(), Quiet: s.quiet, Asking: s.handler.Asking,
+		Recorder: tell, Logger: s.Logger,
 	})
 	watched = append(watched, s.external)
 	// Where Flux was installed without source-watcher, this kind is missing.

@@ -35,6 +35,8 @@ type Repository struct {
 	Trust flight.Key
 	// Namespace is who asks: namespaces take turns where there is not room for all.
 	Namespace string
+	// Road is that of source.State.
+	Road string
 }
 
 // Config of a Client. All of it is required.
@@ -220,20 +222,9 @@ func (c *Client) Table(ctx context.Context, r Repository) (*chartindex.Index, er
 // Chart downloads the package of a version. One with another digest than the index says is an
 // error.
 func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) ([]byte, error) {
-	if len(v.URLs) == 0 {
-		return nil, errors.New("the index names no URL of it")
-	}
-	base, err := url.Parse(r.URL)
+	location, err := locate(r, v)
 	if err != nil {
-		return nil, errors.New("the repository's URL is no URL")
-	}
-	ref, err := url.Parse(v.URLs[0])
-	if err != nil {
-		return nil, errors.New("the index names a URL that is none")
-	}
-	location := resolve(base, ref)
-	if location.Scheme != "http" && location.Scheme != "https" {
-		return nil, fmt.Errorf("the index names a URL of scheme %q, only http and https are read", location.Scheme)
+		return nil, err
 	}
 	key, err := flight.KeyOf(r.identity(), location.String(), v.Digest)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartindex"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
@@ -28,6 +30,26 @@ func resolve(base, ref *url.URL) *url.URL {
 	return found
 }
 
+// locate returns where the package of a version is.
+func locate(r Repository, v chartindex.Version) (*url.URL, error) {
+	if len(v.URLs) == 0 {
+		return nil, errors.New("the index names no URL of it")
+	}
+	base, err := url.Parse(r.URL)
+	if err != nil {
+		return nil, errors.New("the repository's URL is no URL")
+	}
+	ref, err := url.Parse(v.URLs[0])
+	if err != nil {
+		return nil, errors.New("the index names a URL that is none")
+	}
+	location := resolve(base, ref)
+	if location.Scheme != "http" && location.Scheme != "https" {
+		return nil, fmt.Errorf("the index names a URL of scheme %q, only http and https are read", location.Scheme)
+	}
+	return location, nil
+}
+
 func indexURL(repository string) (*url.URL, error) {
 	u, err := url.Parse(repository)
 	if err != nil || u.Host == "" {
@@ -44,6 +66,9 @@ const maxRedirects = 5
 
 // get sends a request. The answer is 200 or 304; done gives it back.
 func (c *Client) get(ctx context.Context, r Repository, location *url.URL, header func(http.Header)) (_ *http.Response, done func(), err error) {
+	if err := source.Ask(ctx, transport.HostOf(location), r.Road); err != nil {
+		return nil, nil, err
+	}
 	home, err := url.Parse(r.URL)
 	if err != nil {
 		return nil, nil, errors.New("the repository's URL is no URL")

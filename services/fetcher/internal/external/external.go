@@ -60,7 +60,9 @@ type Config struct {
 	// AdvertisedHost is host[:port] of the URLs of artifacts on the shelf.
 	AdvertisedHost string
 	// Quiet knows which servers want no request.
-	Quiet    *transport.Quiet
+	Quiet *transport.Quiet
+	// Asking lets a pass ask hosts as source.Ask says, until it is done.
+	Asking   func(ctx context.Context, check bus.Check) (_ context.Context, done func())
 	Recorder recorder
 	Logger   *slog.Logger
 }
@@ -131,7 +133,13 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 	case obj.Status.Artifact == nil:
 		return bus.Result{Next: bus.Never}, nil
 	}
-	if err := k.bring(ctx, check, obj); err != nil {
+	asking, done := k.Asking(ctx, check)
+	defer done()
+	if err := k.bring(asking, check, obj); err != nil {
+		var later *source.Later
+		if errors.As(err, &later) {
+			return bus.Result{Again: later.Wait}, nil
+		}
 		if ctx.Err() != nil {
 			return bus.Result{}, context.Cause(ctx)
 		}
@@ -209,6 +217,9 @@ func (k *Kind) download(ctx context.Context, key events.Key, a *meta.Artifact) e
 	request, err := http.NewRequestWithContext(transport.Streamed(ctx), http.MethodGet, a.URL, nil)
 	if err != nil {
 		return fmt.Errorf("status.artifact.url is no URL: %w", err)
+	}
+	if err := source.Ask(ctx, transport.HostOf(request.URL), ""); err != nil {
+		return err
 	}
 	var road transport.Road
 	if user := request.URL.User; user != nil {

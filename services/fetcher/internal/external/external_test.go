@@ -40,6 +40,8 @@ func (o one) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ..
 	return nil
 }
 
+func freely(ctx context.Context, _ bus.Check) (context.Context, func()) { return ctx, func() {} }
+
 func newShelf(t *testing.T) shelf.Shelf {
 	t.Helper()
 	server, err := s3server.Start(context.WithoutCancel(t.Context()), s3server.Config{Dir: t.TempDir()})
@@ -80,7 +82,7 @@ func TestAGeneratorThatMakesNothing(t *testing.T) {
 			object.Status.Artifact = &meta.Artifact{Path: "a.tar.gz", URL: "http://" + host + "/a.tar.gz", Revision: "latest@" + digest, Digest: digest}
 			b, recorder := bustest.Run(t), record.NewFakeRecorder(10)
 			kind := external.New(external.Config{
-				Live: one{object: object}, Shelf: newShelf(t), Bus: b, AdvertisedHost: host, Quiet: &transport.Quiet{},
+				Live: one{object: object}, Shelf: newShelf(t), Bus: b, AdvertisedHost: host, Quiet: &transport.Quiet{}, Asking: freely,
 				Recorder: recorder, Logger: bustest.Logger(t),
 			})
 			key := events.NewKey("ExternalArtifact", "apps", "made")
@@ -150,7 +152,7 @@ func TestWhatAGeneratorToldOfIsTidiedByIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	kind := external.New(external.Config{
-		Live: one{object: object}, Shelf: s, Bus: b, AdvertisedHost: "example.com", Quiet: &transport.Quiet{},
+		Live: one{object: object}, Shelf: s, Bus: b, AdvertisedHost: "example.com", Quiet: &transport.Quiet{}, Asking: freely,
 		Recorder: record.NewFakeRecorder(10), Logger: bustest.Logger(t),
 	})
 	if _, err := kind.Handle(t.Context(), bus.Check{Key: key}); err != nil {

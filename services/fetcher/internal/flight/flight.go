@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -118,9 +119,12 @@ func (a Answer[T]) Close() {
 	}
 }
 
+// ErrNotAsked is an error of who may not ask now. It says nothing about what there is.
+var ErrNotAsked = errors.New("not asked")
+
 // Do returns what ask returns, called by this call or by another one with the same key. An
 // error is everybody's who waits for it, and kept for nobody; when the call that got it
-// had been given up, another one asks again.
+// had been given up, or it is ErrNotAsked, another one asks again.
 //
 // A call waits for another one's request for half of the time that its context leaves it, and
 // then makes one of its own, which is the one that is waited for then: so that a request that
@@ -276,7 +280,7 @@ func (g *Group[T]) lead(ctx context.Context, key Key, l *line[T], r *request, as
 	switch {
 	case err == nil:
 		return g.answer(g.give(key, l, r, value), true), nil
-	case ctx.Err() == nil:
+	case ctx.Err() == nil && !errors.Is(err, ErrNotAsked):
 		g.fail(key, l, r, err)
 	default:
 		g.end(key, l, r)

@@ -3,6 +3,7 @@ package flight
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -332,6 +333,37 @@ func TestRequestThatHangs(t *testing.T) {
 		defer g.mu.Unlock()
 		if len(g.lines) != 0 {
 			t.Errorf("%d lines are left", len(g.lines))
+		}
+	})
+}
+
+// Who may not ask now tells nobody else anything: the next one who waits asks.
+func TestWhoMayNotAskLeavesItToOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var all Group[string]
+		next, told := make(chan answer), make(chan outcome, 3)
+		for range 3 {
+			go func() {
+				got, err := all.Do(Since(t.Context(), time.Time{}), Key{1}, func() (string, error) {
+					a := <-next
+					return a.text, a.err
+				})
+				told <- outcome{got.Value, got.Own, err}
+				if err == nil {
+					got.Close()
+				}
+			}()
+		}
+		synctest.Wait()
+		next <- answer{err: fmt.Errorf("wait: %w", ErrNotAsked)}
+		if got := <-told; !errors.Is(got.err, ErrNotAsked) {
+			t.Errorf("the first got %v", got)
+		}
+		next <- answer{text: "new"}
+		for range 2 {
+			if got := <-told; got.text != "new" || got.err != nil {
+				t.Errorf("another one got %v", got)
+			}
 		}
 	})
 }

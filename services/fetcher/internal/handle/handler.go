@@ -2,6 +2,7 @@ package handle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -113,11 +114,16 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	if !ok {
 		return bus.Result{}, bus.Permanent(fmt.Errorf("check of kind %q, which the fetcher does not serve", check.Key.Kind))
 	}
-	done, wait, err := h.admit(ctx, kind, check)
-	if err != nil || wait > 0 {
-		return bus.Result{Again: wait}, err
+	host, road, err := h.asks(ctx, kind, check.Key)
+	if err != nil {
+		return bus.Result{}, err
 	}
+	ctx, done := h.Asking(ctx, check)
 	defer done()
+	var later *source.Later
+	if err := source.Ask(ctx, host, road); errors.As(err, &later) {
+		return bus.Result{Again: later.Wait}, nil
+	}
 	// A timer follows no change of the object, so the cache will do for it. Every
 	// other check may be younger than the cache.
 	live := check.Note.Reason != "timer"
@@ -153,30 +159,25 @@ func (h *Handler) attempt(ctx context.Context, kind source.Kind, check bus.Check
 	return newPass(h, kind, check, obj).run(flight.Since(ctx, check.Sent.Add(h.config.Skew)))
 }
 
-// admit lets a pass ask the host of its object, or says when it may come again. It looks at
-// the cache alone, since who waits may come often; what that does not have asks at once.
-func (h *Handler) admit(ctx context.Context, kind source.Kind, check bus.Check) (done func(), wait time.Duration, err error) {
-	obj, err := h.cached(ctx, kind, check.Key)
-	if err != nil {
-		return nil, 0, err
-	}
-	if obj == nil {
-		return func() {}, 0, nil
+// asks says which host a pass over an object asks for a start, and on which road; none when it asks none.
+// It looks at the cache alone, since who waits may come often; what that does not have asks at once.
+func (h *Handler) asks(ctx context.Context, kind source.Kind, key events.Key) (host, road string, err error) {
+	obj, err := h.cached(ctx, kind, key)
+	if obj == nil || err != nil {
+		return "", "", err
 	}
 	state := kind.State(obj)
 	if state.Suspend || state.Static || !obj.GetDeletionTimestamp().IsZero() {
-		return func() {}, 0, nil
+		return "", "", nil
 	}
 	via, err := h.via(ctx, state.Via)
 	if err != nil {
-		return nil, 0, err
+		return "", "", err
 	}
-	v := visit{host: state.Host, road: state.Road, key: check.Key, urgent: urgent(check.Note)}
 	if via.Static {
-		v.host, v.road = via.Host, via.Road
+		return via.Host, via.Road, nil
 	}
-	done, wait = h.hosts.enter(v, time.Now())
-	return done, wait, nil
+	return state.Host, state.Road, nil
 }
 
 // via returns the state of a source that another one names; nothing when it is not there.

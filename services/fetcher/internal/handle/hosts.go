@@ -1,6 +1,7 @@
 package handle
 
 import (
+	"context"
 	"maps"
 	"math/rand/v2"
 	"sync"
@@ -162,6 +163,39 @@ func latest(times ...time.Time) (last time.Time) {
 		}
 	}
 	return last
+}
+
+// visits are the hosts that a pass asks while it is made: each counts once, until it ends.
+type visits struct {
+	hosts *hosts
+	check bus.Check
+	by    map[string]func()
+}
+
+// enter is what source.Asking wants.
+func (v *visits) enter(host, road string) error {
+	if host == "" || v.by[host] != nil {
+		return nil
+	}
+	done, wait := v.hosts.enter(visit{host: host, road: road, key: v.check.Key, urgent: urgent(v.check.Note)}, time.Now())
+	if done == nil {
+		return &source.Later{Host: host, Wait: wait}
+	}
+	v.by[host] = done
+	return nil
+}
+
+func (v *visits) end() {
+	for _, done := range v.by {
+		done()
+	}
+}
+
+// Asking returns a context in which the pass of a check asks hosts, each of which counts once until done is
+// called.
+func (h *Handler) Asking(ctx context.Context, check bus.Check) (_ context.Context, done func()) {
+	v := &visits{hosts: &h.hosts, check: check, by: map[string]func(){}}
+	return source.Asking(ctx, v.enter), v.end
 }
 
 // urgent are checks that do not wait for a place: a push is news of the host itself.

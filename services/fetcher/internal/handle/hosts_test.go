@@ -1,6 +1,7 @@
 package handle
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/bus"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 func wanted(namespace, name, road string) visit {
@@ -252,5 +255,27 @@ func TestPushesStarveNobody(t *testing.T) {
 	}
 	if count["a"] != 1001 || count["b"] != 60 {
 		t.Errorf("%v began, want all pushes and the 60 others, who have five seconds", count)
+	}
+}
+
+// A pass that asks a host again and again counts once, and gives its places back at its end.
+func TestAPassCountsOnceAtAHost(t *testing.T) {
+	h := &Handler{hosts: hosts{places: 1}}
+	check := bus.Check{Key: events.NewKey("HelmChart", "a", "one")}
+	ctx, done := h.Asking(t.Context(), check)
+	for _, host := range []string{"one.example", "two.example", "one.example", ""} {
+		if err := source.Ask(ctx, host, ""); err != nil {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
+	other, end := h.Asking(t.Context(), bus.Check{Key: events.NewKey("HelmChart", "a", "other")})
+	defer end()
+	var later *source.Later
+	if err := source.Ask(other, "one.example", ""); !errors.As(err, &later) || later.Wait <= 0 {
+		t.Errorf("another pass: %v, want that it comes later", err)
+	}
+	done()
+	if err := source.Ask(other, "two.example", ""); err != nil {
+		t.Errorf("after the end of the first: %v", err)
 	}
 }

@@ -50,6 +50,10 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if ctx.Err() != nil {
 		return bus.Result{}, context.Cause(ctx) // stopped, so nothing is known about the source
 	}
+	var later *source.Later
+	if failed != nil && errors.As(failed.Err, &later) {
+		return bus.Result{Again: later.Wait}, nil
+	}
 	p.conclude(failed)
 	if err := p.save(ctx); err != nil {
 		return bus.Result{}, err

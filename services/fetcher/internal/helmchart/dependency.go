@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/helmrepository"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/oci"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // maxDependencies bounds how many dependencies are added to a chart.
@@ -148,10 +149,15 @@ func (a *artifact) fromOCI(ctx context.Context, d *chart.Dependency) ([]byte, er
 		return nil, err
 	}
 	var access oci.Access
+	road := ""
 	if known != nil {
+		road = helmrepository.RoadOf(known)
 		if access, err = helmrepository.RegistryAccess(ctx, a.kind.live, a.kind.config.Identities, known); err != nil {
 			return nil, err
 		}
+	}
+	if err := source.Ask(ctx, source.HostOf(d.Repository), road); err != nil {
+		return nil, err
 	}
 	repository, err := a.kind.open(ctx, d.Repository, d.Name, access)
 	if err != nil {

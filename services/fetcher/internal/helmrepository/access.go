@@ -22,6 +22,11 @@ import (
 // legacy are the keys by which the Secret of spec.secretRef may ask for TLS settings.
 var legacy = []string{"caFile", "certFile", "keyFile", "ca.crt", "tls.crt", "tls.key"}
 
+// RoadOf is the road on which an object's repository is asked.
+func RoadOf(o *sourcev1.HelmRepository) string {
+	return source.RoadOf("", o.Spec.SecretRef, o.Spec.CertSecretRef)
+}
+
 // RegistryAccess returns how the registry of an object of type oci is read. Its Secret
 // holds logins of registries, or a username and a password; without one its cloud
 // provider is asked for a login.
@@ -66,7 +71,7 @@ func RegistryAccess(ctx context.Context, live client.Reader, identities *identit
 // Access returns how an object's repository is read over HTTP. An *source.Error says
 // what is wrong with its URL or its Secrets.
 func Access(ctx context.Context, live client.Reader, o *sourcev1.HelmRepository) (chartrepo.Repository, error) {
-	r := chartrepo.Repository{URL: o.Spec.URL, PassCredentials: o.Spec.PassCredentials, Namespace: o.Namespace}
+	r := chartrepo.Repository{URL: o.Spec.URL, PassCredentials: o.Spec.PassCredentials, Namespace: o.Namespace, Road: RoadOf(o)}
 	u, err := url.Parse(o.Spec.URL)
 	switch {
 	case err != nil || u.Host == "":

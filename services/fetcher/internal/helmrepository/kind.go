@@ -49,7 +49,7 @@ func (*Kind) State(obj source.Object) source.State {
 		Suspend: o.Spec.Suspend, Interval: o.GetRequeueAfter(), Timeout: o.GetTimeout(),
 		Conditions: &o.Status.Conditions, ObservedGeneration: &o.Status.ObservedGeneration,
 		Handled: &o.Status.LastHandledReconcileAt, Artifact: &o.Status.Artifact, Host: source.HostOf(o.Spec.URL),
-		Road: source.RoadOf("", o.Spec.SecretRef, o.Spec.CertSecretRef),
+		Road: RoadOf(o),
 		URL:  &o.Status.URL, Link: "index.yaml",
 		Static: o.Spec.Type == sourcev1.HelmRepositoryTypeOCI,
 	}
