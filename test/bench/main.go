@@ -63,7 +63,7 @@ type results struct {
 	oneAll      time.Duration
 	oneRequests map[string]int
 	push, drift latencies
-	neighbour   neighbour
+	neighbour   *neighbour
 	idle        idle
 	peak        int64 // bytes, see peakMemory
 	restart     restart
@@ -166,7 +166,13 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 		return err
 	}
 	p.say("median %s, p99 %s; %d pushes of another tenant, alone and while %d change", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds, r.n)
-	if r.neighbour, err = w.neighbours(ctx, min(r.rounds, 20), app); err != nil {
+	if r.neighbour, err = w.neighbour(ctx); err == nil {
+		err = r.neighbour.pushAlone(ctx, w, min(r.rounds, 20))
+	}
+	if err == nil {
+		err = r.neighbour.pushBeside(ctx, w, min(r.rounds, 20), app)
+	}
+	if err != nil {
 		return err
 	}
 	p.say("median %s and %s; %d hand edits", r.neighbour.alone.median(onePush.took), r.neighbour.beside.median(onePush.took), r.rounds)
