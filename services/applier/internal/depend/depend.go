@@ -161,42 +161,52 @@ func sameSource(a, b *kustomizev1.Kustomization) bool {
 	return kindA == kindB && nameA == nameB
 }
 
-// cycle returns a path of dependencies that leads from ks back to it. One with an
-// expression in place of the built-in check is no part of a cycle: it may be met
-// before the dependency is ready.
+// cycle returns a path of dependencies that leads from ks back to it, and reads each object on the way once. A dependency with an
+// expression in place of the built-in check is no part of a cycle: it may be met before the dependency is ready.
 func (c Checker) cycle(ctx context.Context, ks *kustomizev1.Kustomization) (string, error) {
 	self := client.ObjectKeyFromObject(ks)
 	seen := map[types.NamespacedName]bool{}
-	var walk func(at *kustomizev1.Kustomization, path []string) (string, error)
-	walk = func(at *kustomizev1.Kustomization, path []string) (string, error) {
+	path := []string{self.String()} // to where the walk is
+	var walk func(at *kustomizev1.Kustomization) (bool, error)
+	walk = func(at *kustomizev1.Kustomization) (bool, error) {
 		for _, on := range at.Spec.DependsOn {
-			if on.ReadyExpr != "" && !c.Additive {
-				continue
-			}
 			name := nameOf(at, on)
-			here := append(path[:len(path):len(path)], name.String())
-			if name == self {
-				return strings.Join(here, " → "), nil
-			}
-			if seen[name] {
+			if seen[name] || on.ReadyExpr != "" && !c.Additive {
 				continue
+			}
+			path = append(path, name.String())
+			if name == self {
+				return true, nil
 			}
 			seen[name] = true
-			next := &kustomizev1.Kustomization{}
-			err := c.Cache.Get(ctx, name, next)
-			if apierrors.IsNotFound(err) {
-				continue
-			}
-			if err != nil {
-				return "", fmt.Errorf("read dependency %s: %w", name, err)
-			}
-			if found, err := walk(next, here); err != nil || found != "" {
+			if found, err := c.follow(ctx, name, walk); err != nil || found {
 				return found, err
 			}
+			path = path[:len(path)-1]
 		}
-		return "", nil
+		return false, nil
 	}
-	return walk(ks, []string{self.String()})
+	found, err := walk(ks)
+	if err != nil || !found {
+		return "", err
+	}
+	return strings.Join(path, " → "), nil
+}
+
+// follow goes on with a dependency, if there is one of that name.
+func (c Checker) follow(ctx context.Context, name types.NamespacedName, walk func(*kustomizev1.Kustomization) (bool, error)) (bool, error) {
+	if ctx.Err() != nil {
+		return false, fmt.Errorf("read dependency %s: %w", name, context.Cause(ctx))
+	}
+	next := &kustomizev1.Kustomization{}
+	err := c.Cache.Get(ctx, name, next)
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read dependency %s: %w", name, err)
+	}
+	return walk(next)
 }
 
 func or(s, fallback string) string {
