@@ -89,7 +89,7 @@ func placeOf(reach *rest.Config) string {
 // openCluster makes what serves a cluster that is applied to. What its watches see
 // becomes checks. place names it in snapshots; it is empty for the applier's own.
 func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
-	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers})
+	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers, Trusted: place == ""})
 	if err != nil {
 		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
 	}

@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/discovery"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/metadata"
@@ -68,47 +67,17 @@ func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, er
 	return o, err
 }
 
-// GetMetadata returns the metadata of an object.
-func (c *Client) GetMetadata(ctx context.Context, r Ref) (*metav1.PartialObjectMetadata, error) {
-	resource, err := c.metadataOf(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := c.acquire(ctx); err != nil {
-		return nil, err
-	}
-	defer c.release()
-	return resource.Get(ctx, r.Name, metav1.GetOptions{})
-}
-
-// ListMetadata lists objects of the reference's kind in all namespaces.
-func (c *Client) ListMetadata(ctx context.Context, r Ref, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
-	m, err := c.cluster.Mapping(r.GVK())
-	if err != nil {
-		return nil, err
-	}
-	return c.metadata.Resource(m.Resource).List(ctx, opts)
-}
-
-// WatchMetadata watches objects of the reference's kind in all namespaces.
-func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptions) (watch.Interface, error) {
-	m, err := c.cluster.Mapping(r.GVK())
-	if err != nil {
-		return nil, err
-	}
-	return c.watches.Resource(m.Resource).Watch(ctx, opts)
-}
-
 // Served returns the API server's version and all that it serves now.
 func (c *Client) Served() (render.Served, error) { return render.Discover(c.served) }
 
 // Ping returns nil when the API server answers at all, also when it refuses.
 func (c *Client) Ping(ctx context.Context) error {
+	ctx, _ = allow(ctx, maxProbe)
 	err := c.rest.Get().AbsPath("/readyz").Do(ctx).Error()
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return nil
 	}
-	return err
+	return bare(err)
 }
 
 // Patch sends a patch as Manager.
@@ -203,7 +172,7 @@ func (c *Client) object(ctx context.Context, req *rest.Request) (*unstructured.U
 	defer c.release()
 	result := req.Do(ctx)
 	if err := result.Error(); err != nil {
-		return nil, false, err
+		return nil, false, bare(err)
 	}
 	var status int
 	result.StatusCode(&status)

@@ -32,6 +32,8 @@ type Options struct {
 	// OverrideManagers are prefixes of further field managers whose fields the
 	// applier takes over, besides kubectl and before-first-apply.
 	OverrideManagers []string
+	// Trusted says that the API server is the applier's own. Of others, answers beyond measure are not read.
+	Trusted bool
 }
 
 // ErrBusy says that enough is under way in a cluster. When there is room there is a check.
@@ -74,6 +76,7 @@ type Cluster struct {
 	kinds     *kinds
 	slots     chan struct{}
 	overrides []string
+	trusted   bool
 
 	mu      sync.Mutex
 	clients *lru.Cache // *Client by who it acts as
@@ -99,6 +102,9 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !opts.Trusted {
+		transport = bounded{transport}
+	}
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	c := &Cluster{
@@ -106,6 +112,7 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 		codecs:    serializer.NewCodecFactory(scheme).WithoutConversion(),
 		slots:     make(chan struct{}, connections),
 		overrides: opts.OverrideManagers,
+		trusted:   opts.Trusted,
 		clients:   lru.New(maxClients),
 	}
 	client, err := c.httpClient(config)
@@ -221,7 +228,7 @@ func newTransport(config *rest.Config, connections int) (http.RoundTripper, erro
 	return &http.Transport{
 		Proxy: proxy, DialContext: dial, TLSClientConfig: tls,
 		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: config.Timeout,
-		MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second,
+		MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: 1 << 20,
 		DisableCompression: config.DisableCompression,
 	}, nil
 }
