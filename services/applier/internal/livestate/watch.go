@@ -2,6 +2,7 @@ package livestate
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -35,6 +36,9 @@ func (t *Table) watch(ctx context.Context, k *kind) {
 			opts.LabelSelector = t.opts.Ownership.NameLabel
 			w, err := t.client.WatchMetadata(ctx, ref, opts)
 			f.failed(err)
+			if err == nil && opts.SendInitialEvents == nil { // else it has yet to list
+				f.resumed()
+			}
 			return w, err
 		},
 	}
@@ -51,16 +55,18 @@ type feed struct {
 	kind  *kind
 	ctx   context.Context // of the watch; bounds the reads that follow a deletion
 	stop  context.CancelFunc
+	// failing is since when no list or watch worked; the table's lock guards it.
+	failing time.Time
 }
 
+// watchPatience is how long lists and watches may fail before a kind counts as one that is not watched.
+const watchPatience = time.Minute
+
 // failed notes why a list or watch did not work. A kind that is not served ends
-// its watch; Manage starts it again.
+// its watch; Manage starts it again. What will not get better by itself tells at once that the
+// kind is not watched, anything else when it lasts.
 func (f *feed) failed(err error) {
-	if err == nil {
-		return
-	}
-	notServed := meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err)
-	if !notServed && !apierrors.IsForbidden(err) {
+	if err == nil || f.ctx.Err() != nil {
 		return
 	}
 	t := f.table
@@ -71,7 +77,14 @@ func (f *feed) failed(err error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	f.listed(false)
+	if f.failing.IsZero() {
+		f.failing = t.now()
+	}
+	notServed := meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsMethodNotSupported(err)
+	if !notServed && !lasting(err) && t.now().Sub(f.failing) < watchPatience {
+		return
+	}
+	f.blind()
 	if notServed {
 		for key, rec := range f.kind.records {
 			t.gone(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), f.kind, rec, "")
@@ -79,6 +92,29 @@ func (f *feed) failed(err error) {
 		f.kind.running = false
 		f.stop()
 	}
+}
+
+// lasting says that somebody has to do something before what failed can work.
+func lasting(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || errors.As(err, new(*cluster.TooLargeError))
+}
+
+// blind takes the fact that the kind is not watched. Who awaits its objects has to look at them; the lock is held.
+func (f *feed) blind() {
+	if f.kind.watched {
+		for key := range f.kind.records {
+			f.table.changed(objectOf(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name)), "")
+		}
+	}
+	f.listed(false)
+}
+
+// resumed takes the fact that the watch goes on where it ended.
+func (f *feed) resumed() {
+	f.table.mu.Lock()
+	defer f.table.mu.Unlock()
+	f.failing = time.Time{}
+	f.listed(true)
 }
 
 // listed marks the first list as done; the lock is held.
@@ -185,6 +221,7 @@ func (f *feed) Replace(list []any, version string) error {
 			f.put(m, t.hash.reduce(m))
 		}
 	}
+	f.failing = time.Time{}
 	f.listed(true)
 	t.mu.Unlock()
 	for key, present := range missing {
