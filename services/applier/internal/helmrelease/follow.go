@@ -46,7 +46,7 @@ type following struct {
 	verify time.Time
 }
 
-// listPatience is how long a pass waits for the first lists of the kinds of its objects.
+// listPatience is how long passes wait for the first list of a kind, all that come together, and each for what was kept.
 const listPatience = 10 * time.Second
 
 // Forget drops what this process remembers of a HelmRelease that is gone, or is elsewhere now.
@@ -120,9 +120,7 @@ func (p *pass) began() {
 func (p *pass) recall(ctx context.Context, objects []*unstructured.Unstructured, revision string) (all bool, err error) {
 	kinds := kindsOf(objects)
 	p.place.Table.Manage(kinds...)
-	bounded, cancel := context.WithTimeout(ctx, listPatience)
-	defer cancel()
-	listed := p.place.Table.Synced(bounded, kinds...) == nil
+	listed := p.place.Table.Listed(ctx, listPatience, kinds...)
 	if ctx.Err() != nil {
 		return false, context.Cause(ctx)
 	}
@@ -132,6 +130,8 @@ func (p *pass) recall(ctx context.Context, objects []*unstructured.Unstructured,
 	}
 	f.verify = p.place.verifyAt(true)
 	if listed {
+		bounded, cancel := context.WithTimeout(ctx, listPatience)
+		defer cancel()
 		if kept, err := p.place.Snapshots.Load(bounded, p.identity(), p.place.Name, revision); err == nil { // whatever is wrong, looking at the objects mends it
 			p.place.Table.Adopt(ctx, p.owner(), kept)
 			f.kept = revision

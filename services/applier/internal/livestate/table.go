@@ -15,7 +15,7 @@ import (
 )
 
 // Table is the live state of every object that carries an owner label. Its methods
-// may be called concurrently and, except Run, Synced and Adopt, never wait for the network.
+// may be called concurrently and, except Run, Synced, Listed and Adopt, never wait for the network.
 type Table struct {
 	client *cluster.Client
 	opts   Options
@@ -43,6 +43,7 @@ type kind struct {
 	gvk     schema.GroupVersionKind
 	records map[types.NamespacedName]*record
 	synced  chan struct{} // closed after the first list
+	since   time.Time     // when the first list was asked for
 	watched bool          // listed, and the watch works as far as is known
 	running bool
 }
@@ -119,7 +120,7 @@ func (t *Table) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	t.mu.Lock()
 	t.start = func(k *kind) {
-		k.running = true
+		k.running, k.since = true, t.now()
 		group.Go(func() error { t.watch(ctx, k); return nil })
 	}
 	for _, k := range t.kinds {
@@ -144,7 +145,7 @@ func (t *Table) Manage(kinds ...schema.GroupVersionKind) {
 	for _, gvk := range kinds {
 		k := t.kinds[gvk.GroupKind()]
 		if k == nil {
-			k = &kind{gvk: gvk, records: map[types.NamespacedName]*record{}, synced: make(chan struct{})}
+			k = &kind{gvk: gvk, records: map[types.NamespacedName]*record{}, synced: make(chan struct{}), since: t.now()}
 			t.kinds[gvk.GroupKind()] = k
 		}
 		if !k.running {
@@ -154,33 +155,6 @@ func (t *Table) Manage(kinds ...schema.GroupVersionKind) {
 			t.start(k)
 		}
 	}
-}
-
-// Synced waits until the kinds were listed once, or every kind managed so far when
-// none is given. A kind that cannot be listed (no rights, not served) counts as
-// listed: its objects stay Unknown.
-func (t *Table) Synced(ctx context.Context, kinds ...schema.GroupVersionKind) error {
-	t.mu.Lock()
-	var waits []chan struct{}
-	for _, gvk := range kinds {
-		if k := t.kinds[gvk.GroupKind()]; k != nil {
-			waits = append(waits, k.synced)
-		}
-	}
-	if len(kinds) == 0 {
-		for _, k := range t.kinds {
-			waits = append(waits, k.synced)
-		}
-	}
-	t.mu.Unlock()
-	for _, w := range waits {
-		select {
-		case <-w:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
 }
 
 // Standing compares an object to what was last applied for owner.

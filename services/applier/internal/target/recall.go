@@ -19,8 +19,12 @@ type Snapshots interface {
 	Load(ctx context.Context, id seal.Identity, place, render string) ([]livestate.Kept, error)
 }
 
-// listPatience is how long a first pass waits for the lists of its kinds.
-const listPatience = 10 * time.Second
+const (
+	// listPatience is how long first passes wait for the list of a kind, all that come together.
+	listPatience = 10 * time.Second
+	// loadPatience is how long a first pass waits for what was kept.
+	loadPatience = 10 * time.Second
+)
 
 // Recall prepares this process for an owner that it has not applied yet: it lists
 // the kinds of its objects and compares the objects with what was kept about them.
@@ -43,17 +47,18 @@ func (t *Target) recall(ctx context.Context, ks *kustomizev1.Kustomization, refs
 	}
 	kinds := kindsOf(refs)
 	t.table.Manage(kinds...)
-	bounded, cancel := context.WithTimeout(ctx, listPatience)
-	defer cancel()
-	listed := t.table.Synced(bounded, kinds...) == nil
-	kept, ok := t.load(bounded, ks)
+	var kept []livestate.Kept
+	ok := t.table.Listed(ctx, listPatience, kinds...)
+	if ok {
+		kept, ok = t.load(ctx, ks)
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	switch {
-	case (!listed || !ok) && t.opts.Place != "":
+	case !ok && t.opts.Place != "":
 		return nil // it may be new in this cluster, so nothing waits for a slow comparison
-	case !listed || !ok:
+	case !ok:
 		t.owe(owner, len(refs))
 		return nil
 	}
@@ -68,7 +73,9 @@ func (t *Target) load(ctx context.Context, ks *kustomizev1.Kustomization) ([]liv
 	if render == "" {
 		return nil, false
 	}
-	kept, err := t.opts.Snapshots.Load(ctx, t.opts.Identity(ks), t.opts.Place, render)
+	bounded, cancel := context.WithTimeout(ctx, loadPatience)
+	defer cancel()
+	kept, err := t.opts.Snapshots.Load(bounded, t.opts.Identity(ks), t.opts.Place, render)
 	return kept, err == nil // whatever is wrong, looking again at the objects mends it
 }
 
