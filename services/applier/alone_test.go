@@ -11,7 +11,6 @@ import (
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -37,6 +36,8 @@ func aloneCases() []testCase {
 		{"recreate waits", "an object that is made anew, and that a finalizer keeps, holds no worker, and is waited for", recreateWaits},
 		{"random edits", "whatever is edited and pushed, in any order, ends at the newest render, and then nothing is sent", randomEdits},
 		{"unwatched", "an object whose kind may not be watched is put back at the interval", unwatched},
+		{"unwatched and busy", "also while revisions come more often than that", unwatchedBusy},
+		{"unwatched and broken", "also while the newest build is broken", unwatchedBroken},
 		{"verify", "objects are compared with the API server now and then although nothing was seen", verify},
 		{"wiped", "wiped streams heal", wiped},
 		{"deadline", "a wait keeps its deadline though the applier restarts and the bus forgets", deadline},
@@ -299,44 +300,6 @@ func dropped(t *testing.T, w *world) {
 		}
 		<-tick.C
 	}
-}
-
-// unwatched runs an applier that may change ConfigMaps but not watch them.
-func unwatched(t *testing.T, w *world) {
-	w.stop()
-	const user = "half-blind"
-	rule := func(group, resource string, verbs ...string) rbacv1.PolicyRule {
-		return rbacv1.PolicyRule{APIGroups: []string{group}, Resources: []string{resource}, Verbs: verbs}
-	}
-	role := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: user},
-		Rules: []rbacv1.PolicyRule{
-			rule("", "configmaps", "get", "create", "patch", "delete"),
-			rule("", "events", "*"),
-			rule("kustomize.toolkit.fluxcd.io", "*", "*"),
-			rule("helm.toolkit.fluxcd.io", "*", "*"),
-			rule("source.toolkit.fluxcd.io", "*", "get", "list", "watch"),
-		},
-	}
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: user},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: user},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
-	}
-	for _, o := range []client.Object{role, binding} {
-		if err := w.Create(t.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	stop := w.startAs(user, applier.Settings{})
-	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Interval.Duration = 2 * time.Second })
-	a.build(configMap("one", "1"), configMap("two", "2"))
-	a.ready()
-	a.setValue("one", "v", "foreign")
-	a.holds("one", "1")
-	a.journalHas(events.TypeDriftCorrected)
-	stop()
-	w.stop = w.start(applier.Settings{})
 }
 
 func verify(t *testing.T, w *world) {

@@ -477,13 +477,16 @@ func (a *app) configMap(name string) (*corev1.ConfigMap, error) {
 // holds waits until a ConfigMap holds a value under key v.
 func (a *app) holds(name, value string) {
 	a.t.Helper()
-	a.until("ConfigMap "+name+" holds "+value, func() error {
-		cm, err := a.configMap(name)
-		if err == nil && cm.Data["v"] != value {
-			err = fmt.Errorf("holds %q", cm.Data["v"])
-		}
-		return err
-	})
+	a.until("ConfigMap "+name+" holds "+value, func() error { return a.valued(name, value) })
+}
+
+// valued returns why a ConfigMap does not hold a value under key v.
+func (a *app) valued(name, value string) error {
+	cm, err := a.configMap(name)
+	if err == nil && cm.Data["v"] != value {
+		err = fmt.Errorf("holds %q", cm.Data["v"])
+	}
+	return err
 }
 
 // absent waits until a ConfigMap is gone.

@@ -167,6 +167,7 @@ func (p *pass) applyObjects(ctx context.Context, try *attempt, objects []render.
 	})
 	try.changes, try.awaited = applied.Changes, applied.Awaited
 	if err == nil {
+		p.compared.note(p.check.Key, p.started)
 		setInventory(try.next, applied.Inventory)
 		return nil
 	}

@@ -84,6 +84,7 @@ func TestForgetLeavesNothing(t *testing.T) {
 	for _, k := range []events.Key{key, other} { // deleted while health is waited for
 		w.changed.put(k, "render", []events.Change{{Action: "created"}})
 	}
+	w.compared.note(key, now)
 	w.lingering.add(key, []inventory.Entry{{ID: "apps_one__ConfigMap", Version: "v1"}})
 	w.fights.reverted(key, []cluster.Ref{{Version: "v1", Kind: "ConfigMap", Namespace: "apps", Name: "one"}}, now)
 	w.said.News(key, "it failed")
@@ -93,7 +94,7 @@ func TestForgetLeavesNothing(t *testing.T) {
 	if len(w.changed.take(other, "render")) != 1 {
 		t.Error("another object was forgotten")
 	}
-	if n := len(w.patience.since) + len(w.changed.all) + len(w.lingering.all) + len(w.fights.all); n > 0 {
+	if n := len(w.patience.since) + len(w.changed.all) + len(w.compared.at) + len(w.lingering.all) + len(w.fights.all); n > 0 {
 		t.Errorf("%d things are remembered of an object that is gone", n)
 	}
 	if !w.said.News(key, "it failed") {

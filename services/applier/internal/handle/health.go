@@ -85,6 +85,7 @@ func (p *pass) stillWaiting(ctx context.Context, a status.Attempt, since time.Ti
 	if err != nil {
 		return p.failed(ctx, try, status.Failure{Reason: status.ReasonFailed, Message: err.Error(), Cause: err})
 	}
+	p.compared.note(p.check.Key, p.started)
 	if err := p.tellDrift(ctx, a, applied); err != nil {
 		return bus.Result{}, err
 	}

@@ -146,9 +146,14 @@ func (p *pass) attempt() status.Attempt {
 }
 
 // interval is when an object is looked at again although nothing happened: sooner
-// when it is to be seen whether what was pruned is gone.
+// when it is to be seen whether what was pruned is gone, or when objects that no
+// watch vouches for were compared a while ago.
 func (p *pass) interval() bus.Result {
-	next := jitter(p.ks.Spec.Interval.Duration, p.Options.Jitter)
+	next := p.ks.Spec.Interval.Duration
+	if len(p.Target.Unwatched(p.ks)) > 0 {
+		next = max(p.compared.left(p.check.Key, next, time.Now()), time.Second)
+	}
+	next = jitter(next, p.Options.Jitter)
 	if entries, wait := p.lingering.due(p.check.Key); len(entries) > 0 {
 		next = min(next, max(wait, time.Second))
 	}

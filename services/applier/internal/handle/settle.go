@@ -36,7 +36,7 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 		return result, err
 	}
 	if status.Current(p.ks, a.RenderID) && !status.Requested(p.ks) && !putBack {
-		return p.move(ctx, a)
+		return p.move(ctx, a, dirty)
 	}
 	if wait := time.Until(status.RetryDue(p.ks, a.RenderID, a.Revision)); wait > 0 && !putBack {
 		return bus.Result{Next: wait}, nil
@@ -45,11 +45,11 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 }
 
 // done ends a pass over an object that is where it should be, once what drifted
-// is put back. Only here are objects compared that watches vouch for badly or not
-// at all, so that it happens about once an interval. An entry that a crash kept
+// is put back. Objects are compared, too, that watches vouch for badly or not at all:
+// unless revisions come, this is about once an interval. An entry that a crash kept
 // from the journal is added.
 func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) (bus.Result, error) {
-	suspects := suspects{known: append(dirty, p.Target.Unwatched(p.ks)...), all: p.Target.VerifyDue(p.ks)}
+	suspects := suspects{known: append(dirty, p.Target.Unwatched(p.ks)...), unwatched: true, all: p.Target.VerifyDue(p.ks)}
 	if err := p.correct(ctx, a, suspects); err != nil {
 		if stopped(ctx, err) {
 			return bus.Result{}, err
@@ -70,28 +70,46 @@ func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) 
 }
 
 // move records another revision of the render that is already applied: one status
-// write, and nothing about its objects.
-func (p *pass) move(ctx context.Context, a status.Attempt) (bus.Result, error) {
+// write, and nothing about its objects unless it is time to compare them. Revisions
+// that come more often than the interval would else put that off for ever.
+func (p *pass) move(ctx context.Context, a status.Attempt, dirty []cluster.Ref) (bus.Result, error) {
 	next := p.ks.DeepCopy()
 	status.Move(next, a, time.Now())
-	if _, err := p.Writer.Status(ctx, p.ks, next); err != nil {
+	written, err := p.Writer.Status(ctx, p.ks, next)
+	if err != nil {
 		return bus.Result{}, err
 	}
+	p.ks = written
 	p.said.Forget(p.check.Key)
-	return p.interval(), p.journal.Write(ctx, events.ApplySucceeded{
+	err = p.journal.Write(ctx, events.ApplySucceeded{
 		Applied: p.journal.Applied(a.Revision, a.RenderID), DurationMS: time.Since(p.started).Milliseconds(),
 	})
+	if err == nil && (len(p.overdue()) > 0 || p.Target.VerifyDue(p.ks)) {
+		return p.done(ctx, a, dirty)
+	}
+	return p.interval(), err
+}
+
+// overdue returns the objects that no watch vouches for when they were not compared
+// for an interval.
+func (p *pass) overdue() []cluster.Ref {
+	if p.compared.left(p.check.Key, p.ks.Spec.Interval.Duration, time.Now()) > 0 {
+		return nil
+	}
+	return p.Target.Unwatched(p.ks)
 }
 
 // hold puts back what drifted from the last good render, while the newest build
-// cannot be applied.
+// cannot be applied. It compares what no watch vouches for once an interval, however
+// often it is called.
 func (p *pass) hold(ctx context.Context) error {
 	id, revision := status.LastGood(p.ks)
 	if id == "" || p.Target == nil {
 		return nil
 	}
+	overdue := p.overdue()
 	return p.tryCorrect(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{
-		known: p.Target.Dirty(p.ks), all: p.Target.VerifyDue(p.ks),
+		known: append(p.Target.Dirty(p.ks), overdue...), unwatched: len(overdue) > 0, all: p.Target.VerifyDue(p.ks),
 	})
 }
 
@@ -115,6 +133,8 @@ func (p *pass) tryCorrect(ctx context.Context, a status.Attempt, s suspects) err
 type suspects struct {
 	known []cluster.Ref
 	all   bool
+	// unwatched says that the known ones are also all that no watch vouches for.
+	unwatched bool
 	// applied leaves out those that were not applied yet as the render has them.
 	applied bool
 }
@@ -125,6 +145,9 @@ type suspects struct {
 func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error {
 	if len(s.known) == 0 && !s.all {
 		return nil
+	}
+	if s.all || s.unwatched { // also when it fails: the next time is after the next interval
+		p.compared.note(p.check.Key, p.started)
 	}
 	objects, err := p.open(ctx, a)
 	if err != nil {

@@ -60,6 +60,7 @@ type Worker struct {
 
 	patience patience
 	changed  changed
+	compared compared
 
 	lingering lingering
 	fights    fights
@@ -167,6 +168,7 @@ func (w *Worker) Forget(name types.NamespacedName) {
 	key := events.NewKey(kustomizev1.KustomizationKind, name.Namespace, name.Name)
 	w.patience.forget(key)
 	w.changed.forget(key)
+	w.compared.forget(key)
 	w.lingering.take(key)
 	w.fights.forget(key)
 	w.said.Forget(key)
