@@ -10,7 +10,7 @@ import (
 func TestApplier(t *testing.T) {
 	w := newWorld(t)
 	t.Run("alone", func(t *testing.T) {
-		for _, c := range slices.Concat(aloneCases(), sourceAloneCases(), acceptAloneCases()) {
+		for _, c := range slices.Concat(aloneCases(), leftAloneCases(), sourceAloneCases(), acceptAloneCases()) {
 			t.Run(c.name, func(t *testing.T) { c.run(t, w) })
 		}
 	})

@@ -39,8 +39,8 @@ type Records interface {
 	// Applied records what the API server answered to an apply (or to a dry run
 	// that changes nothing) for owner.
 	Applied(r cluster.Ref, owner cluster.Owner, digest string, answer *metav1.PartialObjectMetadata)
-	// Left says that an object is wanted, but left alone because the live one opts out.
-	Left(r cluster.Ref, owner cluster.Owner, digest string)
+	// Left says that an object is wanted, but that the live one is left alone.
+	Left(r cluster.Ref, owner cluster.Owner, digest string, live livestate.Slim, why livestate.Leave)
 	// Abort says that the outcome of a write is not known.
 	Abort(r cluster.Ref)
 	// Look finds out what became of an object that is not what Seen says.

@@ -48,11 +48,11 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 	switch {
 	case after.OptOut.Any(livestate.NoReconcile | livestate.Ignore):
 		i.before.OptOut = after.OptOut
-		i.settle(Skipped, "the live object opts out")
+		c.leaveBe(i, livestate.WhileOptedOut, optedOut)
 	case i.optOut.Has(livestate.IfNotPresent):
-		i.settle(Skipped, "the object exists")
+		c.leaveBe(i, livestate.WhilePresent, exists)
 	case i.leftWhole():
-		i.settle(Skipped, leftWhole)
+		c.leaveBe(i, livestate.WhilePresent, leftWhole)
 	case after.Absorb && !i.optOut.Has(livestate.Merge):
 		i.takeover = true
 	case len(i.ignored) > 0 && i.found != nil:

@@ -245,17 +245,16 @@ func (c *call) look(i *item) {
 		return
 	}
 	if i.exists && i.optOut.Has(livestate.IfNotPresent) {
-		i.settle(Skipped, "the object exists")
+		c.leaveBe(i, livestate.WhilePresent, exists)
 		return
 	}
 	if i.exists && i.leftWhole() {
-		i.settle(Skipped, leftWhole)
+		c.leaveBe(i, livestate.WhilePresent, leftWhole)
 		return
 	}
 	switch standing {
 	case livestate.OptedOut:
-		c.records.Left(i.ref, c.req.Owner, i.digest)
-		i.settle(Skipped, "the live object opts out")
+		c.leaveBe(i, livestate.WhileOptedOut, optedOut)
 	case livestate.Lost:
 		i.settle(Skipped, fmt.Sprintf("taken over by %s", i.before.Owner))
 	case livestate.Clean:

@@ -7,12 +7,23 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
+	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// leftWhole is the note of an object that a rule leaves to others as a whole.
-const leftWhole = "spec.ignore leaves the whole object to others"
+// The notes of objects that are left to others as a whole.
+const (
+	exists    = "the object exists"
+	leftWhole = "spec.ignore leaves the whole object to others"
+	optedOut  = "the live object opts out"
+)
+
+// leaveBe skips an item whose object exists, and has the end of that noticed.
+func (c *call) leaveBe(i *item, why livestate.Leave, note string) {
+	c.records.Left(i.ref, c.req.Owner, i.digest, i.before, why)
+	i.settle(Skipped, note)
+}
 
 func (i *item) leftWhole() bool {
 	return slices.ContainsFunc(i.ignored, func(p ignore.Pointer) bool { return len(p) == 0 })

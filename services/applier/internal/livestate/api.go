@@ -76,6 +76,18 @@ type Options struct {
 	CorrectionInterval time.Duration
 }
 
+// Leave says for how long an object is left alone that an owner wants. The zero value
+// means that it is not: it was applied.
+type Leave uint8
+
+// For how long an object can be left alone.
+const (
+	// WhileOptedOut is until an annotation of the live object goes.
+	WhileOptedOut Leave = iota + 1
+	// WhilePresent is for as long as it exists: the owner makes it, and never changes it.
+	WhilePresent
+)
+
 // Standing says how an object compares to what was last applied for an owner.
 type Standing int
 

@@ -39,7 +39,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		rec.state = Dirty
 	case live.Owner != a.owner && live.Owner != a.slim.Owner && live.Owner.Name != "" && live.Owner.Namespace != "":
 		t.lose(r, rec, live.Owner)
-	case live.OptOut.Has(IfNotPresent):
+	case live.OptOut.Has(IfNotPresent), a.leave == WhilePresent:
 		rec.state = Clean
 	case live.Terminating:
 		// A finalizer holds the deletion. What matters is the moment it is gone.
@@ -119,7 +119,11 @@ func (t *Table) gone(r cluster.Ref, k *kind, rec *record, version string) {
 func (t *Table) unlabelled(r cluster.Ref, rec *record, live Slim) {
 	rec.seen, rec.present = live, true
 	t.changed(objectOf(r), live.ResourceVersion)
-	if rec.applied != nil && rec.busy == 0 && !live.OptOut.Any(NoReconcile|Ignore) {
+	switch {
+	case rec.applied == nil || rec.busy > 0 || live.OptOut.Any(NoReconcile|Ignore):
+	case rec.applied.leave == WhilePresent:
+		rec.state = Clean
+	default:
 		t.dirty(r, rec, Unlabelled)
 	}
 }

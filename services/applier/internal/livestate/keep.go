@@ -18,6 +18,8 @@ type Kept struct {
 	// Lost says that another owner took the object after it was applied in this form;
 	// then Live and At are zero.
 	Lost bool `json:",omitempty"`
+	// Leave says for how long the object is left alone; then Live is zero.
+	Leave Leave `json:",omitempty"`
 	// Live is what the API server answered.
 	Live Slim `json:",omitzero"`
 	// At is when it was applied.
@@ -40,7 +42,9 @@ func (t *Table) Keep(owner cluster.Owner) []Kept {
 					k.Digest = c.digest
 				}
 			}
-		case rec.applied.slim.UID == "": // given back by a rival that deleted it, or left alone: not applied since
+		case rec.applied.leave != 0:
+			k.Digest, k.Leave, k.At = rec.applied.digest, rec.applied.leave, rec.applied.at
+		case rec.applied.slim.UID == "": // given back by a rival that deleted it: not applied since
 			continue
 		default:
 			k.Digest, k.Live, k.At = rec.applied.digest, rec.applied.slim, rec.applied.at
@@ -79,7 +83,7 @@ func (t *Table) adopt(owner cluster.Owner, kept []Kept) (unlisted []*record) {
 			}
 			continue
 		}
-		rec.applied = &applied{claim: c, slim: k.Live, at: k.At, adopted: true}
+		rec.applied = &applied{claim: c, slim: k.Live, at: k.At, leave: k.Leave, adopted: true}
 		rec.state = Clean
 		t.link(owner, rec)
 		switch {

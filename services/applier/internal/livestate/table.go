@@ -73,6 +73,8 @@ type applied struct {
 	at   time.Time
 	// adopted is true when the record was kept by an earlier process, or another.
 	adopted bool
+	// leave says for how long the object is left alone; what was written is not known then.
+	leave Leave
 	// unwanted is true when the owner's newest render does not ask for the object, which was not
 	// pruned yet.
 	unwanted bool
@@ -180,6 +182,9 @@ func (t *Table) Standing(r cluster.Ref, owner cluster.Owner, digest string) Stan
 	if rec.applied == nil || rec.applied.owner != owner {
 		return Unknown
 	}
+	if rec.applied.leave != 0 {
+		return Unknown
+	}
 	if rec.applied.digest != digest {
 		return Outdated
 	}
@@ -223,13 +228,15 @@ func (t *Table) Dirty(owner cluster.Owner) []cluster.Ref {
 	return refs
 }
 
-// Unwatched returns those of refs whose kind cannot be listed and watched.
+// Unwatched returns those of refs whose changes no watch tells: their kind cannot be
+// listed and watched, or they have no owner labels.
 func (t *Table) Unwatched(refs []cluster.Ref) []cluster.Ref {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var out []cluster.Ref
 	for _, r := range refs {
-		if k := t.kinds[r.GroupKind()]; k == nil || !k.watched {
+		k, rec := t.find(r)
+		if k == nil || !k.watched || rec != nil && rec.unfollowed() {
 			out = append(out, r)
 		}
 	}

@@ -48,17 +48,31 @@ func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answe
 	t.judge(r, rec)
 }
 
-// Left records an owner's wish for an object that opts out, so that the end of that,
-// and its deletion, are noticed although it was never applied.
-func (t *Table) Left(r cluster.Ref, owner cluster.Owner, digest string) {
+// Left records an owner's wish for an object that exists and is left alone, as live
+// shows it, so that the end of that is noticed. What others own, by its labels or by
+// what they applied, is theirs.
+func (t *Table) Left(r cluster.Ref, owner cluster.Owner, digest string, live Slim, why Leave) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, rec := t.find(r)
-	if rec == nil || !rec.present || rec.applied != nil || rec.seen.Owner != owner {
+	if live.Owner.Name != "" && live.Owner != owner {
 		return
 	}
-	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, at: t.now()}
-	rec.state, rec.reported = Dirty, mark{}
+	rec := t.ensure(r)
+	if rec == nil {
+		return
+	}
+	if a := rec.applied; a != nil && (a.owner != owner || a.leave == 0 && why == WhileOptedOut) {
+		return // what was applied tells more about an opt-out that ends
+	}
+	if !rec.present || newer(live.ResourceVersion, rec.seen.ResourceVersion) {
+		rec.seen, rec.present = live, true
+	}
+	rec.lost = without(rec.lost, owner)
+	rec.applied = &applied{claim: claim{owner: owner, digest: digest}, at: t.now(), leave: why}
+	rec.state, rec.reported = Clean, mark{}
+	if rec.seen.OptOut.Any(NoReconcile | Ignore) {
+		rec.state = Dirty // hidden for as long as it opts out
+	}
 	t.link(owner, rec)
 }
 

@@ -75,7 +75,8 @@ func (l *Live) seen(live *unstructured.Unstructured, digest string) {
 // left notes an object that opts out, so that the end of that is seen.
 func (l *Live) left(live *unstructured.Unstructured, digest string) {
 	if l != nil {
-		l.Table.Left(cluster.RefOf(live), l.Owner, digest)
+		now := l.Table.Reduce(cluster.MetadataOf(live))
+		l.Table.Left(cluster.RefOf(live), l.Owner, digest, now, livestate.WhileOptedOut)
 	}
 }
 
