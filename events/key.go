@@ -3,6 +3,7 @@ package events
 import (
 	"fmt"
 	"hash/fnv"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -51,17 +52,40 @@ func (k Key) Lane() int {
 // tokens returns the key as three subject tokens. Kubernetes names may hold
 // dots but no underscore, so a dot travels as an underscore.
 func (k Key) tokens() string {
-	return k.Kind + "." + escape(k.Namespace) + "." + escape(k.Name)
+	return escape(k.Kind) + "." + escape(k.Namespace) + "." + escape(k.Name)
 }
 
-func escape(name string) string    { return strings.ReplaceAll(name, ".", "_") }
-func unescape(token string) string { return strings.ReplaceAll(token, "_", ".") }
+// escape makes a name a token. What no Kubernetes name has, and references may yet have, is written as %XX: else a
+// name such as * would stand for those of others.
+func escape(name string) string {
+	var token strings.Builder
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c == '.':
+			token.WriteByte('_')
+		case c <= ' ' || c > '~' || strings.IndexByte("*>_%", c) >= 0:
+			fmt.Fprintf(&token, "%%%02X", c)
+		default:
+			token.WriteByte(c)
+		}
+	}
+	return token.String()
+}
+
+// unescape returns the name of a token; one that escape did not make stays as it is.
+func unescape(token string) string {
+	token = strings.ReplaceAll(token, "_", ".")
+	if name, err := url.PathUnescape(token); err == nil {
+		return name
+	}
+	return token
+}
 
 func keyFromTokens(tokens []string) (Key, error) {
 	if len(tokens) != 3 {
 		return Key{}, fmt.Errorf("want kind, namespace and name, got %d subject tokens", len(tokens))
 	}
-	return Key{Kind: tokens[0], Namespace: unescape(tokens[1]), Name: unescape(tokens[2])}, nil
+	return Key{Kind: unescape(tokens[0]), Namespace: unescape(tokens[1]), Name: unescape(tokens[2])}, nil
 }
 
 func laneToken(lane int) string { return strconv.Itoa(lane) }

@@ -1,6 +1,7 @@
 package events_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,5 +78,31 @@ func TestLanes(t *testing.T) {
 	}
 	if len(used) < events.Lanes/2 {
 		t.Errorf("19 namespaces share %d lanes", len(used))
+	}
+}
+
+// Whatever a name is, it is one token of a subject that stands for nothing else, and comes back as it was.
+func TestSubjectsOfAnyName(t *testing.T) {
+	subjects := map[string]string{}
+	for _, name := range []string{"*", ">", "a b", "a\tb", "a\nb", "a\x00b", "a_b", "a.b", "a%5Fb", "a%b", "a%2", "%", "\u00e9", "\x7f"} {
+		key := events.Key{Kind: "gitrepository", Namespace: name, Name: name}
+		for what, subject := range map[string]string{
+			"source": events.SourceSubject(key), "kind": events.SourceSubject(events.Key{Kind: name, Namespace: "a", Name: "b"}),
+			"build": events.BuildSubject(name, key), "hook": events.HookSubject(name, name), "check": events.CheckSubject(events.StageFetch, key),
+		} {
+			if strings.ContainsAny(subject, "*> \t\r\n\x00\x7f") {
+				t.Errorf("%s of %q is %q", what, name, subject)
+			}
+			if other, twice := subjects[subject]; twice {
+				t.Errorf("%s of %q is that of %q", what, name, other)
+			}
+			subjects[subject] = name
+		}
+		if back, err := events.ParseSubject(events.SourceSubject(key)); err != nil || back != key {
+			t.Errorf("%q comes back as %v, %v", name, back, err)
+		}
+		if _, back, err := events.ParseCheckSubject(events.CheckSubject(events.StageFetch, key)); err != nil || back != key {
+			t.Errorf("%q comes back as %v, %v", name, back, err)
+		}
 	}
 }

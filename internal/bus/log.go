@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/nats-io/nats.go"
@@ -100,8 +101,11 @@ func (l *Log) settle(ctx context.Context, e event.Event, cause error) error {
 }
 
 // History returns the retained events of a subject, oldest first. Messages that
-// are no events are left out.
+// are no events are left out. A subject with wildcards is an error: it has no end.
 func (b *Bus) History(ctx context.Context, subject string) ([]event.Event, error) {
+	if strings.ContainsAny(subject, "*>") {
+		return nil, fmt.Errorf("read history of %q: it is not one subject", subject)
+	}
 	stream, err := b.handle(ctx, events.StreamEvents)
 	if err != nil {
 		return nil, err

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -290,8 +292,12 @@ func (s *service) serveArtifacts(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	kinds := slices.Collect(maps.Keys(s.kinds))
+	if s.external != nil {
+		kinds = append(kinds, s.external.Name())
+	}
 	sources := gateway.Sources{
-		Current: s.artifact, History: s.Bus.History, Blob: shelf.BlobName, Live: rate.NewLimiter(liveReads, 2*liveReads),
+		Kinds: kinds, Current: s.artifact, History: s.Bus.History, Blob: shelf.BlobName, Live: rate.NewLimiter(liveReads, 2*liveReads),
 	}
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", s.ArtifactAddr)

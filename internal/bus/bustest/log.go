@@ -35,6 +35,9 @@ func revisions(t *testing.T, b *bus.Bus, subject string) []string {
 func testLog(t *testing.T, env *env) {
 	b := env.connect(t)
 	subject := events.SourceSubject(repo("flux.system"))
+	if _, err := b.History(t.Context(), "sluice.source.*.flux_system.>"); err == nil {
+		t.Error("want no history of many subjects")
+	}
 	l := open(t, b, subject)
 	if _, found := l.Last(); found || l.Sequence() != 0 {
 		t.Fatalf("a subject without events has a last one at %d", l.Sequence())

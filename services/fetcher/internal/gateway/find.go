@@ -4,17 +4,21 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cloudevents/sdk-go/v2/event"
 	"github.com/fluxcd/pkg/apis/meta"
 	"golang.org/x/time/rate"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/sluice-gitops/sluice/events"
 )
 
 // Sources is what the gateway knows of sources.
 type Sources struct {
+	// Kinds are the kinds of sources, as they are in paths.
+	Kinds []string
 	// Current returns the artifact in a source's status, from the API server if
 	// live; nil if there is none, or no such source.
 	Current func(ctx context.Context, key events.Key, live bool) (*meta.Artifact, error)
@@ -34,6 +38,9 @@ func (s Sources) Find(ctx context.Context, location string, live bool) (Artifact
 		return Artifact{}, ErrNotFound
 	}
 	key := events.Key{Kind: parts[0], Namespace: parts[1], Name: parts[2]}
+	if !slices.Contains(s.Kinds, key.Kind) || len(validation.IsDNS1123Label(key.Namespace)) > 0 || len(validation.IsDNS1123Subdomain(key.Name)) > 0 {
+		return Artifact{}, ErrNotFound // no object can have such a name
+	}
 	if !live {
 		if found, err := s.current(ctx, key, location, false); err != nil || found.Blob != "" {
 			return found, err

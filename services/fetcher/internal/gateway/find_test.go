@@ -35,6 +35,7 @@ func TestFind(t *testing.T) {
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			found, err := gateway.Sources{
+				Kinds: []string{"gitrepository"},
 				Current: func(_ context.Context, _ events.Key, live bool) (*meta.Artifact, error) {
 					if live {
 						return c.live, nil
@@ -49,5 +50,35 @@ func TestFind(t *testing.T) {
 				t.Errorf("%+v, error %v", found, err)
 			}
 		})
+	}
+}
+
+// A path that no object can have is found out without asking anything, whatever it would be as a subject or a key.
+func TestPathsOfNoObject(t *testing.T) {
+	asked := 0
+	s := gateway.Sources{
+		Kinds: []string{"gitrepository"},
+		Current: func(context.Context, events.Key, bool) (*meta.Artifact, error) {
+			asked++
+			return nil, nil
+		},
+		History: func(context.Context, string) ([]event.Event, error) {
+			asked++
+			return nil, nil
+		},
+		Blob: func(events.Key, string) string { return "" }, Live: rate.NewLimiter(1, 1),
+	}
+	for _, path := range []string{
+		"*/*/*/x", "gitrepository/*/*/x", "gitrepository/apps/*/x", "gitrepository/apps/>/x", "gitrepository/apps/a b/x", "gitrepository/apps/a_b/x",
+		"gitrepository/apps//x", "gitrepository//one/x", "gitrepository/a.b/one/x", "gitrepository/apps/One/x", "GitRepository/apps/one/x", "secret/apps/one/x", "/apps/one/x",
+	} {
+		for _, live := range []bool{false, true} {
+			if _, err := s.Find(t.Context(), path, live); !errors.Is(err, gateway.ErrNotFound) || asked > 0 {
+				t.Errorf("%s: got %v after %d questions, want none", path, err, asked)
+			}
+		}
+	}
+	if _, err := s.Find(t.Context(), "gitrepository/apps/one.two/x", false); !errors.Is(err, gateway.ErrNotFound) || asked != 3 {
+		t.Errorf("got %v after %d questions, want all three", err, asked)
 	}
 }
