@@ -16,6 +16,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing/cache"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
@@ -65,8 +66,10 @@ type Client struct {
 	config     Config
 	transports transports
 	objects    cache.Object
-	listings   flight.Group[advertised]
-	downloads  flight.Group[downloaded]
+	// indexing lets one pack of many objects be indexed at a time.
+	indexing  *share.Line
+	listings  flight.Group[advertised]
+	downloads flight.Group[downloaded]
 	// secret keys the names of the mirrors.
 	secret []byte
 
@@ -99,6 +102,7 @@ func New(config Config) (*Client, error) {
 		secret:     secret,
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
+		indexing:   share.New(1, 1),
 		mirrors:    map[string]*mirror{},
 		leaving:    map[string]bool{},
 		listings:   flight.Group[advertised]{Keep: flight.Keep},
@@ -145,7 +149,7 @@ func (c *Client) use(remote Remote, history bool) *mirror {
 		for n := 1; c.leaving[dir]; n++ {
 			dir = filepath.Join(c.config.Dir, fmt.Sprintf("%d-%s", n, name))
 		}
-		m = newMirror(dir, c.objects)
+		m = newMirror(dir, c.objects, c.indexing)
 		c.mirrors[name] = m
 	}
 	m.users, m.used = m.users+1, time.Now()

@@ -44,9 +44,20 @@ type packed struct {
 	crc    uint32
 	kind   plumbing.ObjectType
 	hash   plumbing.Hash // zero for a delta
-	// made are the deltas about it that say where it is, and descendants how many there are with theirs.
-	made        []int
-	descendants int
+	// base is what a delta that says where it is made of; newest is the last delta of those about the object, and
+	// next the one before this one about the same base: each is a place in the pack plus one, none is zero. That takes less
+	// memory than lists. Descendants is how many deltas there are about it, with those about them; it
+	// leaves out those that name an object by its hash, which is not known before it is made.
+	base, newest, next, descendants int32
+}
+
+// made are the deltas about an object that say where it is.
+func (x *indexer) made(n int) []int {
+	var made []int
+	for next := x.objects[n].newest; next > 0; next = x.objects[next-1].next {
+		made = append(made, int(next-1))
+	}
+	return made
 }
 
 // indexPack reads a pack and returns its checksum and index.
@@ -79,21 +90,22 @@ func (x *indexer) scan() (plumbing.Hash, error) {
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
-	var bases []int // of each object, none for one without or with a hash of one
+	x.objects = make([]packed, 0, min(count, maxObjects))
 	for n := range int(count) {
 		header, err := x.scanner.NextObjectHeader()
 		if err != nil {
 			return plumbing.ZeroHash, err
 		}
-		o, base, into := packed{offset: header.Offset, kind: header.Type}, -1, io.Discard
+		o, into := packed{offset: header.Offset, kind: header.Type}, io.Discard
 		hash := plumbing.NewHasher(header.Type, header.Length)
 		switch header.Type {
 		case plumbing.OFSDeltaObject:
-			var found bool
-			if base, found = slices.BinarySearchFunc(x.objects, header.OffsetReference, func(p packed, at int64) int { return cmp.Compare(p.offset, at) }); !found {
+			base, found := slices.BinarySearchFunc(x.objects, header.OffsetReference, func(p packed, at int64) int { return cmp.Compare(p.offset, at) })
+			if !found {
 				return plumbing.ZeroHash, fmt.Errorf("a delta is about no object: %w", packfile.ErrMalformedPackFile)
 			}
-			x.objects[base].made = append(x.objects[base].made, n)
+			o.base, o.next = int32(base+1), x.objects[base].newest
+			x.objects[base].newest = int32(n + 1)
 		case plumbing.REFDeltaObject:
 			x.waiting[header.Reference] = append(x.waiting[header.Reference], n)
 		default:
@@ -105,11 +117,11 @@ func (x *indexer) scan() (plumbing.Hash, error) {
 		if !o.kind.IsDelta() {
 			o.hash = hash.Sum()
 		}
-		x.objects, bases = append(x.objects, o), append(bases, base)
+		x.objects = append(x.objects, o)
 	}
-	for n, base := range slices.Backward(bases) { // what is made of an object comes after it
-		if base >= 0 {
-			x.objects[base].descendants += 1 + x.objects[n].descendants
+	for _, o := range slices.Backward(x.objects) { // what is made of an object comes after it
+		if o.base > 0 {
+			x.objects[o.base-1].descendants += 1 + o.descendants
 		}
 	}
 	return x.scanner.Checksum()
@@ -118,7 +130,7 @@ func (x *indexer) scan() (plumbing.Hash, error) {
 // family adds an object that is there as it is, and what is made of it.
 func (x *indexer) family(n int) error {
 	o := &x.objects[n]
-	if len(o.made) == 0 && len(x.waiting[o.hash]) == 0 {
+	if o.newest == 0 && len(x.waiting[o.hash]) == 0 {
 		x.add(n, o.hash)
 		return nil
 	}
@@ -145,7 +157,7 @@ func (x *indexer) descend(n int, kind plumbing.ObjectType, content []byte, by wa
 	for {
 		hash := plumbing.ComputeHash(kind, content)
 		x.add(n, hash)
-		made := append(x.objects[n].made, x.waiting[hash]...)
+		made := append(x.made(n), x.waiting[hash]...)
 		delete(x.waiting, hash)
 		if len(made) == 0 {
 			return nil

@@ -15,6 +15,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
 const (
@@ -36,6 +38,8 @@ const (
 type mirror struct {
 	dir   string
 	cache cache.Object
+	// indexing is where packs of many objects wait for one another, of all mirrors of a client.
+	indexing *share.Line
 	// writing has room for the one who writes.
 	writing chan struct{}
 
@@ -50,8 +54,8 @@ type mirror struct {
 	tips  []plumbing.Hash
 }
 
-func newMirror(dir string, objects cache.Object) *mirror {
-	return &mirror{dir: dir, cache: objects, writing: make(chan struct{}, 1)}
+func newMirror(dir string, objects cache.Object, indexing *share.Line) *mirror {
+	return &mirror{dir: dir, cache: objects, indexing: indexing, writing: make(chan struct{}, 1)}
 }
 
 func (m *mirror) lock(ctx context.Context) error {
@@ -87,6 +91,9 @@ func (m *mirror) open() error {
 			return err
 		}
 	}
+	if err := m.tidy(); err != nil {
+		return err
+	}
 	store := filesystem.NewStorageWithOptions(osfs.New(m.dir, osfs.WithBoundOS()), m.cache, filesystem.Options{
 		MaxOpenDescriptors: 8, LargeObjectThreshold: largeObject,
 	})
@@ -94,6 +101,36 @@ func (m *mirror) open() error {
 		return fmt.Errorf("create mirror: %w", err)
 	}
 	m.store, m.tips = newOverlay(store), tips
+	return nil
+}
+
+// tidy deletes what a process that was killed left half done.
+func (m *mirror) tidy() error {
+	packs := filepath.Join(m.dir, "objects", "pack")
+	for folder, done := range map[string]func(name string) bool{
+		m.dir: func(name string) bool { return !strings.HasPrefix(name, "spool-") && !strings.HasSuffix(name, ".new") },
+		packs: func(name string) bool {
+			stem, isIndex := strings.CutSuffix(name, ".idx")
+			if isIndex { // it is there before its pack is
+				_, err := os.Stat(filepath.Join(packs, stem+".pack"))
+				return err == nil
+			}
+			return strings.HasSuffix(name, ".pack")
+		},
+	} {
+		entries, err := os.ReadDir(folder)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("tidy mirror: %w", err)
+		}
+		for _, entry := range entries {
+			if done(entry.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(folder, entry.Name())); err != nil {
+				return fmt.Errorf("tidy mirror: %w", err)
+			}
+		}
+	}
 	return nil
 }
 

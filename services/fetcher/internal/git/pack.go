@@ -25,9 +25,22 @@ func (m *mirror) keep(ctx context.Context, pack *spool.Spool, thin bool) error {
 		return fmt.Errorf("receive pack: it begins with %d bytes that are no pack", n)
 	}
 	objects := binary.BigEndian.Uint32(header[8:])
-	if objects == 0 {
+	switch {
+	case objects == 0:
 		return nil
+	case objects > maxObjects:
+		return fmt.Errorf("receive pack: it has %d objects, more than %d (a branch or tag needs no history): %w", objects, maxObjects, ErrLimit)
+	case objects > manyObjects:
+		if err := m.indexing.Enter(ctx, m.dir); err != nil {
+			return fmt.Errorf("wait for other packs of many objects: %w", err)
+		}
+		defer m.indexing.Leave(m.dir)
 	}
+	return m.add(content, thin)
+}
+
+// add adds a pack of no more objects than there may be.
+func (m *mirror) add(content io.ReadSeeker, thin bool) error {
 	if err := checkObjects(content); err != nil {
 		return fmt.Errorf("receive pack: %w", err)
 	}
@@ -62,6 +75,10 @@ func (u until) Read(p []byte) (int, error) {
 }
 
 const (
+	// maxObjects bounds those of a pack, of which each takes about 200 bytes while the pack is indexed. A project with a
+	// long history, such as Kubernetes, has 1.5 million. From more than manyObjects on, packs are stored one at a time.
+	maxObjects  = 2_000_000
+	manyObjects = 100_000
 	// maxObject bounds an object before compression: what stores a pack has each in memory.
 	maxObject = 128 << 20
 	// minExpanded and maxExpansion bound all objects of a pack: that many bytes, and as many

@@ -16,6 +16,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/hash"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/spool"
 )
 
@@ -131,7 +132,7 @@ func TestPackEndsWithItsPass(t *testing.T) {
 	for name, thin := range map[string]bool{"as it is": false, "object by object": true} {
 		looks := 0
 		for ; ; looks++ {
-			m := newMirror(t.TempDir(), cache.NewObjectLRUDefault())
+			m := newMirror(t.TempDir(), cache.NewObjectLRUDefault(), share.New(1, 1))
 			if err := m.open(); err != nil {
 				t.Fatal(err)
 			}
