@@ -19,6 +19,9 @@ import (
 // condition: the applier says which action failed with it.
 const ReasonRender = "RenderFailed"
 
+// ReasonValues is Flux's reason for values that cannot be put together.
+const ReasonValues = "ValuesError"
+
 // maxRender bounds what the render of a release weighs (render.Weight). Helm stores, in a Secret of a mebibyte, releases of
 // some ten.
 const maxRender = 48 << 20
@@ -82,6 +85,9 @@ func release(open *opened, q request) (reply, []byte) {
 	var lookups *helm.LookupError
 	if errors.As(err, &lookups) {
 		return reply{Lookups: lookups.Lookups}, nil
+	}
+	if errors.Is(err, helm.ErrValues) {
+		return reply{Failure: &InputError{Reason: ReasonValues, Message: err.Error()}}, nil
 	}
 	if err != nil {
 		return reply{Failure: &InputError{Reason: ReasonRender, Message: err.Error()}}, nil

@@ -32,7 +32,7 @@ type (
 		DecryptionKeys(ctx context.Context, ks *kustomizev1.Kustomization) (decrypt.Keys, error)
 		HelmRelease(ctx context.Context, key events.Key, live bool) (*helmv2.HelmRelease, error)
 		Chart(ctx context.Context, hr *helmv2.HelmRelease, live bool) (objects.Source, error)
-		Values(ctx context.Context, hr *helmv2.HelmRelease) (map[string]any, error)
+		Values(ctx context.Context, hr *helmv2.HelmRelease) (helm.Values, error)
 	}
 	eventLog interface {
 		Open(ctx context.Context, subject string) (*bus.Log, error)

@@ -20,12 +20,8 @@ import (
 	"github.com/sluice-gitops/sluice/services/builder/internal/artifact"
 	"github.com/sluice-gitops/sluice/services/builder/internal/build"
 	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
-	"github.com/sluice-gitops/sluice/services/builder/internal/objects"
 	"github.com/sluice-gitops/sluice/services/builder/internal/served"
 )
-
-// reasonValues is Flux's reason for values that cannot be put together.
-const reasonValues = "ValuesError"
 
 // retryRelease is when a chart that could not be rendered is rendered again: the cluster may
 // serve more by then. What was pushed is rendered at once.
@@ -35,7 +31,7 @@ const retryRelease = time.Minute
 type releaseJob struct {
 	*job
 	hr     *helmv2.HelmRelease
-	values map[string]any
+	values helm.Values
 }
 
 // release does the work of a check of a HelmRelease.
@@ -110,11 +106,11 @@ func (j *releaseJob) run(ctx context.Context) (bus.Result, error) {
 	return j.render(ctx, *asked)
 }
 
-// readValues reads the values and digests them. The digest is keyed: they may be secret.
+// readValues reads what the values are made of and digests that. The digest is keyed: they may be secret.
 func (j *releaseJob) readValues(ctx context.Context) (err error) {
 	j.values, err = j.Objects.Values(ctx, j.hr)
-	if errors.Is(err, objects.ErrValues) {
-		return &failure{reason: reasonValues, message: err.Error(), retry: j.retry}
+	if errors.Is(err, helm.ErrValues) {
+		return &failure{reason: build.ReasonValues, message: err.Error(), retry: j.retry}
 	}
 	if err != nil {
 		return err

@@ -17,15 +17,15 @@ import (
 const notesFile = "NOTES.txt"
 
 // Render renders a chart, which it leaves as it is. A *LookupError asks for what templates look
-// up and the request has not; any other error is the chart's or the values' author's to fix.
+// up and the request has not, an ErrValues says that the values cannot be put together; any other error is the chart's or the values' author's to fix.
 func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 	c := clone(loaded)
 	if err := stamp(c, q.Tag, q.Digest); err != nil {
 		return render.Release{}, err
 	}
-	values := cloneMap(q.Values)
-	if values == nil {
-		values = map[string]any{}
+	values, err := q.Values.merged(q.Origin.Namespace)
+	if err != nil {
+		return render.Release{}, err
 	}
 	if q.Previous != nil && q.Action == render.Upgrade {
 		values = chartutil.CoalesceTables(values, cloneMap(q.Previous.Config))
@@ -37,7 +37,6 @@ func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 	served := q.Cluster.capabilities()
 	var crds []*chart.File
 	if !q.SkipCRDs {
-		var err error
 		if crds, err = plain(c.CRDObjects()); err != nil {
 			return render.Release{}, err
 		}

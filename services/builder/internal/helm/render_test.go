@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"maps"
@@ -55,6 +56,16 @@ func valuesOf(t *testing.T, text string) map[string]any {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// inline are values as a HelmRelease has them in its spec.
+func inline(t *testing.T, values map[string]any) Values {
+	t.Helper()
+	body, err := json.Marshal(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Values{Inline: body}
 }
 
 // byHelm renders with the Helm SDK's own install or upgrade.
@@ -117,7 +128,7 @@ func TestPreserveLikeHelm(t *testing.T) {
 			}
 			previous := &render.Previous{Config: made.Config, Values: values}
 			got, err := Render(load(t, corpus[tt.chart].Files), Request{
-				Name: "app", Namespace: "ns", Action: render.Upgrade, Revision: 2, Values: valuesOf(t, tt.now), Cluster: aCluster, SkipCRDs: true, Previous: previous,
+				Name: "app", Namespace: "ns", Action: render.Upgrade, Revision: 2, Values: inline(t, valuesOf(t, tt.now)), Cluster: aCluster, SkipCRDs: true, Previous: previous,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -145,7 +156,7 @@ func TestRenderLikeHelm(t *testing.T) {
 			for _, upgrade := range []bool{false, true} {
 				n++
 				c := load(t, of.Files)
-				q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: valuesOf(t, set), Cluster: aCluster, SkipCRDs: true}
+				q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: inline(t, valuesOf(t, set)), Cluster: aCluster, SkipCRDs: true}
 				if upgrade {
 					q.Action, q.Revision = render.Upgrade, 7
 				}
@@ -185,7 +196,7 @@ func TestRenderLikeHelm(t *testing.T) {
 func TestOriginChangesNothingElse(t *testing.T) {
 	for name, of := range charts.Corpus() {
 		for _, set := range of.Values {
-			q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: valuesOf(t, set), Cluster: aCluster, SkipCRDs: true}
+			q := Request{Name: "app", Namespace: "ns", Action: render.Install, Revision: 1, Values: inline(t, valuesOf(t, set)), Cluster: aCluster, SkipCRDs: true}
 			plain, err := answered(load(t, of.Files), q)
 			if err != nil {
 				continue

@@ -17,7 +17,7 @@ type Request struct {
 	Action   string `json:"action"`
 	Revision int    `json:"revision"`
 	// Values are those that were set, without the chart's defaults. They may be secret.
-	Values map[string]any `json:"values,omitempty"`
+	Values Values `json:"values,omitzero"`
 	// Previous has an upgrade start from these values and defaults, as helm does with --reuse-values.
 	Previous *render.Previous `json:"previous,omitempty"`
 	// Cluster is what templates see of the target.

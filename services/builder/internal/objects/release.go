@@ -4,23 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"strings"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
-	"helm.sh/helm/v3/pkg/strvals"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
 )
-
-// ErrValues says that a release's values cannot be put together as the spec says, which its
-// author can help.
-var ErrValues = errors.New("could not resolve")
 
 // ChartKinds lists the kinds whose artifact a HelmRelease can render.
 func ChartKinds() []string {
@@ -56,96 +49,45 @@ func (r Reader) Chart(ctx context.Context, hr *helmv2.HelmRelease, live bool) (S
 	return r.source(ctx, Source{Key: ChartKey(hr), Kind: kind}, live)
 }
 
-// Values puts together the values that a HelmRelease sets: valuesFrom in their order, the
-// inline ones last. A reference with a targetPath sets one value, as helm --set does, onto
-// what is there with the inline values merged in (helm-controller's order).
-func (r Reader) Values(ctx context.Context, hr *helmv2.HelmRelease) (map[string]any, error) {
-	inline := map[string]any{}
+// Values reads what the values that a HelmRelease sets are made of. ConfigMaps and Secrets may have maxTexts bytes together.
+func (r Reader) Values(ctx context.Context, hr *helmv2.HelmRelease) (helm.Values, error) {
+	out := helm.Values{}
 	if hr.Spec.Values != nil {
-		if err := yaml.Unmarshal(hr.Spec.Values.Raw, &inline); err != nil {
-			return nil, fmt.Errorf("%w spec.values: %w", ErrValues, err)
-		}
+		out.Inline = hr.Spec.Values.Raw
 	}
-	values := map[string]any{}
+	texts, at := r.texts(hr.Namespace), map[string]int{}
 	for _, ref := range hr.Spec.ValuesFrom {
-		body, ok, err := r.value(ctx, hr.Namespace, ref)
+		body, ok, err := value(ctx, texts, ref)
 		if err != nil {
-			return nil, err
+			return helm.Values{}, err
 		}
 		if !ok {
 			continue
 		}
-		if ref.TargetPath == "" {
-			var more map[string]any
-			if err := yaml.Unmarshal([]byte(body), &more); err != nil {
-				return nil, unresolved(hr.Namespace, ref, errors.New("it is no YAML map"))
-			}
-			values = mergeValues(values, more)
-			continue
+		name := ref.Kind + "/" + ref.Name + "/" + ref.GetValuesKey()
+		if _, have := at[name]; !have {
+			at[name] = len(out.Texts)
+			out.Texts = append(out.Texts, []byte(body))
 		}
-		values = mergeValues(values, inline)
-		if err := setValue(values, ref, body); err != nil {
-			return nil, unresolved(hr.Namespace, ref, fmt.Errorf("it cannot be set at %s", ref.TargetPath))
-		}
+		out.From = append(out.From, helm.ValuesFrom{ValuesReference: ref, Text: at[name]})
 	}
-	return mergeValues(values, inline), nil
+	return out, nil
 }
 
 // value reads what a reference names; ok is false when it is optional and not there.
-func (r Reader) value(ctx context.Context, namespace string, ref helmv2.ValuesReference) (body string, ok bool, err error) {
-	data, err := r.data(ctx, ref.Kind, client.ObjectKey{Namespace: namespace, Name: ref.Name})
+func value(ctx context.Context, texts *texts, ref helmv2.ValuesReference) (body string, ok bool, err error) {
+	data, err := texts.read(ctx, ref.Kind, ref.Name)
 	switch {
 	case apierrors.IsNotFound(err) && ref.Optional:
 		return "", false, nil
-	case apierrors.IsNotFound(err), apierrors.IsForbidden(err), errors.Is(err, ErrVariables):
-		return "", false, unresolved(namespace, ref, err)
+	case apierrors.IsNotFound(err), apierrors.IsForbidden(err), errors.Is(err, errUnusable):
+		return "", false, helm.Unresolved(texts.namespace, ref, err)
 	case err != nil:
-		return "", false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, namespace, ref.Name, err)
+		return "", false, fmt.Errorf("read %s %s/%s: %w", ref.Kind, texts.namespace, ref.Name, err)
 	}
 	body, ok = data[ref.GetValuesKey()]
 	if !ok && !ref.Optional {
-		return "", false, unresolved(namespace, ref, fmt.Errorf("missing key '%s'", ref.GetValuesKey()))
+		return "", false, helm.Unresolved(texts.namespace, ref, fmt.Errorf("missing key '%s'", ref.GetValuesKey()))
 	}
 	return body, ok, nil
-}
-
-func unresolved(namespace string, ref helmv2.ValuesReference, why error) error {
-	return fmt.Errorf("%w %s chart values reference '%s/%s' with key '%s': %w", ErrValues, ref.Kind, namespace, ref.Name, ref.GetValuesKey(), why)
-}
-
-// setValue sets what a reference holds at its path: literally, as a text when it is in
-// quotes, else as helm --set reads it.
-func setValue(values map[string]any, ref helmv2.ValuesReference, body string) error {
-	set := ref.TargetPath + "="
-	switch {
-	case ref.Literal:
-		return strvals.ParseLiteralInto(set+body, values)
-	case quoted(body, "'"):
-		return strvals.ParseIntoString(set+strings.Trim(body, "'"), values)
-	case quoted(body, `"`):
-		return strvals.ParseIntoString(set+strings.Trim(body, `"`), values)
-	}
-	return strvals.ParseInto(set+body, values)
-}
-
-func quoted(s, by string) bool {
-	return len(s) > 1 && strings.HasPrefix(s, by) && strings.HasSuffix(s, by)
-}
-
-// mergeValues returns a with b merged over it: maps key by key, all else replaced.
-func mergeValues(a, b map[string]any) map[string]any {
-	out := maps.Clone(a)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for key, value := range b {
-		if more, ok := value.(map[string]any); ok {
-			if have, ok := out[key].(map[string]any); ok {
-				out[key] = mergeValues(have, more)
-				continue
-			}
-		}
-		out[key] = value
-	}
-	return out
 }
