@@ -83,7 +83,7 @@ func (t *Target) save(ks *kustomizev1.Kustomization, render string) {
 	owner := ownerOf(ks)
 	t.opts.Snapshots.Save(t.opts.Identity(ks), t.opts.Place, render, func() []livestate.Kept {
 		kept := t.table.Keep(owner)
-		if !t.knows(owner) { // it was forgotten by now, and the table may have nothing of it
+		if !t.whole(owner) {
 			return nil
 		}
 		return kept

@@ -237,6 +237,15 @@ func (t *Target) knows(owner cluster.Owner) bool {
 	return known
 }
 
+// whole says that the table has all that there is of an owner: it was not forgotten, and no verification is owed that
+// would tell of all its objects.
+func (t *Target) whole(owner cluster.Owner) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	v, known := t.verify[owner]
+	return known && !v.owed
+}
+
 // Unwatched returns the objects that no watch vouches for, because their kind
 // cannot be listed and watched.
 func (t *Target) Unwatched(ks *kustomizev1.Kustomization) []cluster.Ref {
