@@ -53,8 +53,14 @@ func (t *Table) Await(owner cluster.Owner, objects []cluster.Seen) (uncovered []
 
 // changed tells owners that await the object of a version that they have not looked at; of any
 // when it is empty.
-func (t *Table) changed(o object, version string) {
+func (t *Table) changed(o object, version string) { t.tell(o, version, cluster.Owner{}) }
+
+// tell is changed, but for the owner who changed the object.
+func (t *Table) tell(o object, version string, by cluster.Owner) {
 	for owner, known := range t.awaiting.owners[o] {
+		if owner == by {
+			continue
+		}
 		if known == "" || version == "" || newer(version, known) {
 			t.outbox.touch(owner, t.now().Add(t.opts.Gather))
 		}

@@ -60,3 +60,41 @@ func TestEventMeetsOnlyWhoAwaitsIt(t *testing.T) {
 		t.Errorf("%d objects and %d owners are kept although nothing is awaited", len(table.awaiting.owners), len(table.awaiting.objects))
 	}
 }
+
+// The answer to a write of ours may come before its event, which is no news then.
+func TestOwnWriteTellsOthersWhoAwaitTheObject(t *testing.T) {
+	maker, waiter := cluster.Owner{Namespace: "apps", Name: "maker"}, cluster.Owner{Namespace: "apps", Name: "waiter"}
+	for _, tt := range []struct {
+		why    string
+		writes int // of the object that is there
+		told   bool
+	}{
+		{"a new object is news", 0, true},
+		{"a write is", 1, true},
+		{"that nothing is to be written is not", 2, false},
+	} {
+		table := bare(Options{})
+		table.hash = newHasher(nil, nil, Kustomizations())
+		table.Manage(configMap)
+		f := &feed{table: table, kind: table.kinds[configMap.GroupKind()]}
+		answer := metadata(1, maker, 2)
+		r := cluster.NewRef(configMap, answer.Namespace, answer.Name)
+		if tt.writes > 0 {
+			if err := f.Update(metadata(1, maker, tt.writes)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, owner := range []cluster.Owner{maker, waiter} {
+			table.Await(owner, cluster.Unseen(r))
+		}
+		table.Begin(r)
+		table.Applied(r, maker, "digest", answer)
+		if err := f.Update(answer); err != nil {
+			t.Fatal(err)
+		}
+		_, told := table.outbox.touched[waiter]
+		if _, self := table.outbox.touched[maker]; told != tt.told || self {
+			t.Errorf("%s: told is %v, and itself %v", tt.why, told, self)
+		}
+	}
+}

@@ -42,6 +42,9 @@ func (t *Table) Applied(r cluster.Ref, owner cluster.Owner, digest string, answe
 		return
 	}
 	if !rec.present || !newer(rec.seen.ResourceVersion, slim.ResourceVersion) {
+		if !rec.present || rec.seen.ResourceVersion != slim.ResourceVersion {
+			t.tell(objectOf(r), slim.ResourceVersion, owner) // the event will be no news
+		}
 		rec.seen, rec.present = slim, true
 		return
 	}
