@@ -60,6 +60,8 @@ type Store struct {
 	queue map[string]job
 	// first is when the oldest job in the queue came, last the newest.
 	first, last time.Time
+	// failing is true since a round of writes in which one failed; only who writes uses it.
+	failing bool
 }
 
 // job is what is to be done about a snapshot: written, or deleted when keep is nil.
@@ -160,24 +162,49 @@ func (s *Store) Run(ctx context.Context) error {
 	return nil
 }
 
-// write does what is queued. What fails is tried again, unless something newer came.
+// write does what is queued. What fails is tried again, unless something newer came. The log has one of what fails when
+// something begins to, and that nothing does any more.
 func (s *Store) write(ctx context.Context) {
 	s.mu.Lock()
 	jobs := s.queue
 	s.queue = map[string]job{}
 	s.mu.Unlock()
+	if len(jobs) == 0 {
+		return
+	}
+	failures := make(chan failure, len(jobs))
 	var group errgroup.Group
 	group.SetLimit(writers)
 	for name, j := range jobs {
 		group.Go(func() error {
 			if err := s.do(ctx, name, j); err != nil {
-				s.log.Warn("cannot keep the live table", "namespace", j.id.Namespace, "name", j.id.Name, "error", err.Error())
+				failures <- failure{job: j, err: err}
 				s.again(name, j)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // no job returns an error
+	close(failures)
+	s.report(failures)
+}
+
+type failure struct {
+	job
+	err error
+}
+
+func (s *Store) report(failures <-chan failure) {
+	count := len(failures)
+	was := s.failing
+	s.failing = count > 0
+	switch {
+	case s.failing && !was:
+		f := <-failures
+		s.log.Warn("cannot keep the live table; trying again", "failed", count, "namespace", f.id.Namespace, "name", f.id.Name, "error", f.err.Error())
+	case was && !s.failing:
+		s.log.Info("the live table is kept again")
+	}
 }
 
 func (s *Store) again(name string, j job) {

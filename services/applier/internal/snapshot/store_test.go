@@ -1,9 +1,14 @@
 package snapshot
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
@@ -63,5 +68,49 @@ func TestWhatIsForgottenIsNotWritten(t *testing.T) {
 		if len(s) > 0 {
 			t.Errorf("%s: a dropped snapshot is still there", tt.why)
 		}
+	}
+}
+
+// outage is a bucket that takes nothing while it is down.
+type outage struct {
+	shelf
+	down bool
+	mu   sync.Mutex // of the shelf
+}
+
+func (o *outage) Replace(ctx context.Context, name string, body []byte, digest string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.down {
+		return errors.New("connection refused")
+	}
+	return o.shelf.Replace(ctx, name, body, digest)
+}
+
+func TestOutageIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	bucket := &outage{shelf: shelf{}}
+	store := New(bucket, bucket, slog.New(slog.NewTextHandler(&log, nil)))
+	const owners = 50
+	for range 2 { // outages
+		for n := range owners {
+			store.Save(seal.Identity{Name: fmt.Sprint(n)}, "", "render", func() []livestate.Kept { return []livestate.Kept{} })
+		}
+		bucket.down = true
+		for range 10 {
+			store.write(t.Context())
+		}
+		bucket.down = false
+		store.write(t.Context())
+		store.write(t.Context())
+		if len(bucket.shelf) != owners {
+			t.Errorf("%d snapshots were written after the outage", len(bucket.shelf))
+		}
+		warnings, ends := strings.Count(log.String(), "cannot keep the live table"), strings.Count(log.String(), "kept again")
+		if warnings != 1 || ends != 1 || !strings.Contains(log.String(), "failed=50") {
+			t.Errorf("%d warnings, %d ends of an outage:\n%.500s", warnings, ends, log.String())
+		}
+		log.Reset()
+		clear(bucket.shelf)
 	}
 }
