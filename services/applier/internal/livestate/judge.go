@@ -24,6 +24,22 @@ func (t *Table) observe(r cluster.Ref, rec *record, live Slim) {
 	}
 }
 
+// setBack takes a listed object that is older than what was seen of it. The list is late,
+// which the watch mends in a moment, or the API server came back from a backup: a dry run tells.
+func (t *Table) setBack(r cluster.Ref, rec *record, live Slim) {
+	rec.seen = live
+	t.changed(objectOf(r), live.ResourceVersion)
+	if rec.applied != nil && rec.busy == 0 {
+		t.doubt(r, rec)
+	}
+}
+
+// older says whether live is the object that was seen, as it was before.
+func (r *record) older(live Slim) bool {
+	return r.present && r.seen.UID == live.UID && r.seen.ResourceVersion != live.ResourceVersion &&
+		!newer(live.ResourceVersion, r.seen.ResourceVersion)
+}
+
 // judge decides what a live object that differs from our last answer means. The
 // order matters: opt-outs come first, because `kubectl annotate` leaves an entry
 // of its own that would otherwise be taken over at once.

@@ -217,8 +217,13 @@ func (f *feed) Replace(list []any, version string) error {
 	}
 	for _, o := range list {
 		if m, ok := o.(*metav1.PartialObjectMetadata); ok {
-			delete(missing, types.NamespacedName{Namespace: m.Namespace, Name: m.Name})
-			f.put(m, t.hash.reduce(m))
+			key, live := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, t.hash.reduce(m)
+			delete(missing, key)
+			if rec := f.kind.records[key]; rec != nil && rec.older(live) {
+				t.setBack(rec.ref(), rec, live)
+				continue
+			}
+			f.put(m, live)
 		}
 	}
 	f.failing = time.Time{}
