@@ -7,7 +7,9 @@ import (
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
@@ -110,7 +112,8 @@ func (a *applier) run(ctx context.Context) error {
 
 // work takes checks and questions, once the caches are filled.
 func (a *applier) work(ctx context.Context) error {
-	if !a.watch(ctx) {
+	gone := bus.NewGone(a.forget)
+	if !a.watch(ctx, gone) {
 		return nil
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -120,7 +123,7 @@ func (a *applier) work(ctx context.Context) error {
 	group.Go(func() error {
 		return a.Bus.Work(ctx, bus.WorkConfig{
 			Stage: events.StageApply, Workers: a.Concurrency, Deadline: a.Deadline, Alone: a.Single,
-		}, a.handle)
+		}, gone.Around(a.handle))
 	})
 	group.Go(func() error {
 		return a.Bus.Answer(ctx, events.AskFilter(a.ClusterName), fanOutName, a.releases.Answer)
@@ -135,13 +138,27 @@ func (a *applier) handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	return a.worker.Handle(ctx, check)
 }
 
+func (a *applier) forget(key events.Key) {
+	name := types.NamespacedName{Namespace: key.Namespace, Name: key.Name}
+	if key.Kind == releaseKind {
+		a.releases.Forget(name)
+		return
+	}
+	a.worker.Forget(name)
+}
+
 // watch fills the caches that workers read, before they take a check. What is deleted is forgotten
 // by every replica, whoever gets its check.
-func (a *applier) watch(ctx context.Context) bool {
+func (a *applier) watch(ctx context.Context, gone *bus.Gone) bool {
 	c := a.manager.GetCache()
-	if kube.OnDelete(ctx, c, &kustomizev1.Kustomization{}, a.worker.Forget) != nil ||
-		kube.OnDelete(ctx, c, &helmv2.HelmRelease{}, a.releases.Forget) != nil {
-		return false // the context ended, or the manager reports the same error
+	for kind, object := range map[string]client.Object{
+		kustomizev1.KustomizationKind: &kustomizev1.Kustomization{}, helmv2.HelmReleaseKind: &helmv2.HelmRelease{},
+	} {
+		if kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
+			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
+		}) != nil {
+			return false // the context ended, or the manager reports the same error
+		}
 	}
 	select {
 	case <-a.planner.Looked():

@@ -110,11 +110,12 @@ func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner
 	if !m.GetCache().WaitForCacheSync(ctx) {
 		return ctx.Err()
 	}
+	gone := bus.NewGone(handler.Forget)
 	for kind, object := range map[string]client.Object{
 		kustomizev1.KustomizationKind: &kustomizev1.Kustomization{}, helmv2.HelmReleaseKind: &helmv2.HelmRelease{},
 	} { // on every replica, whichever gets the check of the deletion
 		if err := kube.OnDelete(ctx, m.GetCache(), object, func(name types.NamespacedName) {
-			handler.Forget(events.NewKey(kind, name.Namespace, name.Name))
+			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
 		}); err != nil {
 			return err
 		}
@@ -127,7 +128,7 @@ func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner
 	group.Go(func() error {
 		return cfg.Bus.Work(ctx, bus.WorkConfig{
 			Stage: events.StageBuild, Workers: cfg.Concurrency, Deadline: cfg.Timeout + 5*time.Minute, Alone: cfg.Single,
-		}, handler.Handle)
+		}, gone.Around(handler.Handle))
 	})
 	group.Go(func() error { return cfg.Bus.FanOut(ctx, plan.FanOut(), planner.Events) })
 	group.Go(func() error { return planner.Resync(ctx, recovered) })

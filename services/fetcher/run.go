@@ -63,6 +63,7 @@ type service struct {
 	// external and generator are nil unless external artifacts are allowed and served.
 	external  *external.Kind
 	generator *generator.Kind
+	watched   []source.Watched
 	planner   *plan.Planner
 	started   atomic.Bool
 }
@@ -121,14 +122,13 @@ func Run(ctx context.Context, c Config) (err error) {
 	}, s.kinds, artifacts, s.Bus, handle.Config{
 		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
 	})
-	watched, err := s.beyondSources(artifacts, tell)
-	if err != nil {
+	if s.watched, err = s.beyondSources(artifacts, tell); err != nil {
 		return err
 	}
 	for _, kind := range s.kinds.Sorted() {
-		watched = append(watched, kind)
+		s.watched = append(s.watched, kind)
 	}
-	s.planner = plan.New(s.Bus, watched, s.manager.GetCache())
+	s.planner = plan.New(s.Bus, s.watched, s.manager.GetCache())
 	if err := s.assemble(); err != nil {
 		return err
 	}
@@ -198,6 +198,18 @@ func (s *service) handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	return s.handler.Handle(ctx, check)
 }
 
+// forget drops what this process remembers of an object that is gone.
+func (s *service) forget(key events.Key) {
+	switch {
+	case s.external != nil && key.Kind == s.external.Name():
+		s.external.Forget(key)
+	case s.generator != nil && key.Kind == s.generator.Name():
+		s.generator.Forget(key)
+	default:
+		s.handler.Forget(key)
+	}
+}
+
 // cachedVersions is how many chart versions of Helm indexes stay in memory, all indexes
 // together: about 40 MB.
 const cachedVersions = 200_000
@@ -243,9 +255,10 @@ func (s *service) assemble() error {
 }
 
 func (s *service) work(ctx context.Context) error {
-	for name, kind := range s.kinds { // on every replica, whichever gets the check of the deletion
-		if err := kube.OnDelete(ctx, s.manager.GetCache(), kind.New(), func(gone types.NamespacedName) {
-			s.handler.Forget(events.NewKey(name, gone.Namespace, gone.Name))
+	gone := bus.NewGone(s.forget)
+	for _, kind := range s.watched { // on every replica, whichever gets the check of the deletion
+		if err := kube.OnDelete(ctx, s.manager.GetCache(), kind.New(), func(name types.NamespacedName) {
+			gone.Forget(events.NewKey(kind.Name(), name.Namespace, name.Name))
 		}); err != nil {
 			return err
 		}
@@ -253,7 +266,7 @@ func (s *service) work(ctx context.Context) error {
 	s.started.Store(true)
 	return s.Bus.Work(ctx, bus.WorkConfig{
 		Stage: events.StageFetch, Workers: s.Concurrency, Deadline: 15 * time.Minute, Alone: s.Single,
-	}, s.handle)
+	}, gone.Around(s.handle))
 }
 
 func (s *service) fanOut(ctx context.Context) error {

@@ -72,6 +72,9 @@ type Kind struct {
 // New returns the kind.
 func New(config Config) *Kind { return &Kind{Config: config} }
 
+// Forget drops what this process remembers of an object that is gone.
+func (k *Kind) Forget(key events.Key) { k.said.Forget(key) }
+
 // Name implements source.Watched.
 func (*Kind) Name() string { return strings.ToLower(generatorv1.ArtifactGeneratorKind) }
 
