@@ -93,7 +93,7 @@ func Run(ctx context.Context, c Config) (err error) {
 		return fmt.Errorf("add recorder: %w", err)
 	}
 	live := s.manager.GetAPIReader()
-	tables := chartindex.NewTables(cachedVersions)
+	tables := chartindex.NewTables(cachedTables)
 	charts := chartrepo.New(chartrepo.Config{
 		Scratch: s.scratch(), MaxIndex: s.MaxIndexBytes, MaxChart: s.MaxChartBytes, Tables: tables, Quiet: s.quiet,
 	})
@@ -210,9 +210,9 @@ func (s *service) forget(key events.Key) {
 	}
 }
 
-// cachedVersions is how many chart versions of Helm indexes stay in memory, all indexes
-// together: about 40 MB.
-const cachedVersions = 200_000
+// cachedTables is how many bytes of Helm indexes stay in memory, all indexes together: about
+// 200,000 versions of charts.
+const cachedTables = 40 << 20
 
 func (s *service) limits() pack.Limits { return pack.Limits{Entries: s.MaxEntries, Bytes: s.MaxBytes} }
 

@@ -19,14 +19,22 @@ const (
 	// maxExpanded is what it may weigh when its aliases are expanded, with weight for each value.
 	maxExpanded = 64 << 20
 	weight      = 64
-	// maxObjects are those of a chart in JSON, and maxAllObjects those of an index: each takes hundreds of bytes, though it
-	// may be empty.
-	maxObjects    = 1 << 19
-	maxAllObjects = 1 << 21
+	// maxValues is the signs in a chart in JSON of which each value has one, and maxAllValues those in an index: each
+	// value takes dozens of bytes, an object hundreds, though it may be empty and has two.
+	maxValues    = 1 << 20
+	maxAllValues = 1 << 21
+	// maxCharts and maxVersions are those of an index. A version has a few hundred bytes until it is written.
+	maxCharts   = 1 << 16
+	maxVersions = 1 << 18
+	// maxReason is the bytes that are told of why an entry is not valid.
+	maxReason = 200
 )
 
 // errLarge is what there is to do about YAML that is too large.
 var errLarge = errors.New("let the repository write its index as `helm repo index` does, or as JSON")
+
+// errMany is what there is to do about an index of too many versions, in any layout.
+var errMany = fmt.Errorf("it has more than %d charts or %d versions: let the repository leave versions out of its index", maxCharts, maxVersions)
 
 // admit refuses YAML that takes too much to read, before it is.
 func admit(text []byte) error {
@@ -73,10 +81,14 @@ func weigh(tree any, left *int) {
 	}
 }
 
-// admitJSON refuses JSON of so many objects that they take far more than their text.
+// admitJSON refuses JSON of so many values that they take far more than their text.
 func admitJSON(text []byte, most int) error {
-	if objects := bytes.Count(text, []byte("{")); objects > most {
-		return fmt.Errorf("it has up to %d values, more than the %d that can be read at once: let the repository leave versions out of its index", objects, most)
+	values := 0
+	for _, sign := range "{[," {
+		values += bytes.Count(text, []byte(string(sign)))
+	}
+	if values > most {
+		return fmt.Errorf("it has up to %d values, more than the %d that can be read at once: let the repository leave versions out of its index", values, most)
 	}
 	return nil
 }

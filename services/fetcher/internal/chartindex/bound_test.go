@@ -1,7 +1,11 @@
 package chartindex_test
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -29,6 +33,12 @@ func TestBombs(t *testing.T) {
 		{"annotations of many values", head + "annotations: {" + strings.Repeat("? a,", 4<<20) + "}\n", remedy},
 		{"JSON of empty versions", `{"apiVersion":"v1","entries":{"a":[` + strings.Repeat("{},", 12<<20) + `{}]}}`, "values"},
 		{"JSON of empty dependencies", `{"apiVersion":"v1","entries":{"a":[{"name":"a","version":"1.0.0","dependencies":[` + strings.Repeat("{},", 12<<20) + `{}]}]}}`, "values"},
+		{"JSON of empty URLs", `{"apiVersion":"v1","entries":{"a":[{"name":"a","version":"1.0.0","urls":[` + strings.Repeat(`"",`, 16<<20) + `""]}]}}`, "values"},
+		{"JSON of no versions", `{"apiVersion":"v1","entries":{"a":[` + strings.Repeat("null,", 10<<20) + `null]}}`, "values"},
+		{"JSON of empty lists", `{"apiVersion":"v1","serverInfo":{"a":[` + strings.Repeat("[],", 16<<20) + `[]]},"entries":{}}`, "values"},
+		{"JSON of many versions", `{"apiVersion":"v1","entries":{"a":[` + strings.Repeat(`{"version":"1"},`, 400_000) + `{}]}}`, "versions"},
+		{"YAML of no versions", "apiVersion: v1\nentries:\n a:\n" + strings.Repeat(" -\n", 16<<20), "versions"},
+		{"YAML of charts without versions", "apiVersion: v1\nentries:\n" + names(4<<20), "versions"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			data := []byte(c.index)
@@ -43,6 +53,71 @@ func TestBombs(t *testing.T) {
 				t.Errorf("of %d MiB %d were made in memory, want less than %d", len(data)>>20, all>>20, limit>>20)
 			}
 		})
+	}
+}
+
+// names are lines of so many charts.
+func names(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, " c%x:\n", i)
+	}
+	return b.String()
+}
+
+// However many entries are not valid, one line of the log says so, with what is wrong with one of them.
+func TestOneWarning(t *testing.T) {
+	var log bytes.Buffer
+	before := slog.Default()
+	t.Cleanup(func() { slog.SetDefault(before) })
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	text := "apiVersion: v1\nentries:\n  a:\n" + strings.Repeat("  - name: a\n    version: "+strings.Repeat("x", 1000)+"\n", 500)
+	if _, err := chartindex.Normalise(t.Context(), []byte(text), discard{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "entries=500") || !strings.Contains(got, "chart.metadata.version") || len(got) > 1000 {
+		t.Errorf("the log says %.2000s", got)
+	}
+}
+
+// asked is a context that ends when it is asked so often.
+type asked struct {
+	context.Context
+
+	left int
+}
+
+// Err implements context.Context.
+func (a *asked) Err() error {
+	if a.left--; a.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// What nobody waits for any more ends within a chart too, in JSON as well.
+func TestAChartEndsWithItsContext(t *testing.T) {
+	text := `{"apiVersion":"v1","entries":{"a":[` + strings.Repeat("{},", 100) + `{}]}}`
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := chartindex.Normalise(&asked{ctx, 50}, []byte(text), discard{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What tables take in memory is bounded, whatever the length of what they hold.
+func TestTablesGoByBytes(t *testing.T) {
+	tables := chartindex.NewTables(8 << 10)
+	for _, name := range []string{"one", "other"} {
+		text := "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    urls: [" + strings.Repeat("x", 5<<10) + ", other]\n"
+		index, err := chartindex.Normalise(t.Context(), []byte(text), discard{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables.Put(name, index)
+	}
+	if tables.Get("one") != nil || tables.Get("other") == nil {
+		t.Error("want only the last one of two that are too large together")
 	}
 }
 

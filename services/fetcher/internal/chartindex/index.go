@@ -16,8 +16,8 @@ import (
 // choose and to download it.
 type Version struct {
 	Version string
-	// URLs of the package, relative to the repository's or absolute.
-	URLs []string
+	// URL of the package, the first that the index has, relative to the repository's or absolute; may be empty.
+	URL string
 	// Digest of the package in hexadecimal SHA-256; may be empty.
 	Digest  string
 	Created time.Time
@@ -115,7 +115,7 @@ func seek(decoder *json.Decoder, key string) error {
 }
 
 func readList(decoder *json.Decoder) ([]Version, error) {
-	if _, err := decoder.Token(); err != nil {
+	if begin, err := decoder.Token(); err != nil || begin == nil {
 		return nil, err
 	}
 	var list []Version
@@ -129,8 +129,15 @@ func readList(decoder *json.Decoder) ([]Version, error) {
 		if err := decoder.Decode(&v); err != nil {
 			return nil, err
 		}
-		list = append(list, Version(v))
+		list = append(list, Version{v.Version, first(v.URLs), v.Digest, v.Created})
 	}
 	_, err := decoder.Token()
 	return list, err
+}
+
+func first(urls []string) string {
+	if len(urls) == 0 {
+		return ""
+	}
+	return urls[0]
 }

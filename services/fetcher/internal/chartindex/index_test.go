@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,50 +61,98 @@ var indexes = []struct{ why, text string }{
 	{"the usual layout", usual},
 	{"items further in, names quoted, a document's start", "---\napiVersion: v1\nentries:\n    \"a\":\n      - name: a\n        version: 1.0.0\n      - name: a\n        version: 2.0.0\n"},
 	{"no entries", "apiVersion: v1\nentries: {}\n"},
-	{"flow style", "{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0}]}}"},
 	{"JSON with an unknown field", `{"apiVersion":"v1","entries":{"a":[{"name":"a","version":"1.0.0","extra":1}]},"extra":2}`},
-	{"an anchor in one chart, used in another", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    keywords: &k [x]\n  b:\n  - name: b\n    version: 1.0.0\n    keywords: *k\n"},
-	{"a scalar that looks like the next chart", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    description: \"one\n  b:\n  - two\"\n"},
 	{"entries that are not valid", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: nonsense\n  -\n  - name: a\n    version: 1.0.0\n  - version: 2.0.0\n"},
 	{"dependencies without their aliases", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    dependencies: [{name: b, repository: x}, {name: b, repository: x}]\n"},
 	{"keys and annotations", "apiVersion: v1\nannotations: {x: <y>}\npublicKeys: [k]\nserverInfo: {contextPath: /x}\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n"},
+	{"a chart with an empty list", one + "  gone: []\n" + other},
+	{"a chart with null", one + "  gone: null\n" + other},
+	{"a chart with nothing", one + "  gone:\n" + other},
+	{"a list in flow style", one + "  gone: [{name: gone, version: 1.0.0}] # one\n" + other},
+	{"a list in flow style on more lines", one + "  gone: [\n    {name: gone, version: 1.0.0},\n    {name: gone, version: 2.0.0}\n  ]\n" + other},
+	{"a list with an anchor", one + "  gone: &g\n  - name: gone\n    version: 1.0.0\n" + other},
+	{"a comment after entries", strings.Replace(one, "entries:", "entries: # charts", 1)},
+	{"a comment after a name", one + "  gone: # deprecated\n  - name: gone\n    version: 1.0.0\n" + other},
+	{"tabs after names", strings.Replace(one, "entries:", "entries:\t", 1) + "  gone:\t\n  - name: gone\n    version: 1.0.0\n" + other},
+	{"entries in double quotes", strings.Replace(one, "entries:", `"entries":`, 1)},
+	{"entries in single quotes", strings.Replace(one, "entries:", "'entries':", 1)},
+	{"a name with a colon", one + "  \"a: b\":\n  - name: gone\n    version: 1.0.0\n" + other},
+	{"a directive", "%YAML 1.1\n---\n" + one},
+	{"a second document", one + "---\nother: document\n"},
+	{"a second index", one + "--- # again\n" + one},
+	{"a document's end", one + "...\n"},
+}
+
+const (
+	one   = "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n"
+	other = "  b:\n  - name: b\n    version: 1.0.0\n"
+)
+
+// wholes are read as Helm reads them while they are small: they are decoded at once.
+var wholes = []struct{ why, text string }{
+	{"flow style", "{apiVersion: v1, entries: {a: [{name: a, version: 1.0.0}]}}"},
+	{"an anchor in one chart, used in another", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    keywords: &k [x]\n  b:\n  - name: b\n    version: 1.0.0\n    keywords: *k\n"},
+	{"a scalar that looks like the next chart", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n    description: \"one\n  b:\n  - two\"\n"},
+	{"a scalar that looks like entries", "apiVersion: \"v1\nentries:\n  a:\"\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n"},
+}
+
+// makeLarge makes an index larger than what is decoded at once.
+func makeLarge(text string) string {
+	if text[0] == '{' {
+		return text + strings.Repeat(" ", 5<<20)
+	}
+	return strings.Repeat("# a comment\n", 5<<20/12) + text
 }
 
 func TestNormalise(t *testing.T) {
+	for _, c := range slices.Concat(indexes, wholes) {
+		t.Run(c.why, func(t *testing.T) { normalisesAsHelm(t, c.text) })
+	}
 	for _, c := range indexes {
-		t.Run(c.why, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "index.yaml")
-			if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			helms, err := repo.LoadIndexFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, err := json.Marshal(helms)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var got bytes.Buffer
-			index, err := chartindex.Normalise(t.Context(), []byte(c.text), &got)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got.String() != string(want) {
-				t.Errorf("got  %s\nwant %s", got.String(), want)
-			}
-			read, err := chartindex.Read(&got)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for name := range helms.Entries {
-				one, err1 := index.Find(name, "")
-				other, err2 := read.Find(name, "")
-				if fmt.Sprint(one, err1) != fmt.Sprint(other, err2) {
-					t.Errorf("%s: %v %v, and read again %v %v", name, one, err1, other, err2)
-				}
+		t.Run("large: "+c.why, func(t *testing.T) { normalisesAsHelm(t, makeLarge(c.text)) })
+	}
+	for _, c := range wholes {
+		t.Run("large: "+c.why, func(t *testing.T) {
+			_, err := chartindex.Normalise(t.Context(), []byte(makeLarge(c.text)), discard{})
+			if err == nil || !strings.Contains(err.Error(), "let the repository write its index") {
+				t.Errorf("got %v, want the remedy", err)
 			}
 		})
+	}
+}
+
+func normalisesAsHelm(t *testing.T, text string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "index.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	helms, err := repo.LoadIndexFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := json.Marshal(helms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	index, err := chartindex.Normalise(t.Context(), []byte(text), &got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.String() != string(want) {
+		t.Errorf("got  %s\nwant %s", got.String(), want)
+	}
+	read, err := chartindex.Read(&got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range helms.Entries {
+		one, err1 := index.Find(name, "")
+		other, err2 := read.Find(name, "")
+		if fmt.Sprint(one, err1) != fmt.Sprint(other, err2) {
+			t.Errorf("%s: %v %v, and read again %v %v", name, one, err1, other, err2)
+		}
 	}
 }
 
@@ -115,6 +164,11 @@ func TestNormaliseRefuses(t *testing.T) {
 		{"a web page", "<html><body>Not found</body></html>", "cannot unmarshal"},
 		{"an unknown field", "apiVersion: v1\nentries:\n  a:\n  - nme: a\n    version: 1.0.0\n", `unknown field "nme"`},
 		{"one chart twice", "apiVersion: v1\nentries:\n  a:\n  - name: a\n    version: 1.0.0\n  a:\n  - name: a\n    version: 1.0.0\n", "already set"},
+		{"entries twice", one + "entries:\n" + other, "already set"},
+		{"a large one with an unknown field", makeLarge(one + "wrong: field\n"), `unknown field "wrong"`},
+		{"a large one with one chart twice", makeLarge(one + "  a:\n  - name: a\n    version: 1.0.0\n"), "already set"},
+		{"a large one with entries twice", makeLarge(one + "entries:\n" + other), "already set"},
+		{"a large one with a map of versions", makeLarge(one + "  gone: {}\n"), "cannot unmarshal object"},
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			_, err := chartindex.Normalise(t.Context(), []byte(c.text), &bytes.Buffer{})
@@ -153,7 +207,7 @@ func TestFind(t *testing.T) {
 func TestNormaliseEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	for _, c := range indexes {
+	for _, c := range slices.Concat(indexes, wholes) {
 		t.Run(c.why, func(t *testing.T) {
 			if _, err := chartindex.Normalise(ctx, []byte(c.text), discard{}); !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)

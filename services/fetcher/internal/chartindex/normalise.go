@@ -45,10 +45,14 @@ func Normalise(ctx context.Context, data []byte, w io.Writer) (*Index, error) {
 	if len(data) == 0 {
 		return nil, repo.ErrEmptyIndexYaml
 	}
-	header, charts, err := take(ctx, data)
+	got, err := take(ctx, data)
 	if err != nil {
 		return nil, err
 	}
+	if got.invalid > 0 {
+		slog.Warn("entries of a Helm index are left out", "entries", got.invalid, "one", got.reason)
+	}
+	header, charts := got.header, got.charts
 	if header.APIVersion == "" {
 		return nil, repo.ErrNoAPIVersion
 	}
@@ -83,25 +87,34 @@ func Normalise(ctx context.Context, data []byte, w io.Writer) (*Index, error) {
 	return index, nil
 }
 
+// taken is what an index has.
+type taken struct {
+	header header
+	charts map[string]entries
+	// read is how many versions there are, and invalid how many of them are left out; reason
+	// says what is wrong with the first of those.
+	read, invalid int
+	reason        string
+}
+
 // take reads what an index has, in the layout that it seems to have or as a whole.
-func take(ctx context.Context, data []byte) (header, map[string]entries, error) {
+func take(ctx context.Context, data []byte) (*taken, error) {
 	p, err := split(ctx, data)
-	if err != nil {
-		return header{}, nil, err
+	var got *taken
+	if err == nil {
+		got, err = decode(ctx, p)
 	}
-	charts, err := decode(ctx, p)
-	if err == nil || !p.guessed || errors.Is(err, errLarge) {
-		return p.header, charts, err
+	if err == nil || !p.guessed || ctx.Err() != nil || errors.Is(err, errLarge) || errors.Is(err, errMany) {
+		return got, err
 	}
 	p, whole := splitYAML(ctx, data)
 	switch {
 	case errors.Is(whole, errLarge):
-		return header{}, nil, fmt.Errorf("%w; if it is the layout that is not the usual one: %w", err, whole)
+		return nil, fmt.Errorf("%w; if it is the layout that is not the usual one: %w", err, whole)
 	case whole != nil:
-		return header{}, nil, whole
+		return nil, whole
 	}
-	charts, err = decode(ctx, p)
-	return p.header, charts, err
+	return decode(ctx, p)
 }
 
 // entry is one version of a chart, and how it is written.
@@ -126,39 +139,46 @@ func (e entries) Less(a, b int) bool {
 	return e[a].parsed.LessThan(e[b].parsed)
 }
 
-func decode(ctx context.Context, p parts) (map[string]entries, error) {
-	charts := make(map[string]entries, len(p.entries))
+func decode(ctx context.Context, p parts) (*taken, error) {
+	got := &taken{header: p.header, charts: make(map[string]entries, len(p.entries))}
 	for name, items := range p.entries {
-		list, err := readVersions(ctx, name, items, p.decode)
-		if err != nil {
+		if err := got.versions(ctx, name, items, p.decode); err != nil {
 			return nil, err
 		}
-		charts[name] = list
 	}
-	return charts, nil
+	return got, nil
 }
 
-// readVersions decodes the versions of a chart one by one.
-func readVersions(ctx context.Context, name string, items [][]byte, decode func([]byte, any) error) (entries, error) {
-	var list entries
+// versions decodes the versions of a chart one by one.
+func (t *taken) versions(ctx context.Context, name string, items [][]byte, decode func([]byte, any) error) error {
+	var list entries // stays nil where there is none, as Helm has it
 	for _, item := range items {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		var versions []*repo.ChartVersion
 		if err := decode(item, &versions); err != nil {
-			return nil, fmt.Errorf("chart %q: %w", name, err)
+			return fmt.Errorf("chart %q: %w", name, err)
+		}
+		if t.read += len(versions); t.read > maxVersions {
+			return errMany
+		}
+		if list == nil && versions != nil {
+			list = entries{}
 		}
 		for _, v := range versions {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			if err := valid(v); err != nil {
-				slog.Warn("an entry of a Helm index is left out", "chart", name, "error", err)
+				t.leaveOut(name, err)
 				continue
 			}
 			text, err := json.Marshal(v)
 			if err != nil {
-				return nil, fmt.Errorf("encode chart %q: %w", name, err)
+				return fmt.Errorf("encode chart %q: %w", name, err)
 			}
-			e := entry{Version: versionOf(v), json: text}
+			e := entry{Version: Version{v.Version, first(v.URLs), v.Digest, v.Created}, json: text}
 			if parsed, err := semver.NewVersion(v.Version); err == nil {
 				e.parsed = parsed
 			}
@@ -166,11 +186,14 @@ func readVersions(ctx context.Context, name string, items [][]byte, decode func(
 		}
 	}
 	sort.Sort(sort.Reverse(list))
-	return list, nil
+	t.charts[name] = list
+	return nil
 }
 
-func versionOf(v *repo.ChartVersion) Version {
-	return Version{Version: v.Version, URLs: v.URLs, Digest: v.Digest, Created: v.Created}
+func (t *taken) leaveOut(name string, err error) {
+	if t.invalid++; t.invalid == 1 {
+		t.reason = fmt.Sprintf("chart %.*q: %.*s", maxReason, name, maxReason, err)
+	}
 }
 
 // valid completes an entry as Helm does and says why it is not usable. The rules of
@@ -212,6 +235,10 @@ func (w *writer) versions(name string, list entries) []Version {
 		return nil
 	}
 	w.write(quoted)
+	if list == nil {
+		w.write([]byte(":null"))
+		return nil
+	}
 	w.write([]byte(":["))
 	table := make([]Version, len(list))
 	for n, e := range list {

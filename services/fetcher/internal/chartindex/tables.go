@@ -8,19 +8,19 @@ import (
 // Tables keeps the indexes that were used last, by their digest. It is safe for
 // concurrent use.
 type Tables struct {
-	// max is how many versions are kept, all indexes together.
+	// max is how many bytes are kept, all indexes together.
 	max int
 
 	mu       sync.Mutex
 	byDigest map[string]*Index
 	// order has the digests, the one used last at the end.
-	order    []string
-	versions int
+	order []string
+	bytes int
 }
 
-// NewTables returns a cache of at most so many versions; each takes about 200 bytes.
-func NewTables(versions int) *Tables {
-	return &Tables{max: versions, byDigest: map[string]*Index{}}
+// NewTables returns a cache of about so many bytes at most; each version takes about 200.
+func NewTables(bytes int) *Tables {
+	return &Tables{max: bytes, byDigest: map[string]*Index{}}
 }
 
 // Get returns the index with a digest, nil when it is not kept.
@@ -41,11 +41,11 @@ func (t *Tables) Put(digest string, index *Index) {
 	defer t.mu.Unlock()
 	if t.byDigest[digest] == nil {
 		t.byDigest[digest] = index
-		t.versions += index.size()
+		t.bytes += index.size()
 	}
 	t.use(digest)
-	for t.versions > t.max && len(t.order) > 1 {
-		t.versions -= t.byDigest[t.order[0]].size()
+	for t.bytes > t.max && len(t.order) > 1 {
+		t.bytes -= t.byDigest[t.order[0]].size()
 		delete(t.byDigest, t.order[0])
 		t.order = t.order[1:]
 	}
@@ -58,10 +58,16 @@ func (t *Tables) use(digest string) {
 	t.order = append(t.order, digest)
 }
 
+// fixed is what a chart or a version takes beside its texts.
+const fixed = 100
+
 func (i *Index) size() int {
 	n := 0
-	for _, versions := range i.charts {
-		n += len(versions)
+	for name, versions := range i.charts {
+		n += fixed + len(name)
+		for _, v := range versions {
+			n += fixed + len(v.Version) + len(v.URL) + len(v.Digest)
+		}
 	}
 	return n
 }

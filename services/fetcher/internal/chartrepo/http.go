@@ -32,14 +32,14 @@ func resolve(base, ref *url.URL) *url.URL {
 
 // locate returns where the package of a version is.
 func locate(r Repository, v chartindex.Version) (*url.URL, error) {
-	if len(v.URLs) == 0 {
+	if v.URL == "" {
 		return nil, errors.New("the index names no URL of it")
 	}
 	base, err := url.Parse(r.URL)
 	if err != nil {
 		return nil, errors.New("the repository's URL is no URL")
 	}
-	ref, err := url.Parse(v.URLs[0])
+	ref, err := url.Parse(v.URL)
 	if err != nil {
 		return nil, errors.New("the index names a URL that is none")
 	}

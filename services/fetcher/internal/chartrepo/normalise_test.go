@@ -18,7 +18,7 @@ import (
 // and nobody past the time there is.
 func TestLargeIndexesTakeTurns(t *testing.T) {
 	c := New(Config{
-		Scratch: t.TempDir(), MaxIndex: 8 << 20, MaxChart: 1 << 20, Tables: chartindex.NewTables(1000), Quiet: &transport.Quiet{},
+		Scratch: t.TempDir(), MaxIndex: 8 << 20, MaxChart: 1 << 20, Tables: chartindex.NewTables(1 << 20), Quiet: &transport.Quiet{},
 	})
 	serve := func(size int) string {
 		text := "apiVersion: v1\nentries:\n  app:\n  - {name: app, version: 1.0.0, urls: [a.tgz]}\n#" + strings.Repeat("x", size)
