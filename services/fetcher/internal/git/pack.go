@@ -75,7 +75,7 @@ func (u until) Read(p []byte) (int, error) {
 }
 
 const (
-	// maxObjects bounds those of a pack, of which each takes about 200 bytes while the pack is indexed. A project with a
+	// maxObjects bounds those of a pack, of which each takes about 300 bytes while the pack is indexed. A project with a
 	// long history, such as Kubernetes, has 1.5 million. From more than manyObjects on, packs are stored one at a time.
 	maxObjects  = 2_000_000
 	manyObjects = 100_000
