@@ -77,7 +77,6 @@ func indexPack(pack io.Reader, most int64) (plumbing.Hash, *idxfile.MemoryIndex,
 	if x.done < len(x.objects) {
 		return plumbing.ZeroHash, nil, fmt.Errorf("%d objects are made of others that the pack lacks: %w", len(x.objects)-x.done, packfile.ErrReferenceDeltaNotFound)
 	}
-	x.objects = nil // the index has what it takes of them
 	if err := x.into.OnFooter(checksum); err != nil {
 		return plumbing.ZeroHash, nil, err
 	}
