@@ -29,17 +29,24 @@ const (
 	maxPacked    = 16 << 20
 )
 
+// remedy is what helps a history that is too large.
+const remedy = "delete the Secrets of revisions that nobody needs (their labels are owner=helm and name), and set spec.maxHistory"
+
 // List returns the revisions of a release, oldest first. The newest are read as a whole, and of older ones the deployed
 // ones and the newest good one; of the others there is an outline, and so there is of those of the newest that are too much
 // beside what is needed. A Secret that cannot be read is an error: what to do next depends on all of them; one without a
 // number is no revision. So is, with ErrTooMuch, a history beyond all measure.
 func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 	var found []*entry
+	seen := 0
 	options := metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String(), Limit: pageSize}
 	for {
 		list, err := s.secrets.List(ctx, options)
 		if err != nil {
 			return nil, fmt.Errorf("list revisions of release %s: %w", name, err)
+		}
+		if seen += len(list.Items); seen > maxRevisions {
+			return nil, fmt.Errorf("release %s: %w: namespace %s has more than %d Secrets that are labelled as revisions of it; %s", name, ErrTooMuch, s.namespace, maxRevisions, remedy)
 		}
 		for i := range list.Items {
 			e, err := entryOf(&list.Items[i])
@@ -99,11 +106,7 @@ func winnow(found []*entry) error {
 			packed += e.secret.Size()
 		}
 	}
-	const remedy = "delete the Secrets of revisions that nobody needs (their labels are owner=helm and name), and set spec.maxHistory"
-	switch {
-	case len(found) > maxRevisions:
-		return fmt.Errorf("%w: namespace %s has more than %d revisions of it; %s", ErrTooMuch, found[0].secret.Namespace, maxRevisions, remedy)
-	case packed > maxPacked:
+	if packed > maxPacked {
 		return fmt.Errorf("%w: its revisions in namespace %s have more than %d bytes; %s", ErrTooMuch, found[0].secret.Namespace, maxPacked, remedy)
 	}
 	return nil

@@ -1,6 +1,7 @@
 package helmstore
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -13,6 +14,9 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+
+	"github.com/sluice-gitops/sluice/internal/seal"
 )
 
 // history is a release's entries, each of so many MiB when unpacked.
@@ -68,17 +72,45 @@ func TestLargeHistory(t *testing.T) {
 	}
 }
 
-// TestEndlessHistory has room for the outlines of all revisions that a release may have.
+// endless are the Secrets of a release in pages, as far as they are asked for.
+type endless struct {
+	typedcorev1.SecretInterface
+	secret      func(n int) corev1.Secret
+	count, read int
+}
+
+func (e *endless) List(context.Context, metav1.ListOptions) (*corev1.SecretList, error) {
+	list := &corev1.SecretList{}
+	for len(list.Items) < pageSize && e.read < e.count {
+		e.read++
+		list.Items = append(list.Items, e.secret(e.read))
+	}
+	if e.read < e.count {
+		list.Continue = "more"
+	}
+	return list, nil
+}
+
+// TestEndlessHistory has room for all revisions that a release may have, and reads no further, be they revisions or not.
 func TestEndlessHistory(t *testing.T) {
-	var found []*entry
-	for version := range maxRevisions {
-		found = append(found, &entry{version: version + 1, status: release.StatusSuperseded, secret: &corev1.Secret{}, whole: true})
-	}
-	if err := winnow(found); err != nil {
-		t.Error(err)
-	}
-	if err := winnow(append(found, &entry{secret: &corev1.Secret{}})); !errors.Is(err, ErrTooMuch) {
-		t.Errorf("one more: error %v, want ErrTooMuch", err)
+	body := packed(t, `{"name": "app", "version": 10000, "info": {"status": "deployed"}}`)
+	first := packed(t, `{"name": "app", "version": 1, "info": {"status": "failed"}}`)
+	for why, secret := range map[string]func(n int) corev1.Secret{
+		"revisions": func(n int) corev1.Secret {
+			if n < maxRevisions {
+				return corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{labelVersion: "1", labelStatus: "failed"}}, Data: map[string][]byte{dataKey: first}}
+			}
+			return corev1.Secret{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{labelVersion: "10000", labelStatus: "deployed"}}, Data: map[string][]byte{dataKey: body}}
+		},
+		"others": func(int) corev1.Secret { return corev1.Secret{} },
+	} {
+		for count, want := range map[int]error{maxRevisions: nil, maxRevisions + 1: ErrTooMuch, 3 * maxRevisions: ErrTooMuch} {
+			of := &endless{secret: secret, count: count}
+			_, err := New(of, "ns", nil, seal.Identity{}).List(t.Context(), "app")
+			if !errors.Is(err, want) || of.read > maxRevisions+pageSize {
+				t.Errorf("%d %s: %d read, error %v, want %v", count, why, of.read, err, want)
+			}
+		}
 	}
 }
 
