@@ -3,6 +3,7 @@ package helmrelease
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	helmrelease "helm.sh/helm/v3/pkg/release"
@@ -18,9 +19,12 @@ import (
 // finish goes on with what the object began; begun is false when there is nothing.
 func (p *pass) finish(ctx context.Context, all []*record) (result bus.Result, begun bool, err error) {
 	ours, latest := p.ours(all), p.hr.Status.History.Latest()
+	if remedied := p.remedied(all); remedied != nil { // whatever somebody stored after it
+		ours = remedied
+	}
 	switch {
-	case p.remedying() && (len(all) == 0 || all[len(all)-1].Info.Status == helmrelease.StatusUninstalled):
-		result, err = p.vanished(ctx, all)
+	case ours == nil && p.remedying() && (len(all) == 0 || all[len(all)-1].Info.Status == helmrelease.StatusUninstalled):
+		result, err = p.vanished(ctx)
 	case ours == nil:
 		return bus.Result{}, false, nil
 	case !ours.Run.Over:
@@ -40,11 +44,23 @@ func (p *pass) remedying() bool {
 	return latest != nil && latest.Action == helmv2.ReleaseActionUninstallRemediation && latest.Status != helmrelease.StatusUninstalled.String()
 }
 
-// vanished says that a failure was remedied by whoever could not say it: the release is uninstalled.
-func (p *pass) vanished(ctx context.Context, all []*record) (bus.Result, error) {
-	if len(all) > 0 {
-		return p.uninstalled(ctx, all, all[len(all)-1])
+// remedied returns the revision that an uninstall of this object is at, to remedy a failure; nil when there is none.
+func (p *pass) remedied(all []*record) *record {
+	if !p.remedying() {
+		return nil
 	}
+	latest := p.hr.Status.History.Latest()
+	for _, r := range slices.Backward(all) {
+		if r.Run != nil && r.Run.Action == release.Uninstall && latest.Targets(r.Name, r.Namespace, r.Version) {
+			return r
+		}
+	}
+	return nil
+}
+
+// vanished says that a failure was remedied by whoever could not say it: the release is uninstalled. What is stored proves
+// no more than that, and does not become the object's.
+func (p *pass) vanished(ctx context.Context) (bus.Result, error) {
 	latest := p.hr.Status.History.Latest()
 	latest.Status, latest.Deleted = helmrelease.StatusUninstalled.String(), metav1.Now()
 	p.hr.Status.Inventory = nil
