@@ -12,10 +12,11 @@ import (
 	"github.com/sluice-gitops/sluice/internal/share"
 )
 
-// answerTime bounds one answer, from the question on. A process works on answersEach of a namespace at once and on
+// askTime bounds a question with its answer, answerTime the answer alone: what is late is said in time. A process works on answersEach of a namespace at once and on
 // answersAtOnce in all, so that one which asks much, or of a cluster that answers slowly, keeps no other waiting.
 const (
-	answerTime    = 30 * time.Second
+	askTime       = 30 * time.Second
+	answerTime    = 25 * time.Second
 	answersEach   = 16
 	answersAtOnce = answersEach + answersEach/2
 )
@@ -26,7 +27,7 @@ var ErrNobody = errors.New("nobody answers")
 // Ask sends a question and returns its answer. It returns ErrNobody when no process answers
 // questions on the subject.
 func (b *Bus) Ask(ctx context.Context, subject string, question []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	answer, err := b.nc.RequestWithContext(ctx, subject, question)
 	if errors.Is(err, nats.ErrNoResponders) {

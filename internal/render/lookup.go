@@ -39,6 +39,9 @@ type Question struct {
 	Previous bool `json:"previous,omitempty"`
 }
 
+// MaxMessage is how many bytes a question may have, and an answer before it is sealed: NATS carries one MiB.
+const MaxMessage = 900 << 10
+
 // Previous is what an upgrade that preserves values takes over of the revision before.
 type Previous struct {
 	// Config are the values that were set, Values those together with its chart's defaults.
@@ -59,6 +62,8 @@ type Answer struct {
 	Unavailable string `json:"unavailable,omitempty"`
 	// Busy says that the cluster is to be asked again soon.
 	Busy bool `json:"busy,omitempty"`
+	// TooLarge says what has no room in an answer, and what helps.
+	TooLarge string `json:"tooLarge,omitempty"`
 	// Refused says why the cluster does not say what it serves, which its users have to mend.
 	Refused string `json:"refused,omitempty"`
 }

@@ -20,9 +20,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 )
 
-// maxAnswer is how many bytes an answer may have before it is sealed: NATS carries one MiB.
-const maxAnswer = 900 << 10
-
 // Answer says what the cluster of a HelmRelease serves, and looks up what its templates ask for with the
 // rights that the release is made with. It seals the answer for the object and the question. A question that
 // makes no sense, or is about an object that is not there, gets no answer.
@@ -53,6 +50,9 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 		return nil, err
 	}
 	plain, err := json.Marshal(answer)
+	if err == nil && len(plain) > render.MaxMessage {
+		plain, err = json.Marshal(render.Answer{TooLarge: p.tooMuch(q, len(plain))})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -88,26 +88,43 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 		a.Previous, err = p.previous(ctx)
 		return a, err
 	}
-	left := maxAnswer
+	left := render.MaxMessage
 	for _, l := range q.Lookups {
-		found := p.look(ctx, l, left)
-		if left -= len(found.Object); left < 0 {
-			found = p.tooLarge(l)
+		found, err := p.look(ctx, l, left)
+		if errors.Is(err, cluster.ErrTooLarge) {
+			return render.Answer{TooLarge: p.tooLarge(l)}, nil
+		}
+		body, err := json.Marshal(found)
+		if err != nil {
+			return render.Answer{}, err
+		}
+		if left -= len(body) + 1; left <= 0 {
+			return render.Answer{TooLarge: p.tooLarge(l)}, nil
 		}
 		a.Found = append(a.Found, found)
 	}
 	return a, nil
 }
 
-// tooLarge is what a lookup finds that has no room in an answer.
-func (p *pass) tooLarge(l render.Lookup) render.Found {
+// tooMuch says that an answer of so many bytes has no room on the bus.
+func (p *pass) tooMuch(q render.Question, size int) string {
+	release := p.hr.GetReleaseNamespace() + "/" + kube.ReleaseName(p.hr)
+	if q.Previous {
+		return fmt.Sprintf("the values of release %s have %d bytes with the defaults of its chart, and an upgrade can preserve %d: make them smaller, or unset spec.upgrade.preserveValues",
+			release, size, render.MaxMessage)
+	}
+	return fmt.Sprintf("what the cluster of release %s serves takes %d bytes to say, more than %d", release, size, render.MaxMessage)
+}
+
+// tooLarge says that what a lookup finds has no room in an answer.
+func (p *pass) tooLarge(l render.Lookup) string {
 	what := "objects of kind " + l.Kind
 	if l.Name != "" {
 		what = l.Kind + " " + l.Name
 	}
-	return render.Found{Lookup: l, Error: fmt.Sprintf(
+	return fmt.Sprintf(
 		"the lookup of %s in namespace %q for release %s/%s finds more than the %d bytes that all lookups of a step may: look up single objects by name, or fewer of them",
-		what, l.Namespace, p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), maxAnswer)}
+		what, l.Namespace, p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), render.MaxMessage)
 }
 
 // previous returns the values of the revision that an upgrade takes the place of: the newest when it is
@@ -131,11 +148,9 @@ func (p *pass) previous(ctx context.Context) (*render.Previous, error) {
 	return &render.Previous{Config: current.Config, Values: values}, nil
 }
 
-// look looks one thing up that has no more than left bytes. Why it cannot be is the chart's author's to read.
-func (p *pass) look(ctx context.Context, l render.Lookup, left int) render.Found {
-	if left <= 0 {
-		return p.tooLarge(l)
-	}
+// look looks one thing up. A list of more than left bytes is a cluster.ErrTooLarge; why it cannot be looked up else is the
+// chart's author's to read.
+func (p *pass) look(ctx context.Context, l render.Lookup, left int) (render.Found, error) {
 	out := render.Found{Lookup: l}
 	gvk := schema.FromAPIVersionAndKind(l.APIVersion, l.Kind)
 	ref := cluster.NewRef(gvk, l.Namespace, l.Name)
@@ -148,12 +163,12 @@ func (p *pass) look(ctx context.Context, l render.Lookup, left int) render.Found
 	}
 	switch {
 	case errors.Is(err, cluster.ErrTooLarge):
-		return p.tooLarge(l)
+		return out, err
 	case meta.IsNoMatchError(err):
 		out.Error = fmt.Sprintf("unable to get apiresource from unstructured: %s", gvk)
 	case cluster.IsGone(err):
 	case errors.Is(err, context.DeadlineExceeded):
-		out.Error = "the API server takes too long to answer"
+		out.Error = "the API server takes too long to answer all lookups of a step: look up lists, or fewer objects"
 	case err != nil:
 		out.Error = err.Error()
 	default:
@@ -161,5 +176,5 @@ func (p *pass) look(ctx context.Context, l render.Lookup, left int) render.Found
 			out.Error = err.Error()
 		}
 	}
-	return out
+	return out, nil
 }

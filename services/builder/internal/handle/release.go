@@ -177,21 +177,31 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 	request := j.request(cluster, wanted)
 	if wanted.Action == render.Upgrade && j.hr.GetUpgrade().PreserveValues {
 		if request.Previous, err = j.Target.Previous(ctx, j.ring, j.identity()); err != nil {
-			return j.unavailable(ctx, err)
+			return j.notRendered(ctx, err, wanted)
 		}
 	}
 	out, err := j.rendered(ctx, tree.Tree, request)
-	if errors.Is(err, served.ErrUnavailable) || errors.Is(err, served.ErrBusy) {
-		return j.unavailable(ctx, err)
-	}
 	if err != nil {
-		return j.failOr(ctx, j.explain(err, wanted))
+		return j.notRendered(ctx, err, wanted)
 	}
 	id := j.ring.ContentID(out.Plain)
 	if err := j.store(ctx, id, out.Plain); err != nil {
 		return bus.Result{}, err
 	}
 	return j.succeed(ctx, id, out.Objects, "built")
+}
+
+// notRendered ends a check of a chart that could not be rendered for an action.
+func (j *releaseJob) notRendered(ctx context.Context, err error, wanted events.RenderWanted) (bus.Result, error) {
+	if errors.Is(err, served.ErrUnavailable) || errors.Is(err, served.ErrBusy) {
+		return j.unavailable(ctx, err)
+	}
+	var limit *served.LimitError
+	if errors.As(err, &limit) {
+		kind, name := kube.ChartSource(j.hr)
+		err = &build.InputError{Reason: build.ReasonRender, Message: fmt.Sprintf("the chart of %s %s cannot be rendered: %s", kind, name, limit)}
+	}
+	return j.failOr(ctx, j.explain(err, wanted))
 }
 
 // clusterWait is when a cluster that gave no answer is asked again. The applier asks for the render

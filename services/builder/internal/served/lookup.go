@@ -26,6 +26,12 @@ type RefusedError struct{ text string }
 // Error implements error.
 func (r *RefusedError) Error() string { return r.text }
 
+// LimitError says what has no room in a question or an answer, and what helps.
+type LimitError struct{ text string }
+
+// Error implements error.
+func (l *LimitError) Error() string { return l.text }
+
 // asker asks the applier. *bus.Bus is one.
 type asker interface {
 	Ask(ctx context.Context, subject string, question []byte) ([]byte, error)
@@ -55,7 +61,8 @@ func (r *Reader) Previous(ctx context.Context, ring *seal.Keyring, id seal.Ident
 	return answer.Previous, nil
 }
 
-// Lookup has the applier look things up with the rights of an object's service account.
+// Lookup has the applier look things up with the rights of an object's service account. It asks nothing, and returns a
+// *LimitError, when they are more than a question has room for.
 func (r *Reader) Lookup(ctx context.Context, ring *seal.Keyring, id seal.Identity, lookups []render.Lookup) ([]render.Found, error) {
 	answer, err := r.ask(ctx, ring, id, render.Question{Lookups: lookups})
 	if err == nil && len(answer.Found) != len(lookups) {
@@ -75,6 +82,10 @@ func (r *Reader) ask(ctx context.Context, ring *seal.Keyring, id seal.Identity, 
 	if err != nil {
 		return render.Answer{}, err
 	}
+	if len(question) > render.MaxMessage {
+		return render.Answer{}, &LimitError{fmt.Sprintf("its templates look up %d objects or lists at once, which take %d bytes to name, more than %d: look up lists, or fewer objects",
+			len(q.Lookups), len(question), render.MaxMessage)}
+	}
 	sealed, err := r.bus.Ask(ctx, events.AskSubject(id.Cluster, q.Object), question)
 	if err != nil {
 		return render.Answer{}, err
@@ -90,6 +101,8 @@ func (r *Reader) ask(ctx context.Context, ring *seal.Keyring, id seal.Identity, 
 	switch {
 	case answer.Refused != "":
 		return render.Answer{}, &RefusedError{answer.Refused}
+	case answer.TooLarge != "":
+		return render.Answer{}, &LimitError{answer.TooLarge}
 	case answer.Busy:
 		return render.Answer{}, ErrBusy
 	case answer.Unavailable != "":
