@@ -39,7 +39,8 @@ type Question struct {
 	Previous bool `json:"previous,omitempty"`
 }
 
-// MaxMessage is how many bytes a question may have, and an answer before it is sealed: NATS carries one MiB.
+// MaxMessage is how many bytes a question may have, what lookups find before that is packed, and an answer as it is sent: NATS carries one
+// MiB.
 const MaxMessage = 900 << 10
 
 // Previous is what an upgrade that preserves values takes over of the revision before.

@@ -1,7 +1,9 @@
 package helm
 
 import (
+	"encoding/base64"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -29,7 +31,11 @@ func TestLookupLimits(t *testing.T) {
 // TestPreserveTooLarge preserves values that an answer has no room for: the upgrade fails by name, until it preserves none.
 func TestPreserveTooLarge(t *testing.T) {
 	n := newTenant(t, "preserve-limits", webChart())
-	n.apply(fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: large}\ndata: {values.yaml: \"large: %s\"}\n", strings.Repeat("x", 950_000)))
+	noise := make([]byte, 700_000) // which packing makes no smaller
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	n.apply(fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: large}\ndata: {values.yaml: \"large: %s\"}\n", base64.StdEncoding.EncodeToString(noise)))
 	n.release("app", "web", "valuesFrom: [{kind: ConfigMap, name: large}]\n")
 	n.ready("app")
 	n.patch(releaseKind, "app", `{"spec":{"upgrade":{"preserveValues":true},"values":{"message":"two"}}}`)

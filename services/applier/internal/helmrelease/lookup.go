@@ -49,14 +49,20 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain, err := json.Marshal(answer)
-	if err == nil && len(plain) > render.MaxMessage {
-		plain, err = json.Marshal(render.Answer{TooLarge: p.tooMuch(q, len(plain))})
+	sealed, err := p.sealed(question, answer)
+	if err == nil && len(sealed) > render.MaxMessage {
+		return p.sealed(question, render.Answer{TooLarge: p.tooMuch(q, len(sealed))})
 	}
+	return sealed, err
+}
+
+// sealed is an answer as the bus carries it: packed, and sealed for the object and the question.
+func (p *pass) sealed(question []byte, answer render.Answer) ([]byte, error) {
+	plain, err := json.Marshal(answer)
 	if err != nil {
 		return nil, err
 	}
-	return w.Keys.SealAnswer(p.identity(), question, plain)
+	return p.Keys.SealAnswer(p.identity(), question, plain)
 }
 
 // say answers a question in the object's cluster. One that gives no answer is told at once: who asks
@@ -110,10 +116,10 @@ func (p *pass) say(ctx context.Context, q render.Question) (a render.Answer, err
 func (p *pass) tooMuch(q render.Question, size int) string {
 	release := p.hr.GetReleaseNamespace() + "/" + kube.ReleaseName(p.hr)
 	if q.Previous {
-		return fmt.Sprintf("the values of release %s have %d bytes with the defaults of its chart, and an upgrade can preserve %d: make them smaller, or unset spec.upgrade.preserveValues",
+		return fmt.Sprintf("the values of release %s have %d bytes when packed with the defaults of its chart, and an upgrade can preserve %d: make them smaller, or unset spec.upgrade.preserveValues",
 			release, size, render.MaxMessage)
 	}
-	return fmt.Sprintf("what the cluster of release %s serves takes %d bytes to say, more than %d", release, size, render.MaxMessage)
+	return fmt.Sprintf("what the cluster of release %s serves takes %d bytes to say when packed, more than %d", release, size, render.MaxMessage)
 }
 
 // tooLarge says that what a lookup finds has no room in an answer.
