@@ -118,6 +118,9 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 		n, condition = note{reason: helmv2.RollbackFailedReason, message: textRollbackFailed(made, why)}, helmv2.RemediatedCondition
 	case release.Uninstall:
 		n, condition = note{reason: helmv2.UninstallFailedReason, message: textRemedyFailed(made, why)}, helmv2.RemediatedCondition
+		if made.Run != nil && made.Run.Forget {
+			n.message, condition = textUninstallFailed(made, why), helmv2.ReleasedCondition
+		}
 	}
 	if condition == helmv2.ReleasedCondition {
 		c.Remove(helmv2.RemediatedCondition)
@@ -135,7 +138,7 @@ func (p *pass) failed(ctx context.Context, all []*record, made *record, action s
 		return bus.Result{Next: retryWait}, p.write(ctx)
 	}
 	follow := p.later
-	if condition == helmv2.RemediatedCondition {
+	if action == release.Rollback || action == release.Uninstall {
 		follow = p.muchLater
 	}
 	return p.remember(ctx, made, all, helmv2.ReleaseAction(action), follow)
@@ -230,7 +233,7 @@ func (p *pass) later(ctx context.Context) (bus.Result, error) {
 	return bus.Result{Next: again}, nil
 }
 
-// muchLater ends a pass whose remedy failed, which costs as much each time.
+// muchLater ends a pass whose remedy, or uninstall, failed, which costs as much each time.
 func (p *pass) muchLater(ctx context.Context) (bus.Result, error) {
 	result, err := p.later(ctx)
 	if result.Next == again {

@@ -110,8 +110,12 @@ func (p *pass) resetCounters(g goal) {
 	}
 }
 
-// reinstalls says whether another chart takes the place of the release instead of upgrading it.
+// reinstalls says whether another chart takes the place of the release instead of upgrading it. The uninstall that this
+// begins with is begun again until it succeeds: what it left is no release to upgrade.
 func (p *pass) reinstalls(state verdict.State, next verdict.Next, all []*record, g goal) bool {
+	if ours := p.ours(all); ours != nil && ours.Run.Action == release.Uninstall && ours.Run.Forget && ours.Info.Status != helmrelease.StatusUninstalled {
+		return true
+	}
 	return state == verdict.OutOfSync && next.Kind == verdict.Upgrade &&
 		all[len(all)-1].Chart.Metadata.Name != g.wanted.ChartName &&
 		p.hr.GetUpgrade().GetChartNameChangeStrategy() != helmv2.ChartNameChangeStrategyInPlaceUpdate

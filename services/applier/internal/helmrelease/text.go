@@ -88,6 +88,10 @@ func textUninstalled(r *record) string {
 	return fmt.Sprintf("Helm uninstall succeeded for release %s with chart %s", fullName(r), chartName(r))
 }
 
+func textUninstallFailed(r *record, why error) string {
+	return fmt.Sprintf("Helm uninstall failed for release %s with chart %s: %s", fullName(r), chartName(r), why)
+}
+
 // note is one Kubernetes Event, of a revision or of the newest attempt.
 type note struct {
 	reason, message string
