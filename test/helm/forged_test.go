@@ -43,29 +43,36 @@ func (n tenant) plant(version int, status, elsewhere string) {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	var body bytes.Buffer
-	w := gzip.NewWriter(&body)
-	err = json.NewEncoder(w).Encode(map[string]any{
+	body := encoded(n.t, map[string]any{
 		"name": "app", "namespace": n.Namespace, "version": version, "manifest": planted("manifest"),
 		"info": map[string]any{"status": status}, "chart": map[string]any{"metadata": map[string]any{"name": "web", "version": "0.1.0"}},
 		"hooks": []any{map[string]any{"name": "hook", "kind": "ConfigMap", "path": "hook", "events": []string{"pre-delete"}, "manifest": planted("hook")}},
 	})
-	if err == nil {
-		err = w.Close()
-	}
-	if err == nil {
-		_, err = secrets.Create(within(n.t), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Name:        fmt.Sprintf("sh.helm.release.v1.app.v%d", version),
-				Annotations: map[string]string{"sluice.dev/run": string(forged), "sluice.dev/run-seal": newest.Annotations["sluice.dev/run-seal"]},
-				Labels:      map[string]string{"owner": "helm", "name": "app", "status": status, "version": fmt.Sprint(version)},
-			},
-			Type: "helm.sh/release.v1", Data: map[string][]byte{"release": []byte(base64.StdEncoding.EncodeToString(body.Bytes()))},
-		}, metav1.CreateOptions{})
-	}
+	_, err = secrets.Create(within(n.t), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        fmt.Sprintf("sh.helm.release.v1.app.v%d", version),
+			Annotations: map[string]string{"sluice.dev/run": string(forged), "sluice.dev/run-seal": newest.Annotations["sluice.dev/run-seal"]},
+			Labels:      map[string]string{"owner": "helm", "name": "app", "status": status, "version": fmt.Sprint(version)},
+		},
+		Type: "helm.sh/release.v1", Data: map[string][]byte{"release": body},
+	}, metav1.CreateOptions{})
 	if err != nil {
 		n.t.Fatal(err)
 	}
+}
+
+// encoded is a release as Helm stores it.
+func encoded(t *testing.T, release map[string]any) []byte {
+	t.Helper()
+	var body bytes.Buffer
+	w := gzip.NewWriter(&body)
+	if err := json.NewEncoder(w).Encode(release); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return []byte(base64.StdEncoding.EncodeToString(body.Bytes()))
 }
 
 func (n tenant) nothingPlanted(elsewhere string) {

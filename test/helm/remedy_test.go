@@ -6,7 +6,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
 
 	"github.com/sluice-gitops/sluice/test/harness"
 )
@@ -97,16 +100,25 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// TestFarBack rolls back to a revision that more than ten others came after, all of them deployed, with tests that failed.
-func TestFarBack(t *testing.T) {
-	n := newTenant(t, "far-back", moodyChart())
+// twelve makes twelve revisions of the release app, all of them deployed, and all but the first with tests that failed.
+func (n tenant) twelve() {
+	n.t.Helper()
 	n.release("app", "moody", "maxHistory: 0\ntest: {enable: true}\nvalues: {value: first}\n")
 	n.ready("app")
 	for i := 2; i <= 12; i++ {
 		n.patch(releaseKind, "app", fmt.Sprintf(`{"spec":{"values":{"value":"v%d","failTest":true}}}`, i))
 		n.await(releaseKind, "app", all(says("Stalled", "True", "", ""), says("TestSuccess", "False", "", fmt.Sprintf("app.v%d ", i)), current))
 	}
-	n.patch(releaseKind, "app", `{"spec":{"upgrade":{"remediation":{"remediateLastFailure":true}},"values":{"value":"v13"}}}`)
+}
+
+// goBack fails once more, and is remedied by going back to the first revision.
+const goBack = `{"spec":{"upgrade":{"remediation":{"remediateLastFailure":true}},"values":{"value":"v13"}}}`
+
+// TestFarBack rolls back to a revision that more than ten others came after.
+func TestFarBack(t *testing.T) {
+	n := newTenant(t, "far-back", moodyChart())
+	n.twelve()
+	n.patch(releaseKind, "app", goBack)
 	n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool {
 		return current(u) && settled(u, map[string]string{"TestSuccess": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 1")
 	})
@@ -114,6 +126,29 @@ func TestFarBack(t *testing.T) {
 	if h := history(t, n.Namespace, "app"); len(h) != 14 || h[13] != "deployed: Rollback to 1" {
 		t.Errorf("helm history: %v", h)
 	}
+}
+
+// TestTwins plants Secrets that say they are the revision to go back to. It is not gone back to what nobody has read, which
+// would take away all objects.
+func TestTwins(t *testing.T) {
+	n := newTenant(t, "twins", moodyChart())
+	n.twelve()
+	secrets := kubernetes.NewForConfigOrDie(world.REST).CoreV1().Secrets(n.Namespace)
+	for _, name := range []string{"a", "b"} { // read before Helm's
+		_, err := secrets.Create(within(t), &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"owner": "helm", "name": "app", "status": "superseded", "version": "1"}},
+			Type:       "helm.sh/release.v1", Data: map[string][]byte{"release": encoded(t, map[string]any{
+				"name": "app", "namespace": n.Namespace, "version": 1, "info": map[string]any{"status": "superseded"},
+				"chart": map[string]any{"metadata": map[string]any{"name": "moody", "version": "1.0.0"}},
+			})},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.patch(releaseKind, "app", goBack)
+	n.await(releaseKind, "app", says("Ready", "False", "", "more than one Secret says that it is revision 1"))
+	n.await(harness.ConfigMapKind, "app", holds("value", "v13"))
 }
 
 // outline leaves descriptions out of a history where what is wanted has none.

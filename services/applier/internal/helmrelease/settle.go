@@ -55,7 +55,10 @@ func (p *pass) settle(ctx context.Context, all []*record, head seal.Head, render
 		if err := p.store.Complete(ctx, next.To); err != nil {
 			return p.incomplete(ctx, err)
 		}
-		next, err = decide()
+		if next, err = decide(); err == nil && next.To != nil && next.To.Outline { // each would have to be read, and kept
+			return p.incomplete(ctx, fmt.Errorf("release %s/%s: more than one Secret says that it is revision %d, to which to roll back: delete what Helm did not store",
+				p.hr.GetReleaseNamespace(), next.To.Name, next.To.Version))
+		}
 	}
 	if err != nil {
 		return bus.Result{}, err
