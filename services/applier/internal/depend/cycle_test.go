@@ -25,7 +25,7 @@ func (t tenant) Get(_ context.Context, n client.ObjectKey, into client.Object, _
 	if ks == nil {
 		return apierrors.NewNotFound(schema.GroupResource{Resource: "kustomizations"}, n.Name)
 	}
-	*into.(*kustomizev1.Kustomization) = *ks //nolint:govet // it is only read
+	*into.(*kustomizev1.Kustomization) = *ks
 	return nil
 }
 
