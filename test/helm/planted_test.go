@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
@@ -20,8 +21,11 @@ func (n tenant) awaitStored(version int, status string) {
 	secrets, labels := kubernetes.NewForConfigOrDie(world.REST).CoreV1().Secrets(n.Namespace), map[string]string(nil)
 	err := harness.Until(within(n.t), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
 		s, err := secrets.Get(ctx, fmt.Sprintf("sh.helm.release.v1.app.v%d", version), metav1.GetOptions{})
-		if err != nil {
+		if apierrors.IsNotFound(err) {
 			return false, nil // it may come
+		}
+		if err != nil {
+			return false, err
 		}
 		labels = s.Labels
 		return labels["status"] == status, nil

@@ -30,8 +30,8 @@ type lines struct {
 	wrong error
 }
 
-// splitLines says false of a layout that it does not know, and when the context has ended. An error is
-// what is wrong with a known one.
+// splitLines says false of a layout that it does not know. An error is what is wrong with a known one, or why
+// the context has ended.
 func splitLines(ctx context.Context, data []byte) (_ parts, known bool, err error) {
 	l := &lines{entries: map[string][][]byte{}, indentation: -1, start: -1, end: -1}
 	for at := 0; at < len(data) && !l.ended; {
@@ -39,7 +39,10 @@ func splitLines(ctx context.Context, data []byte) (_ parts, known bool, err erro
 		if n := bytes.IndexByte(data[at:], '\n'); n >= 0 {
 			next = at + n + 1
 		}
-		if ctx.Err() != nil || !l.line(data, at, next) {
+		if ctx.Err() != nil {
+			return parts{}, true, context.Cause(ctx)
+		}
+		if !l.line(data, at, next) {
 			return parts{}, false, nil
 		}
 		if l.wrong == nil && (l.versions > maxVersions || len(l.entries) > maxCharts) {
@@ -123,7 +126,7 @@ func (l *lines) top(text string, line []byte) bool {
 
 // field takes a key and its value apart, which has its comment unless that is all there is; false when they are no field.
 func field(text string) (key, value string, ok bool) {
-	end := 0
+	var end int
 	if quote := text[0]; quote == '"' || quote == '\'' {
 		end = 2 + strings.IndexByte(text[1:], quote) // what has the quote in it is no field then
 	} else {

@@ -139,7 +139,7 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 	asking, done := k.Asking(ctx, check)
 	defer done()
 	if err := k.bring(asking, check, obj); err != nil {
-		var later *source.Later
+		var later *source.LaterError
 		if errors.As(err, &later) {
 			return bus.Result{Again: later.Wait}, nil
 		}

@@ -120,7 +120,7 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	}
 	ctx, done := h.Asking(ctx, check)
 	defer done()
-	var later *source.Later
+	var later *source.LaterError
 	if err := source.Ask(ctx, host, road); errors.As(err, &later) {
 		return bus.Result{Again: later.Wait}, nil
 	}

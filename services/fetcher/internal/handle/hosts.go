@@ -179,7 +179,7 @@ func (v *visits) enter(host, road string) error {
 	}
 	done, wait := v.hosts.enter(visit{host: host, road: road, key: v.check.Key, urgent: urgent(v.check.Note)}, time.Now())
 	if done == nil {
-		return &source.Later{Host: host, Wait: wait}
+		return &source.LaterError{Host: host, Wait: wait}
 	}
 	v.by[host] = done
 	return nil

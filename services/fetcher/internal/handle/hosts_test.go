@@ -270,7 +270,7 @@ func TestAPassCountsOnceAtAHost(t *testing.T) {
 	}
 	other, end := h.Asking(t.Context(), bus.Check{Key: events.NewKey("HelmChart", "a", "other")})
 	defer end()
-	var later *source.Later
+	var later *source.LaterError
 	if err := source.Ask(other, "one.example", ""); !errors.As(err, &later) || later.Wait <= 0 {
 		t.Errorf("another pass: %v, want that it comes later", err)
 	}

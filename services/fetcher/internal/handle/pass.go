@@ -50,7 +50,7 @@ func (p *pass) run(ctx context.Context) (bus.Result, error) {
 	if ctx.Err() != nil {
 		return bus.Result{}, context.Cause(ctx) // stopped, so nothing is known about the source
 	}
-	var later *source.Later
+	var later *source.LaterError
 	if failed != nil && errors.As(failed.Err, &later) {
 		return bus.Result{Again: later.Wait}, nil
 	}

@@ -8,18 +8,18 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/flight"
 )
 
-// Later says that a pass must come again before it may ask a host. It tells nothing about the source.
-type Later struct {
+// LaterError says that a pass must come again before it may ask a host. It tells nothing about the source.
+type LaterError struct {
 	Host string
 	// Wait is when to come again; never zero.
 	Wait time.Duration
 }
 
 // Is says that nothing was asked, so that others do.
-func (l *Later) Is(target error) bool { return target == flight.ErrNotAsked }
+func (l *LaterError) Is(target error) bool { return target == flight.ErrNotAsked }
 
 // Error implements error.
-func (l *Later) Error() string { return fmt.Sprintf("%s is to be asked in %s", l.Host, l.Wait) }
+func (l *LaterError) Error() string { return fmt.Sprintf("%s is to be asked in %s", l.Host, l.Wait) }
 
 type asking struct{}
 
@@ -29,7 +29,7 @@ func Asking(ctx context.Context, enter func(host, road string) error) context.Co
 }
 
 // Ask is called before a server is asked that the object's State does not name as its Host, with what
-// State would say of it. The pass ends when it returns an error, which is a *Later.
+// State would say of it. The pass ends when it returns an error, which is a *LaterError.
 func Ask(ctx context.Context, host, road string) error {
 	enter, ok := ctx.Value(asking{}).(func(host, road string) error)
 	if !ok {
