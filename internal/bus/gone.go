@@ -63,8 +63,9 @@ func (g *Gone) leave(key events.Key) {
 	if v.n--; v.n == 0 {
 		delete(g.busy, key)
 	}
+	gone := v.gone // Forget may set it while others are still at work
 	g.mu.Unlock()
-	if v.gone {
+	if gone {
 		g.forget(key)
 	}
 }

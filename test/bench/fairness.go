@@ -38,7 +38,7 @@ busy ones pause at their next step ([ADR 15](adr/0015-precedence.md)).
 
 The aim is a ratio of at most 2. Beside 200 Kustomizations, whose changes leave gaps, it was 1.8; beside 10,000 there are none, and it is missed on
 two processors: what has nothing to do with Sluice's queues, a bare client's apply, a listing of refs, plain computing, takes two to four times as long
-then, and a push is made of such. How many checks wait does not matter: a push waits for workers for a few hundredths of a second.
+then, and a push is made of such. Waiting for workers is the smaller part of what is lost, though it grows too.
 `
 
 // runFairness prints where a push's time goes, alone and beside another tenant's changes.
