@@ -53,7 +53,7 @@ func Connect(ctx context.Context, cfg Config) (*Bus, error) {
 		provider = otel.GetTracerProvider()
 	}
 	b := &Bus{
-		cfg: cfg, log: cfg.Logger, metrics: m, owner: nuid.Next(), precedence: share.NewPrecedence(runtime.GOMAXPROCS(0)/2 - 1),
+		cfg: cfg, log: cfg.Logger, metrics: m, owner: nuid.Next(), precedence: share.NewPrecedence(2*runtime.GOMAXPROCS(0), runtime.GOMAXPROCS(0)/2-1),
 		tracer: provider.Tracer("github.com/sluice-gitops/sluice/internal/bus"),
 	}
 	if b.guard, err = newGuard(b); err != nil {

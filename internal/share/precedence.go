@@ -27,6 +27,9 @@ const (
 	// processors, and does not count any more; nor does a quiet tenant's check for so
 	// long after it began or had a step.
 	patience = 250 * time.Millisecond
+	// company is how long after tenants took turns more than one counts as there. It is
+	// longer than the usual interval of ten minutes, at which every tenant is heard of.
+	company = 15 * time.Minute
 	// fewTenants are never too many to remember what they did.
 	fewTenants = 1024
 )
@@ -36,11 +39,16 @@ const (
 // is the processors, which the busy tenant's checks use meanwhile, and so does the API
 // server because of their requests. While a check of a quiet tenant is in work, those of
 // busy ones therefore pause at their next step, which is a check, a request or a build.
-// Some may go on beside, and none waits for long. It is safe for concurrent use.
+// Some may go on beside, and none waits for long. What is under way already cannot be
+// paused and has to be waited for, so that busy tenants have only some steps under way at
+// any time, unless there is just one tenant. It is safe for concurrent use.
 type Precedence struct {
 	beside int
+	places *Line // of the steps of busy tenants
 
 	mu     sync.Mutex
+	last   string    // who began something last
+	turned time.Time // when that was somebody else than before
 	did    map[string]recent
 	keep   int       // how many of did are kept before those of long ago are forgotten
 	most   doer      // who did the most
@@ -70,10 +78,11 @@ type doer struct {
 	recent
 }
 
-// NewPrecedence returns one that lets so many steps of busy tenants go on beside.
-func NewPrecedence(beside int) *Precedence {
+// NewPrecedence returns one that lets so many steps of busy tenants be under way at once,
+// which is at least one, and so many of them go on beside a quiet tenant's check.
+func NewPrecedence(steps, beside int) *Precedence {
 	return &Precedence{
-		beside: beside, did: map[string]recent{}, keep: fewTenants,
+		beside: beside, places: New(steps, steps), did: map[string]recent{}, keep: fewTenants,
 		credit: fullCredit, looked: time.Now(), moved: make(chan struct{}),
 	}
 }
@@ -130,8 +139,16 @@ func (p *Precedence) step(ctx context.Context, tenant string) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	last := now.Add(patience)
 	p.count(tenant, now)
-	for last := now.Add(patience); now.Before(last) && ctx.Err() == nil; now = time.Now() {
+	leave := func() {}
+	if now.Sub(p.turned) < company {
+		p.mu.Unlock()
+		leave = p.enter(ctx, tenant)
+		p.mu.Lock()
+		now = time.Now()
+	}
+	for ; now.Before(last) && ctx.Err() == nil; now = time.Now() {
 		wait := p.lasts(now)
 		if wait <= 0 || p.steps < p.beside {
 			break
@@ -149,6 +166,7 @@ func (p *Precedence) step(ctx context.Context, tenant string) (done func()) {
 	}
 	p.steps++
 	ended := sync.OnceFunc(func() {
+		leave()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.steps--
@@ -159,6 +177,16 @@ func (p *Precedence) step(ctx context.Context, tenant string) (done func()) {
 		long.Stop()
 		ended()
 	}
+}
+
+// enter waits for a place among the steps under way, though not for long.
+func (p *Precedence) enter(ctx context.Context, tenant string) (leave func()) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if p.places.Enter(ctx, tenant) != nil {
+		return func() {}
+	}
+	return func() { p.places.Leave(tenant) }
 }
 
 // Expect says that a check of a tenant is about to come: if it is a quiet one,
@@ -227,6 +255,12 @@ func (p *Precedence) settle(now time.Time) {
 // count notes that a tenant began something. All that was done fades alike, so that who
 // did the most changes only here.
 func (p *Precedence) count(tenant string, now time.Time) {
+	if tenant != p.last {
+		if p.last != "" {
+			p.turned = now
+		}
+		p.last = tenant
+	}
 	r := recent{count: p.did[tenant].now(now) + 1, at: now}
 	p.did[tenant] = r
 	d := doer{tenant, r}

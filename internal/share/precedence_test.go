@@ -174,7 +174,7 @@ func TestPrecedence(t *testing.T) {
 	} {
 		t.Run(c.why, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				if got := c.play(t, share.NewPrecedence(1)); got != c.want {
+				if got := c.play(t, share.NewPrecedence(4, 1)); got != c.want {
 					t.Errorf("waited %s, want %s", got, c.want)
 				}
 			})
@@ -185,7 +185,7 @@ func TestPrecedence(t *testing.T) {
 // With no step beside, all pause.
 func TestPrecedenceBesideNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := share.NewPrecedence(0)
+		p := share.NewPrecedence(4, 0)
 		ctx := busy(t, p, "a")
 		_, end := p.Begin(t.Context(), "b")
 		time.AfterFunc(100*time.Millisecond, end)
@@ -198,7 +198,7 @@ func TestPrecedenceBesideNobody(t *testing.T) {
 // Many quiet tenants one after the other leave the busy one half of the time.
 func TestPrecedenceLeavesHalf(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := share.NewPrecedence(1)
+		p := share.NewPrecedence(4, 1)
 		ctx := busy(t, p, "a")
 		over, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
@@ -220,6 +220,73 @@ func TestPrecedenceLeavesHalf(t *testing.T) {
 		}
 		if steps < 9_000 || steps > 11_000 {
 			t.Errorf("%d steps of a millisecond in 20 s", steps)
+		}
+	})
+}
+
+// However many steps a busy tenant could have under way, it has a few, unless it is alone.
+func TestStepsUnderWay(t *testing.T) {
+	const wanted, places, took = 12, 4, 20 * time.Millisecond
+	for _, c := range []struct {
+		why string
+		// before is what happened before the steps of a busy tenant.
+		before func(t *testing.T, p *share.Precedence)
+		// took is how long each step of a busy tenant takes.
+		took time.Duration
+		want time.Duration
+	}{
+		{"alone a tenant has all at once", func(*testing.T, *share.Precedence) {}, took, took},
+		{"beside others it has a few at a time", push, took, wanted / places * took},
+		{"until nobody else was there for long", func(t *testing.T, p *share.Precedence) {
+			push(t, p)
+			busy(t, p, "a")
+			<-time.After(15 * time.Minute)
+		}, took, took},
+		{"nobody waits for long for what waits for something else than processors", push, time.Minute, time.Minute + 250*time.Millisecond},
+	} {
+		t.Run(c.why, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := share.NewPrecedence(places, 1)
+				c.before(t, p)
+				<-time.After(time.Second) // precedence is over
+				ctx := busy(t, p, "a")
+				began := time.Now()
+				var all sync.WaitGroup
+				for range wanted {
+					all.Go(func() {
+						done := share.Step(ctx)
+						<-time.After(c.took)
+						done()
+					})
+				}
+				all.Wait()
+				if got := time.Since(began); got != c.want {
+					t.Errorf("took %s, want %s", got, c.want)
+				}
+			})
+		})
+	}
+}
+
+// push is a single check of a quiet tenant after one of a busy one.
+func push(t *testing.T, p *share.Precedence) {
+	busy(t, p, "a")
+	_, end := p.Begin(t.Context(), "b")
+	end()
+}
+
+// A quiet tenant's step waits for none of those under way.
+func TestQuietStepNeedsNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := share.NewPrecedence(1, 1)
+		push(t, p)
+		<-time.After(time.Second)
+		ctx := busy(t, p, "a")
+		defer share.Step(ctx)()
+		quiet, end := p.Begin(t.Context(), "b")
+		defer end()
+		if got := waited(quiet); got != 0 {
+			t.Errorf("waited %s", got)
 		}
 	})
 }
