@@ -34,11 +34,11 @@ const fairnessEpilogue = `
 What Sluice gives is order, which is tested by counts, not by time: a check of a namespace that has none in work is among the next few
 whatever waits in its lane, it finds a worker however long the checks of others take, and its build is the next one
 (` + "`internal/bus/bustest`, `internal/share`, `services/builder/internal/sandbox`" + `). And precedence: while a quiet tenant's check is in work the
-busy ones pause at their next step ([ADR 15](adr/0015-precedence.md)).
+busy ones pause at their next step, of which they have only a few under way at any time ([ADR 15](adr/0015-precedence.md)).
 
-The aim is a ratio of at most 2. Beside 200 Kustomizations, whose changes leave gaps, it was 1.8; beside 10,000 there are none, and it is missed on
-two processors: what has nothing to do with Sluice's queues, a bare client's apply, a listing of refs, plain computing, takes two to four times as long
-then, and a push is made of such. Waiting for workers is the smaller part of what is lost, though it grows too.
+The aim is a ratio of at most 2. It was 3.5 beside 10,000 Kustomizations while busy tenants had as many requests under way as they liked: those that
+the API server has cannot pause, and a push waited for sixty of them. What has nothing to do with Sluice's queues, a bare client's apply, a
+listing of refs, plain computing, takes more than twice as long beside the changes; nobody pauses for that.
 `
 
 // runFairness prints where a push's time goes, alone and beside another tenant's changes.
