@@ -41,6 +41,8 @@ func acceptCases() []testCase {
 func acceptAloneCases() []testCase {
 	return []testCase{
 		{"status-defaults", "what no controller has seen yet says so, in each kind", statusDefaults},
+		{"before finalizer", "what is deleted before it got the finalizer is let go without one", deletedBeforeFinalizer},
+		{"DependsOn_CEL, additive", "with the gate, an expression does not replace the built-in check", celAdditive},
 		{"DisallowedManagers", "with override-manager, a key that this manager added is removed", disallowedManagers},
 		{"AppliesRoleAndRoleBinding", "an account that may not bind needs the Role applied first", appliesRoleAndRoleBinding},
 	}
@@ -183,6 +185,7 @@ func inventoryIDs(t *testing.T, w *world) {
 	role := "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: \"NS:read:all\"}\nrules: []\n"
 	a.build(role, configMap("one", "1"))
 	ks := a.ready()
+	a.event("Normal", "Progressing", "ClusterRole/"+a.namespace+":read:all created\n")
 	var ids []string
 	for _, e := range ks.Status.Inventory.Entries {
 		ids = append(ids, e.ID+" "+e.Version)

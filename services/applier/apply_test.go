@@ -98,6 +98,9 @@ func revisionOnly(t *testing.T, w *world) {
 	if err != nil || after.ResourceVersion != before.ResourceVersion {
 		t.Errorf("ConfigMap was written: %v", err)
 	}
+	if changes := a.messages("Normal", "Progressing"); len(changes) != 1 {
+		t.Errorf("changes were told that there are not: %q", changes)
+	}
 }
 
 func requested(t *testing.T, w *world) {

@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/fluxcd/pkg/apis/kustomize"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier"
 )
 
 func celCases() []testCase {
@@ -76,13 +79,22 @@ func celFailed(t *testing.T, w *world) {
 	check := custom("ConfigMap", "data.v == 'ready'")
 	check.Failed = "data.v == 'broken'"
 	check.InProgress = "data.v == 'soon'"
-	a := w.newApp(t, judged(check))
+	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
+		judged(check)(ks)
+		ks.Spec.RetryInterval.Duration = time.Hour
+	})
 	a.build(configMap("one", "soon"))
 	a.journalWaits("ConfigMap/" + a.namespace + "/one")
 	a.moveSource("main@sha1:2")
 	a.build(configMap("one", "broken"))
 	a.event("Warning", "HealthCheckFailed", "failed early due to stalled resources: [ConfigMap/"+a.namespace+"/one status: 'Failed']")
-	a.condition(kube.ConditionHealthy, "False", "HealthCheckFailed", "failed early")
+	for kind, status := range map[string]metav1.ConditionStatus{kube.ConditionHealthy: "False", kube.ConditionReady: "False"} {
+		a.condition(kind, status, "HealthCheckFailed", "health check failed after ")
+	}
+	ks := a.condition(kube.ConditionReconciling, "True", "ProgressingWithRetry", "failed early")
+	if ks.Status.ObservedGeneration == ks.Generation || ks.Status.LastAppliedRevision != "" || ks.Status.LastAttemptedRevision != a.revision {
+		t.Errorf("status is %s", a.describe())
+	}
 	a.moveSource("main@sha1:3")
 	a.build(configMap("one", "ready"))
 	a.ready()
@@ -155,6 +167,18 @@ func celReplaces(t *testing.T, w *world) {
 	if err := a.isReady(); err == nil {
 		t.Error("the dependency is ready")
 	}
+}
+
+func celAdditive(t *testing.T, w *world) {
+	w.with(applier.Settings{AdditiveDependencyCheck: true}, func() {
+		a := w.newApp(t, nil)
+		b := a.as("second")
+		b.create(b.name, dependsWhen(a.name, "true"))
+		b.build(configMap("two", "1"))
+		b.condition(kube.ConditionReady, "False", "DependencyNotReady", "dependency '"+a.namespace+"/app' is not ready")
+		a.build(configMap("one", "1"))
+		b.ready()
+	})
 }
 
 func celDependInvalid(t *testing.T, w *world) {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -155,12 +156,21 @@ func driftSuspended(t *testing.T, w *world) {
 	a.ready()
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
 	a.settled()
+	before := a.get().Status
 	a.setValue("one", "v", "foreign")
+	a.annotate(kube.RequestedAt, "now")
+	a.moveSource("main@sha1:2")
+	a.build(configMap("one", "2"))
 	a.settled()
 	a.holds("one", "foreign")
+	after := a.get().Status
+	if diff := cmp.Diff(before.Conditions, after.Conditions); diff != "" || after.LastAttemptedRevision != before.LastAttemptedRevision {
+		t.Errorf("a suspended object was worked on: %s\nconditions (-before +after): %s", a.describe(), diff)
+	}
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = false })
-	a.build(configMap("one", "1"))
-	a.holds("one", "1")
+	a.build(configMap("one", "2"))
+	a.holds("one", "2")
+	a.ready()
 }
 
 func driftUnmanaged(t *testing.T, w *world) {

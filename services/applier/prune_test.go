@@ -35,11 +35,9 @@ func pruneRename(t *testing.T, w *world) {
 	a.ready()
 	a.moveSource("main@sha1:2")
 	a.build(configMap("new", "1"))
-	ks := a.ready()
+	a.keepsOnly(a.ready(), "new")
 	a.absent("old")
-	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_new__ConfigMap" {
-		t.Errorf("inventory is %v", e)
-	}
+	a.event("Normal", "Progressing", "ConfigMap/"+a.namespace+"/old deleted")
 	a.until("pruned is in the journal", func() error {
 		for _, e := range a.history() {
 			if data, err := events.Decode[events.Pruned](e); err == nil && len(data.Objects) == 1 && data.Objects[0].Name == "old" {
@@ -56,22 +54,21 @@ func pruneOff(t *testing.T, w *world) {
 	a.ready()
 	a.moveSource("main@sha1:2")
 	a.build(configMap("new", "1"))
-	ks := a.ready()
+	a.keepsOnly(a.ready(), "new")
 	a.holds("old", "1")
-	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_new__ConfigMap" {
-		t.Errorf("inventory is %v", e)
-	}
 }
 
 func pruneOptedOut(t *testing.T, w *world) {
 	a := w.newApp(t, nil)
-	a.build("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kept\n  namespace: NS\n  annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}\ndata: {v: \"1\"}\n")
+	a.build("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: kept\n  namespace: NS\n  annotations: {kustomize.toolkit.fluxcd.io/prune: disabled}\ndata: {v: \"1\"}\n", configMap("left", "1"))
 	a.ready()
+	a.control("left", "reconcile", "Disabled")
 	a.moveSource("main@sha1:2")
 	a.build(configMap("new", "1"))
-	a.ready()
+	a.keepsOnly(a.ready(), "new")
 	a.settled()
 	a.holds("kept", "1")
+	a.holds("left", "1")
 }
 
 func pruneForeign(t *testing.T, w *world) {
@@ -91,9 +88,17 @@ func pruneForeign(t *testing.T, w *world) {
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = false })
 	a.moveSource("main@sha1:2")
 	a.build(configMap("stays", "1"))
-	a.ready()
+	a.keepsOnly(a.ready(), "stays")
 	a.settled()
 	a.holds("moved", "1")
+}
+
+// keepsOnly checks that the inventory has one ConfigMap and nothing else.
+func (a *app) keepsOnly(ks *kustomizev1.Kustomization, name string) {
+	a.t.Helper()
+	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_"+name+"__ConfigMap" {
+		a.t.Errorf("inventory is %v", e)
+	}
 }
 
 // halfway is a render whose first stage is applied and whose second is refused.
@@ -137,10 +142,7 @@ func pruneRefused(t *testing.T, w *world) {
 	a.ready()
 	a.moveSource("main@sha1:2")
 	a.build(configMap("two", "1"), halfway()[1])
-	ks := a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "bad")
-	if e := ks.Status.Inventory.Entries; len(e) != 1 || e[0].ID != a.namespace+"_one__ConfigMap" {
-		t.Errorf("inventory is %v", e)
-	}
+	a.keepsOnly(a.condition(kube.ConditionReady, "False", "ReconciliationFailed", "bad"), "one")
 	a.holds("one", "1")
 }
 
@@ -201,16 +203,16 @@ func pruneRejected(t *testing.T, w *world) {
 	may("get", "create", "patch")
 	a.moveSource("main@sha1:2")
 	a.build(configMap("one", "1"))
-	ks := a.condition(kube.ConditionReady, "False", "PruneFailed", "ConfigMap/"+a.namespace+"/two delete failed")
-	if e := ks.Status.Inventory.Entries; len(e) != 2 {
-		t.Errorf("inventory is %v", e)
+	refused := "ConfigMap/" + a.namespace + "/two delete failed"
+	ks := a.condition(kube.ConditionReady, "False", "PruneFailed", refused)
+	if e := ks.Status.Inventory.Entries; len(e) != 2 || ks.Status.LastAppliedRevision == a.revision || ks.Status.LastAttemptedRevision != a.revision {
+		t.Errorf("status is %s", a.describe())
 	}
+	a.condition(kube.ConditionReconciling, "True", "ProgressingWithRetry", refused)
+	a.event("Warning", "PruneFailed", refused)
 	may("*")
-	ks = a.ready()
+	a.keepsOnly(a.ready(), "one")
 	a.absent("two")
-	if e := ks.Status.Inventory.Entries; len(e) != 1 {
-		t.Errorf("inventory is %v", e)
-	}
 }
 
 func pruneEmpty(t *testing.T, w *world) {
@@ -251,14 +253,8 @@ func deleteCases() []testCase {
 		{"MirrorPrune off", "orphans when prune is off", policy(kustomizev1.DeletionPolicyMirrorPrune, false, false, true)},
 		{"Orphan", "overrides prune: true", policy(kustomizev1.DeletionPolicyOrphan, true, false, true)},
 		{"suspended", "a suspended object goes and leaves its objects", policy(kustomizev1.DeletionPolicyDelete, true, true, true)},
-		{"before finalizer", "an object deleted before it got the finalizer disappears", deleteBeforeFinalizer},
 		{"failing", "what could not be built can still be deleted", deleteFailing},
 	}
-}
-
-func deleteBeforeFinalizer(t *testing.T, w *world) {
-	a := w.newApp(t, func(ks *kustomizev1.Kustomization) { ks.Spec.Suspend = true })
-	a.delete()
 }
 
 func deleteFailing(t *testing.T, w *world) {

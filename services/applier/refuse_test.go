@@ -33,7 +33,12 @@ func refuseCases() []testCase {
 			if ks := a.get(); ks.Status.ObservedGeneration == ks.Generation || ks.Status.LastAppliedRevision != "" {
 				t.Errorf("status is %s", a.describe())
 			}
-			a.event("Warning", "ReconciliationFailed", message)
+			e := a.event("Warning", "ReconciliationFailed", message)
+			for key, want := range map[string]string{"revision": a.revision, "originRevision": "origin-" + a.revision} {
+				if got := e.Annotations["kustomize.toolkit.fluxcd.io/"+key]; got != want {
+					t.Errorf("event's %s is %q, want %q", key, got, want)
+				}
+			}
 			a.logged(message)
 			a.moveSource("main@sha1:fixed")
 			a.build(configMap("fixed", "1"))
@@ -230,7 +235,10 @@ func unsupported(t *testing.T, w *world) {
 	a := w.newApp(t, func(ks *kustomizev1.Kustomization) {
 		ks.Spec.Decryption = &kustomizev1.Decryption{Provider: "sops", ServiceAccountName: "x"}
 	})
-	ks := a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", "spec.decryption.serviceAccountName is not served")
+	const message = "spec.decryption.serviceAccountName is not served"
+	ks := a.condition(kube.ConditionStalled, "True", "FeatureGateDisabled", message)
+	a.condition(kube.ConditionReady, "False", "FeatureGateDisabled", message)
+	a.event("Warning", "FeatureGateDisabled", message)
 	if ks.Status.ObservedGeneration != ks.Generation {
 		t.Error("observedGeneration lags")
 	}

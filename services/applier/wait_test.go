@@ -80,7 +80,9 @@ func waitTimeout(t *testing.T, w *world) {
 	a := w.newApp(t, waiting)
 	a.build(deployment("stuck", false))
 	a.condition(kube.ConditionReady, "Unknown", "Progressing", "Reconciliation in progress")
-	ks := a.condition(kube.ConditionHealthy, "Unknown", "Progressing", "Running health checks for revision "+a.revision+" with a timeout of 30s")
+	const running = "Running health checks for revision main@sha1:1 with a timeout of 30s"
+	ks := a.condition(kube.ConditionHealthy, "Unknown", "Progressing", running)
+	a.condition(kube.ConditionReconciling, "True", "Progressing", running)
 	if len(ks.Status.Inventory.Entries) != 1 || ks.Status.ObservedGeneration == ks.Generation {
 		t.Errorf("status is %s", a.describe())
 	}
@@ -92,7 +94,10 @@ func waitTimeout(t *testing.T, w *world) {
 		}
 		return fmt.Errorf("not yet")
 	})
-	a.event("Warning", "HealthCheckFailed", "timeout waiting for: [Deployment/"+a.namespace+"/stuck status: 'InProgress']")
+	e := a.event("Warning", "HealthCheckFailed", "timeout waiting for: [Deployment/"+a.namespace+"/stuck status: 'InProgress']")
+	if !strings.HasPrefix(e.Message, "health check failed after 30") {
+		t.Errorf("the event says %q", e.Message)
+	}
 	if ks := a.get(); ks.Status.ObservedGeneration == ks.Generation || ks.Status.LastAppliedRevision != "" {
 		t.Errorf("status is %s", a.describe())
 	}
@@ -172,6 +177,9 @@ func waitEvents(t *testing.T, w *world) {
 	a.build(configMap("one", "1"))
 	a.ready()
 	expect("the first is news", 1, 1)
+	if all := a.messages("Normal", ""); !strings.HasPrefix(all[len(all)-1], "Reconciliation finished in ") { // their names have the time
+		t.Errorf("the end of the pass is not told last: %q", all)
+	}
 	a.edit(func(ks *kustomizev1.Kustomization) { ks.Annotations = map[string]string{kube.RequestedAt: "now"} })
 	expect("the same again is no news", 1, 2)
 	a.moveSource("main@sha1:2")
@@ -211,9 +219,13 @@ func waitListed(t *testing.T, w *world) {
 
 func waitSkipped(t *testing.T, w *world) {
 	a := w.newApp(t, waiting)
-	a.build(configMap("one", "1"), "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: never\n  namespace: NS\n  annotations: {kustomize.toolkit.fluxcd.io/ssa: Ignore}\n")
+	manifests := []string{configMap("one", "1")}
+	for name, control := range map[string]string{"ignored": "ssa: Ignore", "disabled": "reconcile: disabled"} {
+		manifests = append(manifests, "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: "+name+", namespace: NS, annotations: {kustomize.toolkit.fluxcd.io/"+control+"}}\n")
+	}
+	a.build(manifests...)
 	ks := a.ready()
-	if len(ks.Status.Inventory.Entries) != 2 {
+	if len(ks.Status.Inventory.Entries) != 3 {
 		t.Errorf("inventory is %v", ks.Status.Inventory.Entries)
 	}
 }
@@ -264,7 +276,9 @@ func dependChain(t *testing.T, w *world) {
 func dependMissing(t *testing.T, w *world) {
 	a := w.newApp(t, dependsOn("later"))
 	a.build(configMap("one", "1"))
-	a.condition(kube.ConditionReady, "False", "DependencyNotReady", "dependency '"+a.namespace+"/later' not found")
+	missing := "dependency '" + a.namespace + "/later' not found"
+	a.condition(kube.ConditionReady, "False", "DependencyNotReady", missing)
+	a.condition(kube.ConditionReconciling, "True", "ProgressingWithRetry", missing)
 	if ks := a.get(); ks.Status.ObservedGeneration == ks.Generation {
 		t.Error("observedGeneration moved")
 	}

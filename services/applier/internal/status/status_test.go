@@ -59,6 +59,41 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// TestProgress says what an attempt is at, in the words that Flux's users know, and how long it may take.
+func TestProgress(t *testing.T) {
+	for _, c := range []struct {
+		why     string
+		timeout time.Duration
+		says    string
+	}{
+		{"the interval less 30 seconds when there is none", 0, "9m30s"},
+		{"what the spec says", time.Minute, "1m0s"},
+		{"but 30 seconds at least", time.Second, "30s"},
+	} {
+		k := object()
+		if c.timeout > 0 {
+			k.Spec.Timeout = &metav1.Duration{Duration: c.timeout}
+		}
+		for _, step := range []struct {
+			do   func(*kustomizev1.Kustomization, Attempt)
+			says string
+		}{{Claim, "Detecting drift"}, {Wait, "Running health checks"}} {
+			step.do(k, Attempt{Revision: "main@sha1:1", RenderID: "id"})
+			for kind, want := range map[string]string{
+				kube.ConditionReady:       "Unknown Progressing: Reconciliation in progress",
+				kube.ConditionReconciling: "True Progressing: " + step.says + " for revision main@sha1:1 with a timeout of " + c.says,
+			} {
+				if got := meta.FindStatusCondition(k.Status.Conditions, kind); got == nil || fmt.Sprintf("%s %s: %s", got.Status, got.Reason, got.Message) != want {
+					t.Errorf("%s: %s is %+v, want %s", c.why, kind, got, want)
+				}
+			}
+			if k.Status.LastAttemptedRevision != "main@sha1:1" || k.Status.ObservedGeneration == k.Generation {
+				t.Errorf("%s: status is %+v", c.why, k.Status)
+			}
+		}
+	}
+}
+
 func TestLastGoodSurvivesFailures(t *testing.T) {
 	k := object()
 	Succeed(k, Attempt{Revision: "good", RenderID: "good"}, "", time.Unix(1, 0))

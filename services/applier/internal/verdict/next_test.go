@@ -54,7 +54,11 @@ func wanted(t *testing.T, version string) Wanted {
 
 // TestState is the reference's table of states.
 func TestState(t *testing.T) {
-	deployed := revision(1, helmrelease.StatusDeployed, "1.0.0")
+	deployed, byHelm := revision(1, helmrelease.StatusDeployed, "1.0.0"), revision(1, helmrelease.StatusDeployed, "1.0.0")
+	byHelm.Hooks = []*helmrelease.Hook{{
+		Name: "a", Events: []helmrelease.HookEvent{helmrelease.HookTest},
+		LastRun: helmrelease.HookExecution{StartedAt: helmtime.Time{Time: now}, Phase: helmrelease.HookPhaseFailed},
+	}}
 	for _, tt := range []struct {
 		why    string
 		all    []*helmstore.Record
@@ -81,6 +85,7 @@ func TestState(t *testing.T) {
 			func(hr *helmv2.HelmRelease, w *Wanted) { hr.Status.ObservedGeneration, w.PostRenderers = 2, "sha256:0" }, InSync,
 		},
 		{"tests have not run", []*helmstore.Record{deployed}, []*helmstore.Record{deployed}, func(hr *helmv2.HelmRelease, _ *Wanted) { hr.Spec.Test = &helmv2.Test{Enable: true} }, Untested},
+		{"helm ran its tests, which failed", []*helmstore.Record{byHelm}, []*helmstore.Record{byHelm}, func(hr *helmv2.HelmRelease, _ *Wanted) { hr.Spec.Test = &helmv2.Test{Enable: true} }, Untested},
 		{"there are no tests", []*helmstore.Record{deployed}, []*helmstore.Record{deployed}, tested(nil), InSync},
 		{"a test failed", []*helmstore.Record{deployed}, []*helmstore.Record{deployed}, tested(map[string]*helmv2.TestHookStatus{"a": {Phase: "Failed"}}), Failed},
 		{"a test succeeded", []*helmstore.Record{deployed}, []*helmstore.Record{deployed}, tested(map[string]*helmv2.TestHookStatus{"a": {Phase: "Succeeded"}}), InSync},
@@ -193,6 +198,10 @@ func TestNext(t *testing.T) {
 		got, err := For(hr, tt.state, "why", tt.all, tt.force, now)
 		if err != nil || got.Kind != tt.want || !strings.Contains(got.Message, tt.says) {
 			t.Errorf("%s: %s (%s), error %v, want %s (%s)", tt.why, got.Kind, got.Message, err, tt.want, tt.says)
+		}
+		reason := map[bool]string{true: "MissingRollbackTarget", false: "RetriesExceeded"}[strings.Contains(tt.says, "missing target")]
+		if got.Kind == Stop && got.Reason != reason {
+			t.Errorf("%s: the reason is %s, want %s", tt.why, got.Reason, reason)
 		}
 		if got.Kind == Rollback && got.To.Version != 1 {
 			t.Errorf("%s: back to %d", tt.why, got.To.Version)
