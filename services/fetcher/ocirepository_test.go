@@ -169,6 +169,17 @@ func ociLife(t *testing.T, w *world) {
 	awaitObject(w, "the ignore rules", obj, func(o *sourcev1.OCIRepository) bool {
 		return ociAt("latest@"+second)(o) && o.Status.ObservedIgnore != nil && *o.Status.ObservedIgnore == ignore
 	})
+	packed := obj.Status.Artifact.Digest
+	obj.Spec.LayerSelector = &sourcev1.OCILayerSelector{Operation: sourcev1.OCILayerCopy}
+	if err := w.client.Update(t.Context(), obj); err != nil {
+		t.Fatal(err)
+	}
+	awaitObject(w, "the layer as it is", obj, func(o *sourcev1.OCIRepository) bool {
+		return ociAt("latest@"+second)(o) && o.Status.ObservedLayerSelector != nil && o.Status.ObservedLayerSelector.Operation == sourcev1.OCILayerCopy
+	})
+	if obj.Status.Artifact.Digest == packed {
+		t.Error("the layer selector changed nothing")
+	}
 }
 
 func ociReferences(t *testing.T, w *world) {
@@ -259,7 +270,7 @@ func ociLogin(t *testing.T, w *world) {
 		reason, text string
 	}{
 		"anonymous": {spec("", "oci-ca", ""), "OCIArtifactPullFailed", "failed to determine artifact digest: "},
-		"wrong":     {spec("oci-wrong", "oci-ca", ""), "OCIArtifactPullFailed", "401 Unauthorized"},
+		"wrong":     {spec("oci-wrong", "oci-ca", ""), "OCIArtifactPullFailed", "UNAUTHORIZED"},
 		"no-ca":     {spec("oci-login", "", ""), "OCIArtifactPullFailed", "x509: certificate signed by unknown authority"},
 		"bad-ca":    {spec("oci-login", "oci-bad-ca", ""), "AuthenticationFailed", "failed to parse CA certificate"},
 		"missing":   {spec("oci-none", "oci-ca", ""), "AuthenticationFailed", "failed to get secret 'default/oci-none'"},
@@ -292,7 +303,7 @@ func ociFailures(t *testing.T, w *world) {
 		ref           *sourcev1.OCIRepositoryRef
 		reason, text  string
 	}{
-		"tag":      {url, "", nil, "OCIArtifactPullFailed", "failed to determine artifact digest: "},
+		"tag":      {url, "", nil, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
 		"semver":   {url, "", &sourcev1.OCIRepositoryRef{SemVer: "9.x"}, "ReadOperationFailed", "failed to determine the artifact tag for '" + url + "': no match found for semver: 9.x"},
 		"range":    {url, "", &sourcev1.OCIRepositoryRef{SemVer: "x y"}, "ReadOperationFailed", "semver 'x y' parse error"},
 		"filter":   {url, "", &sourcev1.OCIRepositoryRef{SemVer: "*", SemverFilter: "("}, "ReadOperationFailed", "semverFilter '(' parse error"},
@@ -301,7 +312,10 @@ func ociFailures(t *testing.T, w *world) {
 		"escape":   {"oci://" + r.host + "/escape", "", nil, "OCIArtifactLayerOperationFailed", `forbidden name "../a"`},
 		"provider": {url, "aws", nil, "AuthenticationFailed", "failed to get credential from aws: invalid AWS registry: '"},
 	} {
-		awaitObject(w, name, w.createOCI("oci-failing-"+name, sourcev1.OCIRepositorySpec{URL: c.url, Provider: c.provider, Reference: c.ref}), ociFails("FetchFailed", c.reason, c.text))
+		obj := awaitObject(w, name, w.createOCI("oci-failing-"+name, sourcev1.OCIRepositorySpec{URL: c.url, Provider: c.provider, Reference: c.ref}), ociFails("FetchFailed", c.reason, c.text))
+		if stalled := apimeta.IsStatusConditionTrue(obj.Status.Conditions, "Stalled"); stalled != (c.reason == "URLInvalid") {
+			t.Errorf("%s: stalled is %t", name, stalled)
+		}
 	}
 	digest := r.push(t, "some", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "2"}), nil})
 	awaitObject(w, "the cure", &sourcev1.OCIRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "oci-failing-tag"}}, ociAt("latest@"+digest))
