@@ -246,6 +246,7 @@ func bucketLogin(t *testing.T, w *world) {
 	w.secret("s3-wrong", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": "wrong-key-of-the-test"})
 	w.secret("s3-half", map[string]string{"accesskey": w.storage.AccessKey})
 	w.secret("s3-proxy", map[string]string{"address": proxy.URL, "username": gittest.ProxyUser, "password": gittest.ProxyPassword})
+	w.secret("s3-bad-ca", map[string]string{"ca.crt": "nonsense"})
 	w.secret("s3-bad-proxy", map[string]string{"address": "ftp://x"})
 	w.secret("s3-ldap", map[string]string{"username": "someone", "password": "pass-phrase"})
 	sts := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -286,6 +287,18 @@ func bucketLogin(t *testing.T, w *world) {
 		"no-ldap": {with(plain, func(s *sourcev1.BucketSpec) {
 			s.SecretRef, s.STS = nil, &sourcev1.BucketSTSSpec{Provider: "ldap", Endpoint: sts.URL, SecretRef: local("s3-login")}
 		}), "AuthenticationFailed", "the ldap provider needs a secretRef with 'username' and 'password'"},
+		"no-cert":  {with(secure, func(s *sourcev1.BucketSpec) { s.CertSecretRef = local("s3-none") }), "AuthenticationFailed", "failed to get secret 'default/s3-none'"},
+		"bad-cert": {with(secure, func(s *sourcev1.BucketSpec) { s.CertSecretRef = local("s3-bad-ca") }), "AuthenticationFailed", "failed to parse CA certificate"},
+		"no-proxy": {with(plain, func(s *sourcev1.BucketSpec) { s.ProxySecretRef = local("s3-none") }), "AuthenticationFailed", "failed to get secret 'default/s3-none'"},
+		"no-sts": {with(plain, func(s *sourcev1.BucketSpec) {
+			s.SecretRef, s.STS = nil, &sourcev1.BucketSTSSpec{Provider: "ldap", Endpoint: sts.URL, SecretRef: local("s3-none")}
+		}), "AuthenticationFailed", "failed to get secret 'default/s3-none'"},
+		"no-sts-cert": {with(plain, func(s *sourcev1.BucketSpec) {
+			s.SecretRef, s.STS = nil, &sourcev1.BucketSTSSpec{Provider: "ldap", Endpoint: sts.URL, SecretRef: local("s3-ldap"), CertSecretRef: local("s3-none")}
+		}), "AuthenticationFailed", "failed to get secret 'default/s3-none'"},
+		"bad-sts-cert": {with(plain, func(s *sourcev1.BucketSpec) {
+			s.SecretRef, s.STS = nil, &sourcev1.BucketSTSSpec{Provider: "ldap", Endpoint: sts.URL, SecretRef: local("s3-ldap"), CertSecretRef: local("s3-bad-ca")}
+		}), "AuthenticationFailed", "failed to parse CA certificate"},
 		"gcp": {with(plain, func(s *sourcev1.BucketSpec) { s.Provider = "gcp" }), "AuthenticationFailed", "invalid 's3-login' secret data: required fields 'serviceaccount'"},
 	} {
 		awaitObject(w, name, w.createBucket("bucket-refused-"+name, c.spec), bucketFails("FetchFailed", c.reason, c.text))

@@ -3,7 +3,6 @@ package fetcher_test
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -57,8 +56,10 @@ type world struct {
 	// log and traces are what the fetcher says.
 	log, traces *record
 	metrics     *prometheus.Registry
-	address     string
-	config      fetcher.Config
+	// early are deleted before the fetcher has seen them.
+	early   []client.Object
+	address string
+	config  fetcher.Config
 	// stop ends the fetcher.
 	stop func()
 }
@@ -109,6 +110,7 @@ func newWorld(t *testing.T) *world {
 	}
 	config.REST.QPS = -1
 	w.config = config
+	w.early = deletedEarly(t, w.client)
 	w.stop = w.start(config)
 	t.Cleanup(w.stop)
 	return w
@@ -246,6 +248,8 @@ func TestFetcher(t *testing.T) {
 		{"a URL that is an option stalls", urlThatIsAnOption},
 		{"SHA-256", sha256Repositories},
 		{"storage heals", storageHeals},
+		{"storage heals, of each kind", storageHealsEach},
+		{"notify", notified},
 		{"status of before", statusOfBefore},
 		{"storage faults", storageFaults},
 		{"news that storage takes not", outdated},
@@ -339,7 +343,12 @@ func lifeOfASource(t *testing.T, w *world) {
 	} else {
 		_ = res.Body.Close()
 	}
-	w.kubernetesEvent("life", "NewArtifact", "stored artifact for commit 'second'")
+	told := w.kubernetesEvent("life", "NewArtifact", "stored artifact for commit 'second'").Annotations
+	for key, want := range map[string]string{"revision": now.Status.Artifact.Revision, "digest": now.Status.Artifact.Digest} {
+		if got := told["source.toolkit.fluxcd.io/"+key]; got != want {
+			t.Errorf("the event's %s is %q, want %q", key, got, want)
+		}
+	}
 
 	ignore := "/*\n!/a.yaml\n"
 	now.Spec.Ignore = &ignore
@@ -395,17 +404,20 @@ func (w *world) download(a *meta.Artifact) {
 	}
 }
 
-func (w *world) kubernetesEvent(name, reason, message string) {
+func (w *world) kubernetesEvent(name, reason, message string) corev1.Event {
 	w.t.Helper()
 	var list corev1.EventList
+	at := -1
 	w.eventually("event "+reason, func() bool {
 		if err := w.client.List(w.t.Context(), &list, client.InNamespace("default")); err != nil {
 			return false
 		}
-		return slices.ContainsFunc(list.Items, func(e corev1.Event) bool {
+		at = slices.IndexFunc(list.Items, func(e corev1.Event) bool {
 			return e.InvolvedObject.Name == name && e.Reason == reason && strings.Contains(e.Message, message)
 		})
+		return at >= 0
 	}, func() any { return list.Items })
+	return list.Items[at]
 }
 
 func failures(t *testing.T, w *world) {
@@ -425,6 +437,13 @@ func failures(t *testing.T, w *world) {
 	wrong := secret("wrong", map[string]string{"username": "user", "password": "wrong-pass"})
 	unknown := secret("unknown-host", map[string]string{"identity": string(shell.Identity), "known_hosts": "example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGIgocvFwsUQWnMNV+qmBwQnyGsWNkSBLfG9PvmdYvWl"})
 	nobody := secret("nobody", map[string]string{"identity": string(stranger), "known_hosts": string(shell.KnownHosts)})
+	secure, locked := gittest.ServeHTTP(t, w.root, true, nil), gittest.ServeSSH(t, w.root, "open sesame")
+	pair := secret("no-pair", map[string]string{"tls.crt": "nonsense", "tls.key": "nonsense", "ca.crt": string(secure.CA)})
+	authority := secret("no-authority", map[string]string{"ca.crt": "nonsense"})
+	both := secret("both-logins", map[string]string{"username": "user", "password": "other-pass", "bearerToken": "tok3n-value"})
+	half := secret("half-login", map[string]string{"username": "user"})
+	closed := secret("locked-identity", map[string]string{"identity": string(locked.Identity), "known_hosts": string(locked.KnownHosts)})
+	anywhere := secret("no-known-hosts", map[string]string{"identity": string(shell.Identity)})
 	for name, c := range map[string]struct {
 		spec            sourcev1.GitRepositorySpec
 		reason, message string
@@ -435,6 +454,12 @@ func failures(t *testing.T, w *world) {
 		"unknown-host-key":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: unknown}, "GitOperationFailed", "knownhosts: key is unknown"},
 		"unknown-identity":  {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: nobody}, "GitOperationFailed", "unable to authenticate"},
 		"ssh-without-ref":   {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing"}, "AuthenticationFailed", "an ssh URL needs spec.secretRef"},
+		"client-key":        {sourcev1.GitRepositorySpec{URL: secure.URL + "/failing", SecretRef: pair}, "GitOperationFailed", "tls: failed to find any PEM data"},
+		"authority":         {sourcev1.GitRepositorySpec{URL: secure.URL + "/failing", SecretRef: authority}, "GitOperationFailed", "x509: "},
+		"two-logins":        {sourcev1.GitRepositorySpec{URL: private.URL + "/failing", SecretRef: both}, "AuthenticationFailed", "basic auth and bearer token cannot be set at the same time"},
+		"half-a-login":      {sourcev1.GitRepositorySpec{URL: private.URL + "/failing", SecretRef: half}, "AuthenticationFailed", "'username' requires 'password' to be set"},
+		"locked-identity":   {sourcev1.GitRepositorySpec{URL: locked.URL + "/failing", SecretRef: closed}, "AuthenticationFailed", "the private key is encrypted"},
+		"no-known-hosts":    {sourcev1.GitRepositorySpec{URL: shell.URL + "/failing", SecretRef: anywhere}, "AuthenticationFailed", "'known_hosts' is required"},
 		"empty":             {sourcev1.GitRepositorySpec{URL: w.http.URL + "/empty"}, "EmptyGitRepository", "git repository is empty"},
 	} {
 		w.create(name, c.spec)
@@ -519,41 +544,6 @@ func storageHeals(t *testing.T, w *world) {
 		if body, err := w.blobs.Get(t.Context(), name, obj.Status.Artifact.Digest, 1<<20); err != nil || after.Status.Artifact.Digest != blob.Digest(body) {
 			t.Errorf("%s: %v", what, err)
 		}
-	}
-}
-
-func suspended(t *testing.T, w *world) {
-	repo := gittest.NewRepo(t, w.root, "suspend")
-	sha := repo.Commit("main", "first", map[string]string{"a": "1"})
-	obj := w.create("suspend", sourcev1.GitRepositorySpec{URL: w.http.URL + "/suspend", Reference: branch("main"), Suspend: true})
-	obj = w.await("the finalizer", obj.Name, func(o *sourcev1.GitRepository) bool { return len(o.Finalizers) == 1 })
-	if len(obj.Status.Conditions) != 0 || obj.Status.ObservedGeneration != -1 {
-		t.Errorf("a suspended source has %+v", obj.Status)
-	}
-	obj.Spec.Suspend = false
-	if err := w.client.Update(t.Context(), obj); err != nil {
-		t.Fatal(err)
-	}
-	w.await("the artifact", "suspend", at("main@sha1:"+sha))
-}
-
-func deletedBeforeFinalizer(t *testing.T, w *world) {
-	obj := &sourcev1.GitRepository{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "early", Finalizers: []string{"example.com/foreign"}},
-		Spec:       sourcev1.GitRepositorySpec{URL: w.http.URL + "/life", Interval: metav1.Duration{Duration: time.Hour}, Suspend: true},
-	}
-	if err := w.client.Create(t.Context(), obj); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.client.Delete(t.Context(), obj); err != nil {
-		t.Fatal(err)
-	}
-	obj = w.await("only the foreign finalizer", "early", func(o *sourcev1.GitRepository) bool {
-		return slices.Equal(o.Finalizers, []string{"example.com/foreign"})
-	})
-	obj.Finalizers = nil
-	if err := w.client.Update(t.Context(), obj); err != nil && !errors.Is(err, context.Canceled) {
-		t.Fatal(err)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -93,9 +94,16 @@ func artifactGenerators(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	frontend, backend, cache := w.externalArtifact("frontend", whatever), w.externalArtifact("backend", whatever), w.externalArtifact("cache", whatever)
-	if len(made.Status.Inventory) != 3 || made.Status.Inventory[0].Digest != frontend.Status.Artifact.Digest {
-		t.Errorf("the inventory is %+v", made.Status.Inventory)
+	first := generatorv1.ExternalArtifactReference{
+		Name: "frontend", Namespace: "default", Digest: frontend.Status.Artifact.Digest, Filename: filepath.Base(frontend.Status.Artifact.Path),
 	}
+	if len(made.Status.Inventory) != 3 || made.Status.Inventory[0] != first {
+		t.Errorf("the inventory is %+v, want %+v first", made.Status.Inventory, first)
+	}
+	if !slices.Equal(made.Finalizers, []string{"source.extensions.fluxcd.io/finalizer"}) || made.Status.ObservedSourcesDigest == "" {
+		t.Errorf("finalizers are %q, the digest of the sources %q", made.Finalizers, made.Status.ObservedSourcesDigest)
+	}
+	w.kubernetesEvent("split", "Succeeded", "reconciliation succeeded, generated 3 artifact(s)")
 	for name, c := range map[string]struct {
 		obj  *sourcev1.ExternalArtifact
 		want map[string]string
@@ -114,6 +122,7 @@ func artifactGenerators(t *testing.T, w *world) {
 		"common label":         {frontend.Labels["team"], "a"}, "common annotation": {frontend.Annotations["note"], "n"},
 		"manager": {frontend.Labels["app.kubernetes.io/managed-by"], "source-watcher"}, "generator": {frontend.Labels["source.extensions.fluxcd.io/generator"], string(made.UID)},
 		"source":  {frontend.Spec.SourceRef.Kind + "/" + frontend.Spec.SourceRef.Name, "ArtifactGenerator/split"},
+		"reason":  {apimeta.FindStatusCondition(frontend.Status.Conditions, "Ready").Reason, "Succeeded"},
 		"message": {apimeta.FindStatusCondition(frontend.Status.Conditions, "Ready").Message, "Artifact is ready"},
 	} {
 		if pair[0] != pair[1] {
@@ -162,6 +171,7 @@ func artifactGenerators(t *testing.T, w *world) {
 	w.nothingLeft("backend", backend.Status.Artifact.Digest)
 
 	composition(t, w)
+	originOfOrigin(t, w)
 	patterns(t, w)
 	suspendedGenerator(t, w, repo.Commit)
 	generatorFailures(t, w)
@@ -256,6 +266,20 @@ func composition(t *testing.T, w *world) {
 	want := map[string]string{"chart/": "", "chart/values.yaml": "a: 1\nb:\n  c: 3\n", "chart/x.yaml": "y"}
 	if diff := cmp.Diff(want, w.content(w.externalArtifact("composed", whatever).Status.Artifact)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// originOfOrigin makes an artifact of one that was made: it is of the same revision of the first source.
+func originOfOrigin(t *testing.T, w *world) {
+	first := w.externalArtifact("frontend", whatever)
+	w.createGenerator("again", generatorv1.ArtifactGeneratorSpec{
+		Sources:         []generatorv1.SourceReference{{Alias: "made", Kind: "ExternalArtifact", Name: "frontend"}},
+		OutputArtifacts: []generatorv1.OutputArtifact{{Name: "again", OriginRevision: "@made", Copy: copies("@made/**", "@artifact/")}},
+	})
+	second := w.externalArtifact("again", whatever)
+	const origin = "org.opencontainers.image.revision"
+	if want := first.Status.Artifact.Metadata[origin]; want == "" || second.Status.Artifact.Metadata[origin] != want {
+		t.Errorf("the origin revision is %q, want %q", second.Status.Artifact.Metadata[origin], want)
 	}
 }
 

@@ -243,7 +243,10 @@ func chartValuesFiles(t *testing.T, w *world) {
 	}
 	list := spec
 	list.ValuesFiles = []string{"values-list.yaml"}
-	awaitObject(w, "no values", w.createChart("values-list", list), chartFails("BuildFailed", "ValuesFilesError", "'values-list.yaml': it is no YAML of values"))
+	none := awaitObject(w, "no values", w.createChart("values-list", list), chartFails("BuildFailed", "ValuesFilesError", "'values-list.yaml': it is no YAML of values"))
+	if !apimeta.IsStatusConditionTrue(none.Status.Conditions, "Stalled") {
+		t.Errorf("what only another spec helps is not stalled: %+v", none.Status.Conditions)
+	}
 }
 
 // gitSource makes a repository with files, and a GitRepository that is ready.
@@ -331,7 +334,10 @@ func chartDependencies(t *testing.T, w *world) {
 		"none":    "failed to add remote dependency 'remote': failed to get chart 'remote' version '9.x' from '" + s.URL + "'",
 		"alias":   "no chart repository for URL '@somewhere'",
 	} {
-		awaitObject(w, name, w.createChart("dependencies-"+name, inGit(name, "git-dependencies")), chartFails("BuildFailed", "DependencyBuildError", want))
+		obj := awaitObject(w, name, w.createChart("dependencies-"+name, inGit(name, "git-dependencies")), chartFails("BuildFailed", "DependencyBuildError", want))
+		if apimeta.IsStatusConditionTrue(obj.Status.Conditions, "Stalled") {
+			t.Errorf("%s: a dependency that may come is stalled: %+v", name, obj.Status.Conditions)
+		}
 	}
 }
 
@@ -467,6 +473,7 @@ func chartFailures(t *testing.T, w *world) {
 	delete(s.files, "/packages/gone-1.0.0.tgz")
 	s.mu.Unlock()
 	repository := w.createRepository("chart-failures", sourcev1.HelmRepositorySpec{URL: s.URL})
+	w.createRepository("chart-no-registry", sourcev1.HelmRepositorySpec{URL: s.URL, Type: sourcev1.HelmRepositoryTypeOCI})
 	w.createRepository("chart-nothing", sourcev1.HelmRepositorySpec{URL: s.URL + "/nowhere"})
 	w.gitSource("chart-failures", map[string]string{"README.md": "x", "bad/Chart.yaml": "apiVersion: v2\nname: bad\n"})
 	verified := inRepository("app", "*", "chart-failures")
@@ -483,13 +490,17 @@ func chartFailures(t *testing.T, w *world) {
 		{"gone", inRepository("gone", "*", "chart-failures"), "FetchFailed", "ChartPullError", "404 Not Found"},
 		{"source", inRepository("app", "*", "chart-later"), "FetchFailed", "SourceUnavailable", "failed to get source: "},
 		{"nothing", inRepository("app", "*", "chart-nothing"), "FetchFailed", "NoSourceArtifact", "no artifact available for HelmRepository source 'chart-nothing'"},
+		{"url", inRepository("app", "*", "chart-no-registry"), "FetchFailed", "URLInvalid", "invalid Helm repository URL"},
 		{"verify", verified, "FetchFailed", "InvalidChartReference", "spec.verify works with HelmRepositories of type oci only"},
 		{"path", inGit("charts/none", "chart-failures"), "FetchFailed", "InvalidChartReference", "invalid chart reference: no chart at path 'charts/none'"},
 		{"escape", inGit("../x", "chart-failures"), "FetchFailed", "InvalidChartReference", "invalid chart reference: "},
 		{"metadata", inGit("bad", "chart-failures"), "FetchFailed", "InvalidChartReference", "chart.metadata.version is required"},
 		{"file", inGit("README.md", "chart-failures"), "FetchFailed", "InvalidChartReference", "invalid chart reference: read package: "},
 	} {
-		awaitObject(w, c.name, w.createChart("failing-"+c.name, c.spec), chartFails(c.condition, c.reason, c.text))
+		obj := awaitObject(w, c.name, w.createChart("failing-"+c.name, c.spec), chartFails(c.condition, c.reason, c.text))
+		if stalled := apimeta.IsStatusConditionTrue(obj.Status.Conditions, "Stalled"); stalled != slices.Contains([]string{"InvalidChartReference", "URLInvalid"}, c.reason) {
+			t.Errorf("%s: stalled is %t", c.name, stalled)
+		}
 	}
 	publish(t, s, "app@1.0.0", "app@9.1.0")
 	w.createRepository("chart-later", sourcev1.HelmRepositorySpec{URL: s.URL})

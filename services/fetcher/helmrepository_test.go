@@ -16,8 +16,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/test/pki"
 )
 
@@ -162,6 +164,9 @@ func repositoryLife(t *testing.T, w *world) {
 		t.Errorf("artifact is %+v", first)
 	}
 	w.download(&first)
+	if stored, err := w.blobs.Get(t.Context(), shelf.BlobName(events.NewKey("HelmRepository", "default", "helm-life"), first.Digest), first.Digest, 1<<20); err != nil || !json.Valid(stored) {
+		t.Errorf("the index is stored as %q, %v, which is no JSON", stored, err)
+	}
 	latest := first
 	latest.URL = obj.Status.URL
 	w.download(&latest)
@@ -265,17 +270,23 @@ func repositoryFailures(t *testing.T, w *world) {
 		"/page/index.yaml": []byte("<html><body>hello</body></html>"), "/empty/index.yaml": {},
 		"/large/index.yaml": []byte("apiVersion: v1\nentries: {}\n#" + strings.Repeat("x", maxTestIndex)),
 	})
-	for _, c := range []struct{ name, url, reason, text string }{
-		{"helm-page", s.URL + "/page", "IndexationFailed", "failed to load Helm repository from index YAML: "},
-		{"helm-empty", s.URL + "/empty", "IndexationFailed", "empty index.yaml file"},
-		{"helm-large", s.URL + "/large", "Failed", "it has more than the "},
-		{"helm-absent", s.URL + "/absent", "Failed", "failed to fetch Helm repository index: failed to fetch " + s.URL + "/absent/index.yaml : 404 Not Found"},
-		{"helm-scheme", "oci://registry.example.com/charts", "Failed", `scheme "oci" not supported`},
-		{"helm-url", "http://", "URLInvalid", "invalid Helm repository URL"},
+	for _, c := range []struct {
+		name, url, reason, text string
+		stalled                 bool
+	}{
+		{"helm-page", s.URL + "/page", "IndexationFailed", "failed to load Helm repository from index YAML: ", false},
+		{"helm-empty", s.URL + "/empty", "IndexationFailed", "empty index.yaml file", false},
+		{"helm-large", s.URL + "/large", "Failed", "it has more than the ", false},
+		{"helm-absent", s.URL + "/absent", "Failed", "failed to fetch Helm repository index: failed to fetch " + s.URL + "/absent/index.yaml : 404 Not Found", false},
+		{"helm-scheme", "oci://registry.example.com/charts", "Failed", `scheme "oci" not supported`, true},
+		{"helm-url", "http://", "URLInvalid", "invalid Helm repository URL", true},
 	} {
-		awaitObject(w, c.name, w.createRepository(c.name, sourcev1.HelmRepositorySpec{URL: c.url}), func(o *sourcev1.HelmRepository) bool {
+		obj := awaitObject(w, c.name, w.createRepository(c.name, sourcev1.HelmRepositorySpec{URL: c.url}), func(o *sourcev1.HelmRepository) bool {
 			return fails(o.Status.Conditions, "FetchFailed", c.reason, c.text)
 		})
+		if stalled := apimeta.IsStatusConditionTrue(obj.Status.Conditions, "Stalled"); stalled != c.stalled {
+			t.Errorf("%s: stalled is %t", c.name, stalled)
+		}
 	}
 	s.put("/absent/index.yaml", []byte(oneChart))
 	awaitObject(w, "the cure", &sourcev1.HelmRepository{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "helm-absent"}}, repositoryReady)

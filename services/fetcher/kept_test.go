@@ -46,7 +46,7 @@ func (w *world) newest(of events.Key) events.SourceChanged {
 // What a status named until a moment ago stays for who has just read it, however old it is: of each
 // kind. Content comes back that is older than all that is kept, and then goes again.
 func formerArtifacts(t *testing.T, w *world) {
-	all := movingSources(t, w)
+	all := movingSources(t, w, "kept")
 	before, oldest := map[events.Key]string{}, map[events.Key]events.SourceChanged{}
 	for step, n := range []int{1, 2, 3, 1, 4} {
 		for _, s := range all {
@@ -92,40 +92,40 @@ func formerArtifacts(t *testing.T, w *world) {
 }
 
 // movingSources are one of each kind, and of each maker of ExternalArtifacts.
-func movingSources(t *testing.T, w *world) []moving {
-	of := func(kind string) events.Key { return events.NewKey(kind, "default", "kept") }
-	named, hour := metav1.ObjectMeta{Namespace: "default", Name: "kept"}, metav1.Duration{Duration: time.Hour}
-	repo, charts := gittest.NewRepo(t, w.root, "kept"), chartRepository(t, "app@1.0.0")
+func movingSources(t *testing.T, w *world, name string) []moving {
+	of := func(kind string) events.Key { return events.NewKey(kind, "default", name) }
+	named, hour := metav1.ObjectMeta{Namespace: "default", Name: name}, metav1.Duration{Duration: time.Hour}
+	repo, charts := gittest.NewRepo(t, w.root, name), chartRepository(t, "app@1.0.0")
 	commit := func(n int) { repo.Commit("main", fmt.Sprint(n), map[string]string{"a.yaml": fmt.Sprint(n)}) }
 	index := func(n int) { publish(t, charts, fmt.Sprintf("app@1.0.%d", n)) }
 	registry := newRegistry(t, false, nil)
 	push := func(n int) {
-		registry.push(t, "kept", "v1", nil, layer{fluxLayer, tarred(t, map[string]string{"a.yaml": fmt.Sprint(n)}), nil})
+		registry.push(t, name, "v1", nil, layer{fluxLayer, tarred(t, map[string]string{"a.yaml": fmt.Sprint(n)}), nil})
 	}
-	bucket := newStorage(t, w.storage, "kept", nil)
+	bucket := newStorage(t, w.storage, name, nil)
 	put := func(n int) { bucket.put(map[string]string{"a.yaml": fmt.Sprint(n)}) }
 	for _, have := range []func(int){commit, index, push, put} {
 		have(1)
 	}
-	w.secret("kept-keys", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": w.storage.SecretKey})
-	chart := inRepository("app", "*", "kept")
+	w.secret(name+"-keys", map[string]string{"accesskey": w.storage.AccessKey, "secretkey": w.storage.SecretKey})
+	chart := inRepository("app", "*", name)
 	chart.Interval = hour
 	store := bucket.spec()
-	store.SecretRef, store.Interval = local("kept-keys"), hour
+	store.SecretRef, store.Interval = local(name+"-keys"), hour
 	w.createAll([]client.Object{
-		&sourcev1.GitRepository{ObjectMeta: named, Spec: sourcev1.GitRepositorySpec{URL: w.http.URL + "/kept", Reference: branch("main"), Interval: hour}},
+		&sourcev1.GitRepository{ObjectMeta: named, Spec: sourcev1.GitRepositorySpec{URL: w.http.URL + "/" + name, Reference: branch("main"), Interval: hour}},
 		&sourcev1.HelmRepository{ObjectMeta: named, Spec: sourcev1.HelmRepositorySpec{URL: charts.URL, Interval: hour}},
 		&sourcev1.HelmChart{ObjectMeta: named, Spec: chart},
 		&sourcev1.OCIRepository{ObjectMeta: named, Spec: sourcev1.OCIRepositorySpec{
-			URL: "oci://" + registry.host + "/kept", Reference: &sourcev1.OCIRepositoryRef{Tag: "v1"}, Interval: hour,
+			URL: "oci://" + registry.host + "/" + name, Reference: &sourcev1.OCIRepositoryRef{Tag: "v1"}, Interval: hour,
 		}},
 		&sourcev1.Bucket{ObjectMeta: named, Spec: store},
 		&generatorv1.ArtifactGenerator{ObjectMeta: named, Spec: generatorv1.ArtifactGeneratorSpec{
-			Sources:         []generatorv1.SourceReference{{Alias: "repo", Kind: "GitRepository", Name: "kept"}},
-			OutputArtifacts: []generatorv1.OutputArtifact{{Name: "kept", Copy: copies("@repo/**", "@artifact/")}},
+			Sources:         []generatorv1.SourceReference{{Alias: "repo", Kind: "GitRepository", Name: name}},
+			OutputArtifacts: []generatorv1.OutputArtifact{{Name: name, Copy: copies("@repo/**", "@artifact/")}},
 		}},
 	})
-	theirs := events.NewKey("ExternalArtifact", "default", "kept-theirs")
+	theirs := events.NewKey("ExternalArtifact", "default", name+"-theirs")
 	return []moving{
 		{of("GitRepository"), commit}, {of("HelmRepository"), index}, {of("OCIRepository"), push}, {of("Bucket"), put},
 		{of("HelmChart"), func(int) { w.push(of("HelmRepository")) }}, {of("ExternalArtifact"), func(int) { w.push(of("GitRepository")) }},

@@ -132,7 +132,7 @@ func storageFaults(t *testing.T, w *world) {
 				return
 			}
 			news := apimeta.FindStatusCondition(obj.Status.Conditions, "ArtifactOutdated")
-			if news == nil || news.Status != metav1.ConditionTrue || news.Message != "new upstream revision 'main@sha1:"+sha+"'" {
+			if news == nil || news.Status != metav1.ConditionTrue || news.Reason != "NewRevision" || news.Message != "new upstream revision 'main@sha1:"+sha+"'" {
 				t.Errorf("%s: what there is anew is told as %+v", c.name, news)
 			}
 			w.download(good.Status.Artifact)

@@ -104,6 +104,8 @@ func TestReferences(t *testing.T) {
 		"tag beats semver and branch":        {git.Reference{Tag: "v0.1.0", SemVer: "*", Branch: "other"}, "v0.1.0@sha1:" + first, one, ""},
 		"semver beats branch, no prerelease": {git.Reference{SemVer: "*", Branch: "other"}, "v2.0.0@sha1:" + second, two, ""},
 		"semver range":                       {git.Reference{SemVer: "<1.0.0"}, "v0.1.0@sha1:" + first, one, ""},
+		"semver below a bound with a v":      {git.Reference{SemVer: "<v2.0.0"}, "v1.0.0@sha1:" + first, one, ""},
+		"semver with prereleases in bounds":  {git.Reference{SemVer: ">=2.9.0-0 <3.1.0-0"}, "v3.0.0-rc.1@sha1:" + second, two, ""},
 		"semver with prerelease":             {git.Reference{SemVer: ">=3.0.0-0"}, "v3.0.0-rc.1@sha1:" + second, two, ""},
 		"name of a branch":                   {git.Reference{Name: "refs/heads/other", Tag: "v1.0.0"}, "refs/heads/other@sha1:" + other, three, ""},
 		"name of a pull request":             {git.Reference{Name: "refs/pull/420/head"}, "refs/pull/420/head@sha1:" + other, three, ""},
