@@ -10,6 +10,8 @@ DOCKER     ?= docker
 # How many packages are tested side by side, and how long one may take.
 P          ?= 2
 TIMEOUT    ?= 30m
+# Tested first, so that their slowest packages do not run alone at the end.
+SLOWEST    := test services/applier services/fetcher
 # Packages that hold state shared between goroutines.
 RACE := ./internal/... ./services/...
 
@@ -34,11 +36,11 @@ controlplane: ## build the Kubernetes control plane for tests (minutes, once; th
 
 .PHONY: test
 test: controlplane ## run every test
-	@go run ./test/run -p $(P) -timeout $(TIMEOUT) $(MODULES)
+	@go run ./test/run -p $(P) -timeout $(TIMEOUT) $(SLOWEST) $(filter-out $(SLOWEST),$(MODULES))
 
 .PHONY: race
 race: controlplane ## run the tests of what holds state with the race detector
-	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) internal services/webhook services/fetcher services/builder services/applier
+	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) services/applier services/fetcher services/builder services/webhook internal
 
 .PHONY: chaos
 chaos: controlplane ## kill services at random during 200 pushes, and 500 changes of sources (CHAOS_PUSHES, CHAOS_SOURCES, CHAOS_SEED)

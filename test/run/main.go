@@ -1,7 +1,7 @@
-// Command run tests modules one after the other with go test, shows each package as
-// it ends and the output of what failed, and closes with the counts.
+// Command run tests modules of the workspace with one go test, those named first begin
+// first. It shows each package as it ends and the output of what failed, and closes with the counts.
 //
-//	go run ./test/run -p 2 -timeout 30m events internal services/webhook
+//	go run ./test/run -p 2 -timeout 30m test services/applier events
 //
 // With TEST_SUMMARY set it writes the counts, "<passed> <failed>", to that file.
 package main
@@ -17,7 +17,6 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,10 +40,11 @@ func main() {
 	}
 	t := &tally{out: os.Stdout, started: time.Now(), output: map[string][]string{}}
 	for _, module := range flag.Args() {
-		if err := t.module(ctx, module, args); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", module, err)
-			t.broken++
-		}
+		args = append(args, "./"+module+"/...")
+	}
+	if err := t.run(ctx, args); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		t.broken++
 	}
 	if err := t.close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -67,11 +67,10 @@ type tally struct {
 	output                          map[string][]string
 }
 
-// module tests the packages of one module. The error says that go test could not
-// run or that a package does not build; failed tests are counted instead.
-func (t *tally) module(ctx context.Context, module string, args []string) error {
-	cmd := exec.CommandContext(ctx, "go", append(args, "./...")...)
-	cmd.Dir = filepath.FromSlash(module)
+// run tests. The error says that go test could not run or that a package does not
+// build; failed tests are counted instead.
+func (t *tally) run(ctx context.Context, args []string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 30 * time.Second
@@ -79,14 +78,13 @@ func (t *tally) module(ctx context.Context, module string, args []string) error 
 	if err != nil {
 		return err
 	}
-	failed := t.failed
 	if err := cmd.Start(); err != nil {
 		return err
 	}
 	readErr := t.read(lines)
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && t.failed > failed {
+	if errors.As(err, &exit) && t.failed > 0 {
 		err = nil // already counted
 	}
 	return errors.Join(readErr, err)
