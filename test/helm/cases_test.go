@@ -50,7 +50,7 @@ func TestImpersonation(t *testing.T) {
 	n.release("elsewhere", "web", "serviceAccountName: strong\ntargetNamespace: default\n")
 	n.ready("good")
 	n.await(releaseKind, "bad", all(says("Released", "False", "", "system:serviceaccount:"+n.Namespace+":weak"),
-		says("Ready", "False", "", "cannot list resource")))
+		says("Ready", "False", "FactoryError", "cannot list resource")))
 	n.await(releaseKind, "elsewhere", all(says("Released", "False", "InstallFailed", "forbidden"), says("Ready", "False", "InstallFailed", "")))
 }
 

@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"helm.sh/helm/v3/pkg/action"
-	"helm.sh/helm/v3/pkg/chart/loader"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -21,7 +20,7 @@ func TestValues(t *testing.T) {
 	n.apply(`apiVersion: v1
 kind: ConfigMap
 metadata: {name: first}
-data: {values.yaml: "list: {example: [a, b, c]}\nreplicas: 5\nfrom: first\n", item: d, env: demo}
+data: {values.yaml: "list: {example: [a, b, c]}\nreplicas: 5\nfrom: first\n", item: d, env: demo, number: "5", quoted: '"5"', pair: "{x,y}"}
 ---
 apiVersion: v1
 kind: Secret
@@ -34,6 +33,10 @@ stringData: {values.yaml: "from: second\ndeep: {limit: 1}\n"}
 - {kind: ConfigMap, name: first, valuesKey: env, targetPath: "podAnnotations.some\\.annotation/env"}
 - {kind: Secret, name: second}
 - {kind: Secret, name: absent, optional: true}
+- {kind: ConfigMap, name: first, valuesKey: number, targetPath: set.number}
+- {kind: ConfigMap, name: first, valuesKey: quoted, targetPath: set.text}
+- {kind: ConfigMap, name: first, valuesKey: pair, targetPath: set.list}
+- {kind: ConfigMap, name: first, valuesKey: pair, targetPath: set.literal, literal: true}
 values: {replicas: 2, deep: {request: 2}}
 `)
 	n.ready("web")
@@ -44,6 +47,7 @@ values: {replicas: 2, deep: {request: 2}}
 	want := map[string]any{
 		"list": map[string]any{"example": []any{"a", "b", "d"}}, "podAnnotations": map[string]any{"some.annotation/env": "demo"},
 		"replicas": 2.0, "from": "second", "deep": map[string]any{"limit": 1.0, "request": 2.0},
+		"set": map[string]any{"number": 5.0, "text": "5", "list": []any{"x", "y"}, "literal": "{x,y}"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("helm get values (-want +got):\n%s", diff)
@@ -62,13 +66,14 @@ postRenderers:
     patches:
     - patch: "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app, labels: {xxxx: yyyy}}\n"
     - {target: {kind: Job, name: app-pre}, patch: '[{"op": "add", "path": "/metadata/labels", "value": {"yyyy": "xxxx"}}]'}
+    - {target: {kind: Deployment}, patch: '[{"op": "add", "path": "/metadata/labels/yyyy", "value": "xxxx"}]'}
     images: [{name: example.com/web, newTag: other}]
 `)
 	n.ready("app")
 	n.await(harness.DeploymentKind, "app", func(u *unstructured.Unstructured) bool {
 		containers, _, _ := unstructured.NestedSlice(u.Object, "spec", "template", "spec", "containers")
 		image := containers[0].(map[string]any)["image"]
-		if l := u.GetLabels(); l["xxxx"] != "yyyy" || l["team"] != "blue" || image != "example.com/web:other" {
+		if l := u.GetLabels(); l["xxxx"] != "yyyy" || l["yyyy"] != "xxxx" || l["team"] != "blue" || image != "example.com/web:other" {
 			t.Errorf("the Deployment has labels %v and image %v", l, image)
 		}
 		return true
@@ -86,14 +91,25 @@ postRenderers:
 	if h := history(t, n.Namespace, "app"); len(h) != 2 {
 		t.Errorf("other metadata gave the history %v", h)
 	}
+	n.patch(releaseKind, "app", `{"spec":{"postRenderers":null}}`)
+	n.await(harness.DeploymentKind, "app", func(u *unstructured.Unstructured) bool { return u.GetLabels()["xxxx"] == "" })
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"interval":"2h"}}`)
+	n.ready("app")
+	if h := history(t, n.Namespace, "app"); len(h) != 3 {
+		t.Errorf("no post-renderers, and then the same again, gave the history %v", h)
+	}
 }
 
 // TestDependencies holds a release back until what it depends on is Ready.
 func TestDependencies(t *testing.T) {
 	n := newTenant(t, "depends", webChart())
+	n.release("orphan", "web", "dependsOn: [{name: nobody}]\n")
+	n.await(releaseKind, "orphan", says("Ready", "False", "DependencyNotReady", "dependency '"+n.Namespace+"/nobody' not found"))
+	n.release("backend", "web", "suspend: true\n")
 	n.release("frontend", "web", "dependsOn: [{name: backend}]\n")
-	n.await(releaseKind, "frontend", says("Ready", "False", "DependencyNotReady", "dependency '"+n.Namespace+"/backend' not found"))
-	n.release("backend", "web", "")
+	n.await(releaseKind, "frontend", says("Ready", "False", "DependencyNotReady", "dependency '"+n.Namespace+"/backend' is not ready"))
+	n.patch(releaseKind, "backend", `{"spec":{"suspend":false}}`)
 	n.ready("backend")
 	began := time.Now()
 	n.ready("frontend")
@@ -141,57 +157,6 @@ spec:
 	n.await(toy, "ball", gone)
 }
 
-// TestAdoption takes over a release that helm made, without making anything anew, and one that
-// helm left pending.
-func TestAdoption(t *testing.T) {
-	chart := webChart()
-	n := newTenant(t, "adopt", chart)
-	var files []*loader.BufferedFile
-	for name, body := range chart {
-		files = append(files, &loader.BufferedFile{Name: strings.TrimPrefix(name, "web/"), Data: []byte(body)})
-	}
-	loaded, err := loader.LoadFiles(files)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range []string{"whole", "pending"} {
-		install := action.NewInstall(sdk(t, n.Namespace))
-		install.ReleaseName, install.Namespace = name, n.Namespace
-		made, err := install.Run(loaded, map[string]any{"message": "helm"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if name == "pending" { // as after a helm upgrade that was killed
-			made.Info.Status = "pending-upgrade"
-			if err := sdk(t, n.Namespace).Releases.Update(made); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	for _, name := range []string{"whole", "pending"} {
-		uid := n.await(harness.DeploymentKind, name, func(u *unstructured.Unstructured) bool { return u != nil }).GetUID()
-		n.release(name, "web", "values: {message: sluice}\n")
-		n.ready(name)
-		n.await(harness.ConfigMapKind, name, holds("message", "sluice"))
-		if now := n.await(harness.DeploymentKind, name, func(u *unstructured.Unstructured) bool { return u != nil }).GetUID(); now != uid {
-			t.Errorf("%s: the Deployment was made anew", name)
-		}
-	}
-	if diff := cmp.Diff([]string{"superseded: Install complete", "deployed: Upgrade complete"}, history(t, n.Namespace, "whole")); diff != "" {
-		t.Errorf("helm history (-want +got):\n%s", diff)
-	}
-
-	// And helm rolls back what Sluice made, which then takes it over again.
-	rollback := action.NewRollback(sdk(t, n.Namespace))
-	rollback.Version = 1
-	if err := rollback.Run("whole"); err != nil {
-		t.Fatal(err)
-	}
-	n.await(harness.ConfigMapKind, "whole", holds("message", "helm"))
-	n.patch(releaseKind, "whole", `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now"}}}`)
-	n.await(harness.ConfigMapKind, "whole", holds("message", "sluice"))
-}
-
 // TestPlaces puts a release elsewhere than its HelmRelease, and moves it when the spec does.
 func TestPlaces(t *testing.T) {
 	n := newTenant(t, "places", webChart())
@@ -200,6 +165,15 @@ func TestPlaces(t *testing.T) {
 	n.ready("web")
 	if _, err := n.Cluster.WaitFor(within(t), harness.ConfigMapKind, target, "here", holds("message", "default")); err != nil {
 		t.Fatal(err)
+	}
+	n.release("plain", "web", "targetNamespace: "+target+"\nstorageNamespace: "+target+"\n")
+	if storage, _, _ := unstructured.NestedString(n.ready("plain").Object, "status", "storageNamespace"); storage != target {
+		t.Errorf("status.storageNamespace is %s", storage)
+	}
+	for kind, name := range map[schema.GroupVersionKind]string{harness.DeploymentKind: target + "-plain", secretKind: "sh.helm.release.v1." + target + "-plain.v1"} {
+		if _, err := n.Cluster.WaitFor(within(t), kind, target, name, exists); err != nil {
+			t.Error(err)
+		}
 	}
 	n.patch(releaseKind, "web", `{"spec":{"releaseName":"there"}}`)
 	if _, err := n.Cluster.WaitFor(within(t), harness.ConfigMapKind, target, "there", holds("message", "default")); err != nil {
@@ -237,6 +211,7 @@ func TestSuperseded(t *testing.T) {
 		t.Errorf("the fix took %s, as long as the wait for what it replaces", took)
 	}
 	n.await(harness.ConfigMapKind, "app", holds("value", "b"))
+	n.told("app", "Normal", "HealthCheckCanceled", "Release "+n.Namespace+"/app.v2 superseded before it was ready")
 }
 
 // TestBadCharts says what is wrong with a chart that cannot be rendered, and tries again by itself.
@@ -289,6 +264,9 @@ driftDetection: {mode: enabled, ignore: [{paths: [/spec/replicas], target: {kind
 	ask("one")
 	n.await(harness.ConfigMapKind, "web", all(holds("message", "one"), holds("added", "by hand")))
 	n.await(harness.ConfigMapKind, "web-extra", holds("a", "b"))
+	n.told("web", "Normal", "DriftDetected", "Cluster state of release "+n.Namespace+"/web.v1 has drifted from the desired state:\nConfigMap/"+n.Namespace+"/web")
+	n.told("web", "Normal", "DriftDetected", "ConfigMap/"+n.Namespace+"/web-extra removed")
+	n.told("web", "Normal", "DriftCorrected", "ConfigMap/"+n.Namespace+"/web-extra removed")
 	n.await(harness.DeploymentKind, "web", func(u *unstructured.Unstructured) bool {
 		replicas, _, _ := unstructured.NestedInt64(u.Object, "spec", "replicas")
 		if replicas != 3 {
@@ -305,6 +283,7 @@ driftDetection: {mode: enabled, ignore: [{paths: [/spec/replicas], target: {kind
 	ask("two")
 	n.await(releaseKind, "web", says("Drifted", "True", "DriftDetected", "ConfigMap/"+n.Namespace+"/web changed (0 additions, 1 changes, 0 removals)"))
 	n.await(harness.ConfigMapKind, "web", holds("message", "edited"))
+	n.told("web", "Warning", "DriftDetected", "ConfigMap/"+n.Namespace+"/web changed (0 additions, 1 changes, 0 removals)")
 	n.patch(harness.ConfigMapKind, "web", `{"metadata":{"annotations":{"helm.toolkit.fluxcd.io/driftDetection":"disabled"}}}`)
 	ask("three")
 	n.await(releaseKind, "web", says("Drifted", "False", "NoDriftDetected", ""))

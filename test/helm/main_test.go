@@ -177,6 +177,37 @@ func holds(key, value string) func(*unstructured.Unstructured) bool {
 	}
 }
 
+// told waits for a Kubernetes Event about a release, and returns it.
+func (n tenant) told(name, class, reason, part string) *unstructured.Unstructured {
+	n.t.Helper()
+	r, err := n.Cluster.Resource(eventKind, n.Namespace)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	var found *unstructured.Unstructured
+	var seen []string
+	err = harness.Until(within(n.t), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+		list, err := r.List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=HelmRelease,involvedObject.name=" + name})
+		if err != nil {
+			return false, err
+		}
+		seen = nil
+		for _, e := range list.Items {
+			message, _, _ := unstructured.NestedString(e.Object, "message")
+			if e.Object["type"] == class && e.Object["reason"] == reason && strings.Contains(message, part) {
+				found = &e
+				return true, nil
+			}
+			seen = append(seen, fmt.Sprintf("%s %s: %s", e.Object["type"], e.Object["reason"], message))
+		}
+		return false, nil
+	})
+	if err != nil {
+		n.t.Fatalf("no Event %s %s about %s with %q: %v; there are:\n%s", class, reason, name, part, err, strings.Join(seen, "\n"))
+	}
+	return found
+}
+
 // patch changes an object by a JSON merge patch.
 func (n tenant) patch(kind schema.GroupVersionKind, name, body string) {
 	n.t.Helper()

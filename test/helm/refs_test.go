@@ -9,6 +9,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/sluice-gitops/sluice/test/harness"
 )
 
 // TestSourceReadiness says why the source of a chart cannot be used, one that is made for the release or one that it names.
@@ -101,4 +103,29 @@ func TestValuesReferences(t *testing.T) {
 			n.await(releaseKind, name, says("Ready", "False", tt.reason, tt.says))
 		}
 	}
+}
+
+// TestValuesWatched upgrades a release as soon as values change in a ConfigMap that asks to be watched, and at the next pass
+// when they change in a Secret that does not.
+func TestValuesWatched(t *testing.T) {
+	n := newTenant(t, "values-watched", webChart())
+	n.apply(`apiVersion: v1
+kind: ConfigMap
+metadata: {name: watched, labels: {reconcile.fluxcd.io/watch: Enabled}}
+data: {values.yaml: "message: one"}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: unwatched}
+stringData: {values.yaml: "extra: false"}
+`)
+	n.release("web", "web", "valuesFrom: [{kind: ConfigMap, name: watched}, {kind: Secret, name: unwatched}]\n")
+	n.ready("web")
+	n.await(harness.ConfigMapKind, "web", holds("message", "one"))
+	n.patch(harness.ConfigMapKind, "watched", `{"data":{"values.yaml":"message: two"}}`)
+	n.await(harness.ConfigMapKind, "web", holds("message", "two"))
+	n.ready("web")
+	n.patch(secretKind, "unwatched", `{"stringData":{"values.yaml":"extra: true"}}`)
+	n.request("web", "one")
+	n.await(harness.ConfigMapKind, "web-extra", exists)
 }

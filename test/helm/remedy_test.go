@@ -2,6 +2,7 @@ package helm
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,59 +28,89 @@ func TestRemedies(t *testing.T) {
 		why, name string
 		// first is applied and Ready before spec is, unless it is empty.
 		first, spec string
-		conditions  map[string]string
-		failures    string
-		history     []string
+		// conditions begin with "<status> <reason>: <message>"; * is any text.
+		conditions map[string]string
+		failures   string
+		history    []string
 	}{
 		{
 			"a release that does not get ready fails, and that is all", "install-fail", "", stuck,
-			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 1 upgrade 0", []string{"failed"},
+			map[string]string{
+				"Released": "False InstallFailed: Helm install failed for release NS/install-fail with chart moody@1.0.0+*: *Deployment/NS/install-fail*",
+				"Ready":    "False InstallFailed: Helm install failed", "Stalled": "True RetriesExceeded: Failed to install after 1 attempt(s)",
+			}, "install 1 upgrade 0", []string{"failed"},
 		},
 		{
 			"the last failure is remedied when that is asked for", "install-fail-remediate", "",
 			stuck + "install: {remediation: {remediateLastFailure: true}}\nuninstall: {keepHistory: true}\n",
-			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 1 upgrade 0", []string{"uninstalled"},
+			map[string]string{
+				"Released":   "False InstallFailed",
+				"Remediated": "True UninstallSucceeded: Helm uninstall remediation for release NS/install-fail-remediate.v1 with chart moody@1.0.0+* succeeded",
+				"Ready":      "False UninstallSucceeded: Helm uninstall remediation",
+			}, "install 1 upgrade 0", []string{"uninstalled"},
 		},
 		{
 			"a retry is a fresh install", "install-fail-retry", "", stuck + "install: {remediation: {retries: 1}}\n",
-			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 2 upgrade 0", []string{"failed"},
+			map[string]string{
+				"Released": "False InstallFailed", "Ready": "False InstallFailed", "Stalled": "True RetriesExceeded: Failed to install after 2 attempt(s)",
+			}, "install 2 upgrade 0", []string{"failed"},
 		},
 		{
 			"an upgrade that does not get ready", "upgrade-fail", "values: {}\n", stuck,
-			map[string]string{"Released": "False", "Ready": "False", "Stalled": "True"}, "install 0 upgrade 1", []string{"deployed", "failed"},
+			map[string]string{
+				"Released": "False UpgradeFailed: Helm upgrade failed for release NS/upgrade-fail with chart moody@1.0.0+*",
+				"Ready":    "False UpgradeFailed", "Stalled": "True RetriesExceeded: Failed to upgrade after 1 attempt(s)",
+			}, "install 0 upgrade 1", []string{"deployed", "failed"},
 		},
 		{
 			"it is rolled back", "upgrade-fail-remediate", "values: {}\n", stuck + "upgrade: {remediation: {remediateLastFailure: true}}\n",
-			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 1",
+			map[string]string{
+				"Released":   "False UpgradeFailed",
+				"Remediated": "True RollbackSucceeded: Helm rollback to previous release NS/upgrade-fail-remediate.v1 with chart moody@1.0.0+* succeeded",
+				"Ready":      "False RollbackSucceeded: Helm rollback",
+			}, "install 0 upgrade 1",
 			[]string{"superseded", "failed", "deployed: Rollback to 1"},
 		},
 		{
 			"and tried again, and rolled back again", "upgrade-fail-retry", "values: {}\n", stuck + "upgrade: {remediation: {retries: 1}}\n",
-			map[string]string{"Released": "False", "Remediated": "True", "Ready": "False"}, "install 0 upgrade 2",
+			map[string]string{"Released": "False UpgradeFailed", "Remediated": "True RollbackSucceeded", "Ready": "False RollbackSucceeded"}, "install 0 upgrade 2",
 			[]string{"superseded", "failed", "superseded: Rollback to 1", "failed", "deployed: Rollback to 3"},
 		},
 		{
 			"it is uninstalled, and the install that follows fails as well", "upgrade-fail-uninstall", "values: {}\n",
 			stuck + "upgrade: {remediation: {remediateLastFailure: true, strategy: uninstall}}\n",
-			map[string]string{"Released": "False", "Ready": "False"}, "install 1 upgrade 1", []string{"failed"},
+			map[string]string{"Released": "False InstallFailed", "Ready": "False InstallFailed"}, "install 1 upgrade 1", []string{"failed"},
 		},
 		{
 			"a test that fails", "install-test-fail", "", failTest + tests,
-			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "False"}, "install 1 upgrade 0", []string{"deployed"},
+			map[string]string{
+				"Released":    "True InstallSucceeded",
+				"TestSuccess": "False TestFailed: Helm test failed for release NS/install-test-fail.v1 with chart moody@1.0.0+*: *",
+				"Ready":       "False TestFailed: Helm test failed",
+			}, "install 1 upgrade 0", []string{"deployed"},
 		},
 		{
 			"it is remedied like a release that fails", "install-test-fail-remediate", "",
 			failTest + tests + "install: {remediation: {retries: 1, remediateLastFailure: true}}\nuninstall: {keepHistory: true}\n",
-			map[string]string{"Released": "True", "TestSuccess": "False", "Remediated": "True", "Ready": "False", "Stalled": "True"}, "install 2 upgrade 0",
+			map[string]string{
+				"Released": "True InstallSucceeded", "TestSuccess": "False TestFailed", "Remediated": "True UninstallSucceeded", "Ready": "False UninstallSucceeded",
+				"Stalled": "True RetriesExceeded",
+			}, "install 2 upgrade 0",
 			[]string{"uninstalled", "uninstalled"},
 		},
 		{
 			"a test that fails and does not matter", "install-test-fail-ignore", "", failTest + "test: {enable: true, ignoreFailures: true}\n",
-			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "True"}, "install 0 upgrade 0", []string{"deployed"},
+			map[string]string{"Released": "True InstallSucceeded", "TestSuccess": "False TestFailed", "Ready": "True InstallSucceeded"}, "install 0 upgrade 0", []string{"deployed"},
+		},
+		{
+			"the same, said of the install alone", "install-test-fail-ignored-by-install", "", failTest + tests + "install: {remediation: {ignoreTestFailures: true}}\n",
+			map[string]string{"Released": "True InstallSucceeded", "TestSuccess": "False TestFailed", "Ready": "True InstallSucceeded"}, "install 0 upgrade 0", []string{"deployed"},
 		},
 		{
 			"a test that fails after an upgrade", "upgrade-test-fail", "values: {}\n" + tests, failTest + tests,
-			map[string]string{"Released": "True", "TestSuccess": "False", "Ready": "False", "Stalled": "True"}, "install 0 upgrade 1",
+			map[string]string{
+				"Released": "True UpgradeSucceeded", "TestSuccess": "False TestFailed", "Ready": "False TestFailed", "Stalled": "True RetriesExceeded",
+			}, "install 0 upgrade 1",
 			[]string{"superseded", "deployed"},
 		},
 	} {
@@ -90,6 +121,9 @@ func TestRemedies(t *testing.T) {
 				n.ready(tt.name)
 			}
 			n.release(tt.name, "moody", "timeout: 3s\n"+tt.spec)
+			for kind, text := range tt.conditions {
+				tt.conditions[kind] = strings.ReplaceAll(text, "NS", n.Namespace)
+			}
 			n.await(releaseKind, tt.name, func(u *unstructured.Unstructured) bool {
 				return settled(u, tt.conditions, tt.failures) && current(u)
 			})
@@ -166,7 +200,9 @@ func outline(history, want []string) []string {
 
 func settled(u *unstructured.Unstructured, conditions map[string]string, failures string) bool {
 	for kind, want := range conditions {
-		if status, _, _ := harness.Condition(u, kind); status != want {
+		status, reason, message := harness.Condition(u, kind)
+		pattern := "(?s)^" + strings.ReplaceAll(regexp.QuoteMeta(want), `\*`, ".*")
+		if !regexp.MustCompile(pattern).MatchString(status + " " + reason + ": " + message) {
 			return false
 		}
 	}

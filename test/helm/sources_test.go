@@ -130,7 +130,7 @@ spec:
   interval: 1h
   chartRef: {kind: OCIRepository, name: charts}
 `)
-	n.await(releaseKind, "web", all(says("Ready", "True", "InstallSucceeded", "web.v1 with chart web@0.1.0+"+first[:12]), current))
+	n.await(releaseKind, "web", all(says("Ready", "True", "InstallSucceeded", "web.v1 with chart web@0.1.0+"+first[:12]), says("Released", "True", "InstallSucceeded", ""), current))
 	n.apply(repository("0.2.0"))
 	n.await(releaseKind, "web", all(says("Ready", "True", "UpgradeSucceeded", "web.v2 with chart web@0.2.0+"+second[:12]), says("Released", "True", "UpgradeSucceeded", "")))
 	n.await(harness.ConfigMapKind, "web", holds("message", "newer"))

@@ -52,3 +52,36 @@ func TestSuspendedWithin(t *testing.T) {
 		})
 	}
 }
+
+// TestSuspended leaves a suspended release alone, whatever is asked and pushed: one that was never made, and one that was.
+func TestSuspended(t *testing.T) {
+	n := newTenant(t, "suspended", webChart())
+	n.release("never", "web", "suspend: true\n")
+	n.release("app", "web", "values: {message: one}\ndriftDetection: {mode: enabled}\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"suspend":true}}`)
+	n.release("later", "web", "") // once this is there, the suspension was seen
+	n.ready("later")
+	before, _, _ := unstructured.NestedSlice(n.await(releaseKind, "app", exists).Object, "status", "conditions")
+	n.patch(harness.ConfigMapKind, "app", `{"data":{"message":"edited"}}`)
+	n.patch(releaseKind, "app", `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now"}},"spec":{"values":{"message":"two"}}}`)
+	n.release("other", "web", "values: {message: other}\n")
+	n.ready("other")
+	after := n.await(releaseKind, "app", exists)
+	conditions, _, _ := unstructured.NestedSlice(after.Object, "status", "conditions")
+	if diff := cmp.Diff(before, conditions); diff != "" {
+		t.Errorf("conditions of a suspended release (-before +after):\n%s", diff)
+	}
+	n.await(harness.ConfigMapKind, "app", holds("message", "edited"))
+	never := n.await(releaseKind, "never", exists)
+	if diff := cmp.Diff(map[string]any{"observedGeneration": int64(-1)}, never.Object["status"]); diff != "" {
+		t.Errorf("status of a release that was always suspended (-want +got):\n%s", diff)
+	}
+	n.unreleased("never")
+	n.patch(releaseKind, "app", `{"spec":{"suspend":false}}`)
+	n.await(harness.ConfigMapKind, "app", holds("message", "two"))
+	n.ready("app")
+	if h := history(t, n.Namespace, "app"); len(h) != 2 {
+		t.Errorf("helm history: %v", h)
+	}
+}

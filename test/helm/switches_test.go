@@ -222,6 +222,10 @@ func TestReset(t *testing.T) {
 	if diff := cmp.Diff(want, outline(history(t, n.Namespace, "app"), want)); diff != "" {
 		t.Errorf("after a token that is not that of the request: helm history (-want +got):\n%s", diff)
 	}
+	n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool {
+		reset, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledResetAt")
+		return reset == "other" // it is noted all the same
+	})
 	n.patch(releaseKind, "app", `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"two","reconcile.fluxcd.io/resetAt":"two"}}}`)
 	u := n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool {
 		reset, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledResetAt")
