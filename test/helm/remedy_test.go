@@ -185,6 +185,24 @@ func TestTwins(t *testing.T) {
 	n.await(harness.ConfigMapKind, "app", holds("value", "v13"))
 }
 
+// TestRollbackFails has a rollback fail by its hook: the release is not as it was before, and that is said.
+func TestRollbackFails(t *testing.T) {
+	files := moodyChart()
+	files["moody/templates/back.yaml"] = hook("{{ .Release.Name }}-back", "pre-rollback", "0", "before-hook-creation",
+		"activeDeadlineSeconds: 1, template: {spec: {nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}}")
+	n := newTenant(t, "rollback-fails", files)
+	n.release("app", "moody", "timeout: 3s\nupgrade: {remediation: {remediateLastFailure: true}}\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"values":{"stuck":true}}}`)
+	conditions := map[string]string{
+		"Released":   "False UpgradeFailed",
+		"Remediated": "False RollbackFailed: Helm rollback to previous release " + n.Namespace + "/app.v1 with chart moody@1.0.0+* failed: *",
+		"Ready":      "False RollbackFailed",
+	}
+	n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool { return settled(u, conditions, "install 0 upgrade 1") })
+	n.told("app", "Warning", "RollbackFailed", "Helm rollback to previous release "+n.Namespace+"/app.v1")
+}
+
 // outline leaves descriptions out of a history where what is wanted has none.
 func outline(history, want []string) []string {
 	var have []string

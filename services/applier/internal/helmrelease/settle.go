@@ -132,7 +132,7 @@ func (p *pass) act(ctx context.Context, all []*record, g goal, next verdict.Next
 	case verdict.Install, verdict.Upgrade:
 		return p.release(ctx, all, g, next)
 	case verdict.Rollback:
-		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), helmstore.Run{Action: release.Rollback})
+		return p.begin(ctx, all, rolledBack(next.To, verdict.Revision(all)), helmstore.Run{Action: release.Rollback, To: next.To.Version})
 	case verdict.Uninstall:
 		return p.begin(ctx, all, all[len(all)-1], helmstore.Run{Action: release.Uninstall, Forget: next.Forget})
 	case verdict.Test:

@@ -71,10 +71,7 @@ func textRollbackFailed(r *record, why error) string {
 }
 
 // backTo is the revision that a rollback goes back to.
-func backTo(r *record) string {
-	to := strings.TrimPrefix(r.Info.Description, "Rollback to ")
-	return fmt.Sprintf("%s/%s.v%s", r.Namespace, r.Name, to)
-}
+func backTo(r *record) string { return fmt.Sprintf("%s/%s.v%d", r.Namespace, r.Name, r.Run.To) }
 
 func textRemedied(r *record) string {
 	return fmt.Sprintf("Helm uninstall remediation for release %s with chart %s succeeded", fullName(r), chartName(r))

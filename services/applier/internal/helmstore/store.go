@@ -67,6 +67,8 @@ type Run struct {
 	// PostRenderers and CommonMetadata are the digests of these parts of the spec that it was rendered with.
 	PostRenderers  string `json:"postRenderers,omitempty"`
 	CommonMetadata string `json:"commonMetadata,omitempty"`
+	// To is the revision that a rollback goes back to.
+	To int `json:"to,omitempty"`
 	// ForcedAt is the newest request to force an action that this one answers.
 	ForcedAt string `json:"forcedAt,omitempty"`
 	// Forget says that an uninstall makes room for another chart, where else it remedies a failure; and that what was
