@@ -142,6 +142,32 @@ spec:
 	n.await(harness.ConfigMapKind, "web", holds("message", "moved"))
 }
 
+// TestUnusableCharts says what is wrong with an artifact that holds another version than its tag says, or no chart. Neither
+// is a release that failed.
+func TestUnusableCharts(t *testing.T) {
+	n := newTenant(t, "unusable", webChart())
+	host := registryHost(t)
+	pushChart(t, host+"/charts/web:9.9.9", webChart())
+	pushChart(t, host+"/charts/nothing:1.0.0", map[string]string{"nothing/README.md": "no chart"})
+	for name, c := range map[string]struct{ tag, reason, says string }{
+		"web":     {"9.9.9", "ChartMutateError", "artifact revision 9.9.9 does not match chart version 0.1.0"},
+		"nothing": {"1.0.0", "ArtifactFailed", "Could not load chart"},
+	} {
+		n.apply(fmt.Sprintf("apiVersion: source.toolkit.fluxcd.io/v1\nkind: OCIRepository\nmetadata: {name: %[1]s}\nspec: {interval: 1h, insecure: true, url: oci://%[2]s/charts/%[1]s, ref: {tag: %[3]s}}\n"+
+			"---\napiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: %[1]s}\nspec: {interval: 1h, chartRef: {kind: OCIRepository, name: %[1]s}}\n", name, host, c.tag))
+		u := n.await(releaseKind, name, says("Ready", "False", c.reason, c.says))
+		failures, _, _ := unstructured.NestedInt64(u.Object, "status", "failures")
+		if released, _, _ := harness.Condition(u, "Released"); released != "" || failures != 0 {
+			t.Errorf("it counts as %d failures of a release: %s", failures, harness.Describe(u))
+		}
+	}
+	good := webChart()
+	good["web/Chart.yaml"] = strings.Replace(good["web/Chart.yaml"], "0.1.0", "9.9.9", 1)
+	pushChart(t, host+"/charts/web:9.9.9", good)
+	n.patch(sourceKind, "web", `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"now"}}}`)
+	n.ready("web")
+}
+
 // chartRepository serves packed charts and an index of them.
 func chartRepository(t *testing.T, charts map[string]map[string]string) (address string) {
 	t.Helper()

@@ -22,6 +22,9 @@ const ReasonRender = "RenderFailed"
 // ReasonValues is Flux's reason for values that cannot be put together.
 const ReasonValues = "ValuesError"
 
+// reasonVersion is Flux's reason for a chart that is not of the version that its tag says.
+const reasonVersion = "ChartMutateError"
+
 // maxRender bounds what the render of a release weighs (render.Weight). Helm stores, in a Secret of a mebibyte, releases of
 // some ten.
 const maxRender = 48 << 20
@@ -70,6 +73,18 @@ func bounded(name string, plain []byte, r render.Release) error {
 	return nil
 }
 
+// reasonOf is the reason of a render that failed.
+func reasonOf(err error) string {
+	var version *helm.VersionError
+	switch {
+	case errors.As(err, &version):
+		return reasonVersion
+	case errors.Is(err, helm.ErrValues):
+		return ReasonValues
+	}
+	return ReasonRender
+}
+
 // release renders a chart in a child.
 func release(open *opened, q request) (reply, []byte) {
 	tree, err := open.get(q.Dir)
@@ -86,11 +101,8 @@ func release(open *opened, q request) (reply, []byte) {
 	if errors.As(err, &lookups) {
 		return reply{Lookups: lookups.Lookups}, nil
 	}
-	if errors.Is(err, helm.ErrValues) {
-		return reply{Failure: &InputError{Reason: ReasonValues, Message: err.Error()}}, nil
-	}
 	if err != nil {
-		return reply{Failure: &InputError{Reason: ReasonRender, Message: err.Error()}}, nil
+		return reply{Failure: &InputError{Reason: reasonOf(err), Message: err.Error()}}, nil
 	}
 	plain, err := render.EncodeRelease(rendered)
 	if err == nil {

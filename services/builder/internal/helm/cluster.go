@@ -57,6 +57,15 @@ func kindsOf(crds []*chart.File) []string {
 	return out
 }
 
+// VersionError says that the version of a chart does not go with the tag and the digest that the chart came by.
+type VersionError struct{ err error }
+
+// Error implements error.
+func (e *VersionError) Error() string { return e.err.Error() }
+
+// Unwrap implements error.
+func (e *VersionError) Unwrap() error { return e.err }
+
 var hexDigest = regexp.MustCompile(`^[0-9a-f]{12,}$`)
 
 // stamp puts the first 12 hex digits of a digest into a chart's version as its build

@@ -17,11 +17,12 @@ import (
 const notesFile = "NOTES.txt"
 
 // Render renders a chart, which it leaves as it is. A *LookupError asks for what templates look
-// up and the request has not, an ErrValues says that the values cannot be put together; any other error is the chart's or the values' author's to fix.
+// up and the request has not, a *VersionError says that the chart is not of the version it came by, an ErrValues that the values cannot be put together;
+// any other error is the chart's or the values' author's to fix.
 func Render(loaded *chart.Chart, q Request) (render.Release, error) {
 	c := clone(loaded)
 	if err := stamp(c, q.Tag, q.Digest); err != nil {
-		return render.Release{}, err
+		return render.Release{}, &VersionError{err}
 	}
 	values, err := q.Values.merged(q.Origin.Namespace)
 	if err != nil {
