@@ -124,7 +124,7 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, clusters *fleet.Fleet, planner
 		Keys: shared.Keys, Renders: shared.Renders, CEL: shared.Depend.CEL, Recorder: r, Log: cfg.Logger, Began: time.Now(),
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
-			ExternalArtifacts: cfg.ExternalArtifacts, Jitter: float64(cfg.IntervalJitter) / 100,
+			ExternalArtifacts: cfg.ExternalArtifacts, AdditiveDependencyCheck: cfg.AdditiveDependencyCheck, Jitter: float64(cfg.IntervalJitter) / 100,
 		},
 	}, nil
 }

@@ -221,10 +221,11 @@ func TestFromHelmRepository(t *testing.T) {
 	n.await(chartKind, "mine", exists)
 }
 
-// TestRestricted is a process that allows no references to other namespaces, and ExternalArtifacts.
+// TestRestricted is a process that allows no references to other namespaces, and ExternalArtifacts, and for which no
+// expression takes the place of the usual check of a dependency.
 func TestRestricted(t *testing.T) {
 	shared := world
-	own, err := harness.NewWorld(t.Context(), harness.WorldOptions{Token: "helm-only-token", SluiceArgs: []string{"--no-cross-namespace-refs", "--external-artifacts"}})
+	own, err := harness.NewWorld(t.Context(), harness.WorldOptions{Token: "helm-only-token", SluiceArgs: []string{"--no-cross-namespace-refs", "--external-artifacts", "--additive-cel-dependency-check"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,6 +251,14 @@ func TestRestricted(t *testing.T) {
 		if _, err := n.Cluster.Get(within(t), chartKind, "default", n.Namespace+"-template"); !apierrors.IsNotFound(err) {
 			t.Errorf("the HelmChart in the other namespace: %v", err)
 		}
+	})
+	t.Run("additive readyExpr", func(t *testing.T) {
+		n := tenant{n.Tenant, t}
+		n.release("backend", "web", "suspend: true\n")
+		n.release("frontend", "web", "dependsOn: [{name: backend, readyExpr: 'true'}]\n")
+		n.await(releaseKind, "frontend", says("Ready", "False", "DependencyNotReady", "dependency '"+n.Namespace+"/backend' is not ready"))
+		n.patch(releaseKind, "backend", `{"spec":{"suspend":false}}`)
+		n.ready("frontend")
 	})
 	t.Run("ExternalArtifact", func(t *testing.T) {
 		n := tenant{n.Tenant, t}

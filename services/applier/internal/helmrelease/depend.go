@@ -37,7 +37,9 @@ func (p *pass) dependency(ctx context.Context, name types.NamespacedName, expres
 		return nil, fmt.Errorf("read dependency %s: %w", name, err)
 	}
 	if expression != "" {
-		return p.readyExpr(ctx, name, dep, expression, wait)
+		if missing, err := p.readyExpr(ctx, name, dep, expression, wait); missing != nil || err != nil || !p.Options.AdditiveDependencyCheck {
+			return missing, err
+		}
 	}
 	if dep.Status.ObservedGeneration != dep.Generation || !meta.IsStatusConditionTrue(dep.Status.Conditions, kube.ConditionReady) {
 		return wait("dependency '%s' is not ready", name), nil

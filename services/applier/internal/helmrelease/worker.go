@@ -77,6 +77,9 @@ type Options struct {
 	// NoCrossNamespaceRefs refuses charts of other namespaces, ExternalArtifacts allows
 	// charts of that kind.
 	NoCrossNamespaceRefs, ExternalArtifacts bool
+	// AdditiveDependencyCheck asks for the built-in check of a dependency beside its readyExpr, which otherwise
+	// replaces it.
+	AdditiveDependencyCheck bool
 	// Jitter is the share of an interval by which timers are spread.
 	Jitter float64
 }
