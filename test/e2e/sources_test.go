@@ -44,7 +44,7 @@ func TestSources(t *testing.T) {
 			source := strings.ToLower(c.kind)
 			c.put("one")
 			n.apply("apiVersion: source.toolkit.fluxcd.io/v1\nkind: " + c.kind + "\nmetadata: {name: " + source + "}\nspec:\n  interval: 1h\n  " + c.spec + "\n")
-			n.app(source, map[string]any{"path": "./", "sourceRef": map[string]any{"kind": c.kind, "name": source}, "patches": []any{
+			n.app(source, map[string]any{"path": "./", "wait": true, "targetNamespace": n.Namespace, "sourceRef": map[string]any{"kind": c.kind, "name": source}, "patches": []any{
 				map[string]any{"patch": "- {op: replace, path: /metadata/name, value: from-" + source + "}", "target": map[string]any{"kind": "ConfigMap"}},
 			}})
 			n.await(harness.ConfigMapKind, "from-"+source, holds("value", "one"))
