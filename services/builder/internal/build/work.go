@@ -93,6 +93,9 @@ func work(open *opened, body []byte) (answer []byte, spent bool) {
 		return encode(a, nil), spent
 	}
 	plain, err := render.Encode(objects)
+	if err == nil {
+		err = bearable(folder(q.Spec), objects, plain)
+	}
 	if err != nil {
 		a.Failure = failed(err)
 		return encode(a, nil), true
