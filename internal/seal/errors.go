@@ -20,7 +20,7 @@ var (
 	ErrForged = errors.New("authentication failed")
 	// ErrFormat says that the input is no sealed render or head at all.
 	ErrFormat = errors.New("malformed input")
-	// ErrTooLarge says that a render exceeds MaxPlain.
+	// ErrTooLarge says that a render exceeds MaxPlain, or the limit that it is opened within.
 	ErrTooLarge = errors.New("render is too large")
 )
 

@@ -26,8 +26,12 @@ func (p *packing) compress(plain []byte) ([]byte, error) {
 }
 
 // expand is bounded: a holder of the key is trusted to seal, not to exhaust
-// the memory of who opens.
-func (p *packing) expand(packed []byte) ([]byte, error) {
+// the memory of who opens. The size that the frame tells is what it has, or expanding it fails.
+func (p *packing) expand(packed []byte, limit int) ([]byte, error) {
+	var frame zstd.Header
+	if err := frame.Decode(packed); err == nil && frame.HasFCS && frame.FrameContentSize > uint64(limit) {
+		return nil, fmt.Errorf("more than %d bytes: %w", limit, ErrTooLarge)
+	}
 	r, ok := p.decoders.Get().(*zstd.Decoder)
 	if !ok {
 		var err error
@@ -38,8 +42,8 @@ func (p *packing) expand(packed []byte) ([]byte, error) {
 	}
 	defer p.decoders.Put(r)
 	plain, err := r.DecodeAll(packed, nil)
-	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) {
-		return nil, fmt.Errorf("more than %d bytes: %w", MaxPlain, ErrTooLarge)
+	if errors.Is(err, zstd.ErrDecoderSizeExceeded) || errors.Is(err, zstd.ErrWindowSizeExceeded) || len(plain) > limit {
+		return nil, fmt.Errorf("more than %d bytes: %w", min(limit, MaxPlain), ErrTooLarge)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: decompress: %w", ErrFormat, err)

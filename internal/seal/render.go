@@ -54,6 +54,11 @@ func (k *Keyring) sealPacked(id Identity, contentID string, packed []byte) ([]by
 // not compare the plain text with the content id once more: the tag already
 // binds both, and renders named by an earlier naming key stay readable.
 func (k *Keyring) Open(id Identity, contentID string, sealed []byte) ([]byte, error) {
+	return k.OpenWithin(id, contentID, sealed, MaxPlain)
+}
+
+// OpenWithin is Open for a render of at most limit bytes, of which a larger one takes no memory: it is ErrTooLarge.
+func (k *Keyring) OpenWithin(id Identity, contentID string, sealed []byte, limit int) ([]byte, error) {
 	if err := checkSubject(id, contentID); err != nil {
 		return nil, fmt.Errorf("open render: %w", err)
 	}
@@ -69,7 +74,7 @@ func (k *Keyring) Open(id Identity, contentID string, sealed []byte) ([]byte, er
 	if err != nil {
 		return nil, fmt.Errorf("open render %s of %s: %w", contentID, id, ErrForged)
 	}
-	plain, err := k.packing.expand(packed)
+	plain, err := k.packing.expand(packed, limit)
 	if err != nil {
 		return nil, fmt.Errorf("open render %s of %s: %w", contentID, id, err)
 	}

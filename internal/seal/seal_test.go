@@ -248,6 +248,28 @@ func TestTooLarge(t *testing.T) {
 	wantErr(t, "seal", err, seal.ErrTooLarge)
 }
 
+// What is larger than its reader has room for takes no memory, however small it is when sealed.
+func TestOpenWithin(t *testing.T) {
+	k := keyring(t, seal.NewKeyringData())
+	const size = 32 << 20
+	out, err := k.Seal(subject(), "id", make([]byte, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := testing.Benchmark(func(b *testing.B) {
+		for b.Loop() {
+			_, err := k.OpenWithin(subject(), "id", out, size-1)
+			wantErr(t, "open within less", err, seal.ErrTooLarge)
+		}
+	}).AllocedBytesPerOp()
+	if taken > size/16 {
+		t.Errorf("%d bytes were taken for a render of %d", taken, size)
+	}
+	if plain, err := k.OpenWithin(subject(), "id", out, size); err != nil || len(plain) != size {
+		t.Errorf("within its size: %d bytes, %v", len(plain), err)
+	}
+}
+
 // TestBomb opens what a holder of the key could seal: a few kilobytes that
 // expand past the bound.
 func TestBomb(t *testing.T) {

@@ -6,18 +6,33 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
 // ErrBroken says that a render is missing in the bucket, damaged or not what its
 // id says: it must be built again and must not be applied.
 var ErrBroken = errors.New("the render cannot be used")
 
-// cacheBytes bounds the size of the renders that are kept.
-const cacheBytes = 32 << 20
+// ErrNoRoom says that the renders which others have open leave no room for a large one now.
+var ErrNoRoom = errors.New("the renders that are open leave no room for it")
+
+const (
+	// cacheBytes bounds the size of the renders that are kept.
+	cacheBytes = 32 << 20
+	// openWeight is what all renders that are open may weigh (render.Weight), and render.MaxWeight what those of one
+	// namespace may: one of any size always fits. Small ones need no room: the workers bound them.
+	openWeight  = render.MaxWeight * 3 / 2
+	smallWeight = 4 << 20
+	// sealedMore is what a sealed render may have more bytes than it has itself.
+	sealedMore = 1 << 20
+	// roomWait is how long a worker waits for room.
+	roomWait = 2 * time.Second
+)
 
 // store reads the bucket.
 type store interface {
@@ -26,7 +41,7 @@ type store interface {
 
 // opener opens sealed renders.
 type opener interface {
-	Open(ctx context.Context, id seal.Identity, contentID string, sealed []byte) ([]byte, error)
+	OpenWithin(ctx context.Context, id seal.Identity, contentID string, sealed []byte, limit int) ([]byte, error)
 }
 
 // Renders opens renders and keeps the ones used last, in their encoded form: the
@@ -34,6 +49,7 @@ type opener interface {
 type Renders struct {
 	store store
 	keys  opener
+	room  *share.Room
 
 	mu    sync.Mutex
 	order *list.List
@@ -50,7 +66,10 @@ type cached struct {
 
 // NewRenders returns Renders over a bucket.
 func NewRenders(s store, keys opener) *Renders {
-	return &Renders{store: s, keys: keys, order: list.New(), byKey: map[seal.Identity]*list.Element{}}
+	return &Renders{
+		store: s, keys: keys, room: share.NewRoom(openWeight, render.MaxWeight),
+		order: list.New(), byKey: map[seal.Identity]*list.Element{},
+	}
 }
 
 // Name is where the sealed render of an object is stored.
@@ -58,47 +77,99 @@ func Name(id seal.Identity, kind, renderID string) string {
 	return fmt.Sprintf("renders/%s/%s/%s/%s/%s", id.Cluster, kind, id.Namespace, id.Name, renderID)
 }
 
-// Open returns the objects of a render. An error that wraps ErrBroken cannot be
-// helped by trying again.
-func (r *Renders) Open(ctx context.Context, id seal.Identity, name, renderID string) ([]render.Object, error) {
+// Open returns the objects of a render, and what to call when they are not used any more. An error that wraps ErrBroken
+// cannot be helped by trying again, one that wraps ErrNoRoom by trying a little later.
+func (r *Renders) Open(ctx context.Context, id seal.Identity, name, renderID string) ([]render.Object, func(), error) {
 	return open(ctx, r, id, name, renderID, render.Decode)
 }
 
-// OpenRelease returns the Helm release of a render. An error that wraps ErrBroken cannot be
-// helped by trying again.
-func (r *Renders) OpenRelease(ctx context.Context, id seal.Identity, name, renderID string) (render.Release, error) {
+// OpenRelease is Open for the Helm release of a render.
+func (r *Renders) OpenRelease(ctx context.Context, id seal.Identity, name, renderID string) (render.Release, func(), error) {
 	return open(ctx, r, id, name, renderID, render.DecodeRelease)
 }
 
-func open[T any](ctx context.Context, r *Renders, id seal.Identity, name, renderID string, decode func([]byte) (T, error)) (T, error) {
+func open[T any](ctx context.Context, r *Renders, id seal.Identity, name, renderID string, decode func([]byte) (T, error)) (T, func(), error) {
 	var none T
-	plain, ok := r.lookup(id, renderID)
-	if !ok {
-		var err error
-		if plain, err = r.load(ctx, id, name, renderID); err != nil {
-			return none, err
-		}
+	plain, known := r.lookup(id, renderID)
+	plain, leave, err := r.admit(ctx, id, name, renderID, plain)
+	if err != nil {
+		return none, nil, err
 	}
 	decoded, err := decode(plain)
 	if err != nil {
-		return none, fmt.Errorf("%w: %w", ErrBroken, err)
+		leave()
+		return none, nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	if !ok {
+	if !known {
 		r.keep(&cached{object: id, renderID: renderID, plain: plain})
 	}
-	return decoded, nil
+	return decoded, leave, nil
 }
 
-// load reads a render from the bucket and opens its seal.
-func (r *Renders) load(ctx context.Context, id seal.Identity, name, renderID string) ([]byte, error) {
-	sealed, err := r.store.Get(ctx, name, "", seal.MaxPlain)
+// admit reads a render, unless it is known already, and takes the room that it needs. How much that is nobody can say of a
+// large one before it is unpacked: meanwhile it has all that a render may have.
+func (r *Renders) admit(ctx context.Context, id seal.Identity, name, renderID string, known []byte) (plain []byte, leave func(), err error) {
+	taken := render.MaxWeight
+	if plain = known; plain == nil {
+		plain, err = r.load(ctx, id, name, renderID, smallWeight)
+	}
+	if err == nil {
+		taken = render.Weight(plain)
+	}
+	switch {
+	case err != nil && !tooLarge(err):
+		return nil, nil, err
+	case taken <= smallWeight:
+		return plain, func() {}, nil
+	case taken > render.MaxWeight:
+		return nil, nil, heavy(taken)
+	}
+	if err := r.enter(ctx, id.Namespace, taken); err != nil {
+		return nil, nil, err
+	}
+	leave = func() { r.room.Leave(id.Namespace, taken) }
+	if plain == nil {
+		plain, err = r.load(ctx, id, name, renderID, render.MaxWeight)
+		if weight := render.Weight(plain); err == nil && weight > taken {
+			err = heavy(weight)
+		} else if err == nil {
+			r.room.Leave(id.Namespace, taken-weight)
+			taken = weight
+		}
+	}
+	if err != nil {
+		leave()
+		return nil, nil, err
+	}
+	return plain, leave, nil
+}
+
+func heavy(weight int) error {
+	return fmt.Errorf("%w: it needs %d bytes of memory where %d are allowed", ErrBroken, weight, render.MaxWeight)
+}
+
+// enter waits for room, for as long as a worker may wait.
+func (r *Renders) enter(ctx context.Context, namespace string, weight int) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, roomWait, ErrNoRoom)
+	defer cancel()
+	return r.room.Enter(bounded, namespace, weight)
+}
+
+// tooLarge says that a render was not read because it has more bytes than were asked for.
+func tooLarge(err error) bool {
+	return errors.Is(err, blob.ErrTooLarge) || errors.Is(err, seal.ErrTooLarge)
+}
+
+// load reads a render of at most limit bytes from the bucket and opens its seal.
+func (r *Renders) load(ctx context.Context, id seal.Identity, name, renderID string, limit int) ([]byte, error) {
+	sealed, err := r.store.Get(ctx, name, "", int64(limit+sealedMore))
 	switch {
 	case errors.Is(err, blob.ErrNotFound), errors.Is(err, blob.ErrCorrupt), errors.Is(err, blob.ErrTooLarge):
 		return nil, fmt.Errorf("open render: %w: %w", ErrBroken, err)
 	case err != nil:
 		return nil, fmt.Errorf("open render: %w", err)
 	}
-	plain, err := r.keys.Open(ctx, id, renderID, sealed)
+	plain, err := r.keys.OpenWithin(ctx, id, renderID, sealed, limit)
 	switch {
 	case errors.Is(err, seal.ErrForged), errors.Is(err, seal.ErrFormat), errors.Is(err, seal.ErrUnknownKey), errors.Is(err, seal.ErrTooLarge):
 		return nil, fmt.Errorf("%w: %w", ErrBroken, err)

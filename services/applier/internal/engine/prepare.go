@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -14,6 +15,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // item is one object on its way through a call.
@@ -58,7 +60,7 @@ type item struct {
 func prepare(objects []*unstructured.Unstructured, owner cluster.Owner, rules ignore.Rules) ([]*item, error) {
 	items := make([]*item, 0, len(objects))
 	for i, o := range objects {
-		desired := o.DeepCopy()
+		desired := copyOf(o)
 		clean(desired)
 		own(desired, owner)
 		if err := convertStringData(desired); err != nil {
@@ -79,6 +81,15 @@ func prepare(objects []*unstructured.Unstructured, owner cluster.Owner, rules ig
 		})
 	}
 	return items, nil
+}
+
+// copyOf returns a copy of which the fields and those of the metadata may be set, and nothing below them: renders are large.
+func copyOf(o *unstructured.Unstructured) *unstructured.Unstructured {
+	desired := &unstructured.Unstructured{Object: maps.Clone(o.Object)}
+	if metadata, ok := o.Object["metadata"].(map[string]any); ok {
+		desired.Object["metadata"] = maps.Clone(metadata)
+	}
+	return desired
 }
 
 // own adds the owner labels.
@@ -140,6 +151,7 @@ func dropInvalidBundle(o *unstructured.Unstructured) {
 	path := []string{"spec", "conversion", "webhook", "clientConfig", "caBundle"}
 	bundle, found, err := unstructured.NestedString(o.Object, path...)
 	if err == nil && found && !validBundle(bundle) {
+		o.Object["spec"] = runtime.DeepCopyJSONValue(o.Object["spec"])
 		unstructured.RemoveNestedField(o.Object, path...)
 	}
 }
@@ -182,18 +194,13 @@ func (i *item) body(desired *unstructured.Unstructured) *unstructured.Unstructur
 	case !i.exists || i.before.UID == "":
 		return desired
 	}
-	o := &unstructured.Unstructured{Object: make(map[string]any, len(desired.Object))}
-	for k, v := range desired.Object {
-		o.Object[k] = v
-	}
-	metadata := map[string]any{}
-	if m, ok := desired.Object["metadata"].(map[string]any); ok {
-		for k, v := range m {
-			metadata[k] = v
-		}
+	o := copyOf(desired)
+	metadata, ok := o.Object["metadata"].(map[string]any)
+	if !ok {
+		metadata = map[string]any{}
+		o.Object["metadata"] = metadata
 	}
 	metadata[key] = value
-	o.Object["metadata"] = metadata
 	return o
 }
 

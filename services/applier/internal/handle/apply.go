@@ -73,14 +73,25 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 	return p.checkHealth(bounded, ctx, try)
 }
 
-// open returns the objects of an attempt's render as the target cluster has them.
+// open returns the objects of an attempt's render as the target cluster has them. They are in use until the pass opens
+// others, or ends.
 func (p *pass) open(ctx context.Context, a status.Attempt) ([]render.Object, error) {
-	objects, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
+	p.close()
+	objects, closed, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
 	if err != nil {
 		return nil, err
 	}
+	p.opened = closed
 	p.Target.Place(objects)
 	return objects, nil
+}
+
+// close gives back the room of the render that the pass opened last.
+func (p *pass) close() {
+	if p.opened != nil {
+		p.opened()
+	}
+	p.opened = nil
 }
 
 // claim writes the status that fences other appliers off, and says that work

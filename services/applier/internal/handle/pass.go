@@ -34,6 +34,8 @@ type pass struct {
 
 	source desired.Source
 	build  desired.Build
+	// opened gives back the room of the render that is in use; nil when none is.
+	opened func()
 	// rules are the object's own ones about health.
 	rules health.Rules
 	// stageSince is when the wait began that the pass looks at; zero when there is none.

@@ -146,10 +146,13 @@ func (p *pass) correct(ctx context.Context, a status.Attempt, s suspects) error 
 	if len(s.known) == 0 && !s.all {
 		return nil
 	}
+	objects, err := p.open(ctx, a)
+	if errors.Is(err, desired.ErrNoRoom) {
+		return err
+	}
 	if s.all || s.unwatched { // also when it fails: the next time is after the next interval
 		p.compared.note(p.check.Key, p.started)
 	}
-	objects, err := p.open(ctx, a)
 	if err != nil {
 		return err
 	}
@@ -208,7 +211,7 @@ func (p *pass) renderName(a status.Attempt) string {
 }
 
 // stopped says whether an error ends the pass instead of its attempt: the lease,
-// the claim or the process is gone.
+// the claim or the process is gone, or there is no room for a render.
 func stopped(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, claim.ErrLost)
+	return ctx.Err() != nil || errors.Is(err, claim.ErrLost) || errors.Is(err, desired.ErrNoRoom)
 }

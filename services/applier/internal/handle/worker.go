@@ -145,7 +145,12 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 		p.Target = target
 		defer leave()
 	}
-	return p.run(ctx)
+	defer p.close()
+	result, err := p.run(ctx)
+	if errors.Is(err, desired.ErrNoRoom) {
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
+	}
+	return result, err
 }
 
 // adopt writes to the status what only the journal knows of an attempt that an applier

@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/health"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
@@ -108,14 +109,17 @@ func (p *pass) pursue(ctx context.Context, all []*record) (bus.Result, error) {
 	if build.Head.Generation > p.hr.Generation { // the builder's watch is ahead of ours
 		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", p.hr.Namespace, p.hr.Name, errLost)
 	}
-	rendered, err := p.Renders.OpenRelease(ctx, p.identity(), build.Head.RenderName, build.Head.RenderID)
-	if errors.Is(err, desired.ErrBroken) {
+	rendered, closed, err := p.Renders.OpenRelease(ctx, p.identity(), build.Head.RenderName, build.Head.RenderID)
+	switch {
+	case errors.Is(err, desired.ErrNoRoom):
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
+	case errors.Is(err, desired.ErrBroken):
 		p.log.Warn("the render cannot be used, asking for it again", "error", err.Error())
 		return bus.Result{Next: retryWait}, p.askBuilder(ctx)
-	}
-	if err != nil {
+	case err != nil:
 		return bus.Result{}, err
 	}
+	defer closed()
 	return p.settle(ctx, all, build.Head, rendered)
 }
 

@@ -89,14 +89,19 @@ func (r *Ring) VerifyHead(ctx context.Context, token string, want seal.Identity)
 
 // Open is seal's Open with the newest keys.
 func (r *Ring) Open(ctx context.Context, id seal.Identity, contentID string, sealed []byte) ([]byte, error) {
-	plain, err := r.keyring().Open(id, contentID, sealed)
+	return r.OpenWithin(ctx, id, contentID, sealed, seal.MaxPlain)
+}
+
+// OpenWithin is seal's OpenWithin with the newest keys.
+func (r *Ring) OpenWithin(ctx context.Context, id seal.Identity, contentID string, sealed []byte, limit int) ([]byte, error) {
+	plain, err := r.keyring().OpenWithin(id, contentID, sealed, limit)
 	if !errors.Is(err, seal.ErrUnknownKey) || r.client == nil {
 		return plain, err
 	}
 	if err := r.reload(ctx); err != nil {
 		return nil, err
 	}
-	return r.keyring().Open(id, contentID, sealed)
+	return r.keyring().OpenWithin(id, contentID, sealed, limit)
 }
 
 // Seal is seal's Seal.
