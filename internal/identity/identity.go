@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -226,6 +227,10 @@ func (c *Client) resolve(ctx context.Context, id Identity) (scope []string, opti
 		options = append(options, auth.WithSTSRegion(id.Region))
 	}
 	if id.STS != "" {
+		if !plainHost.MatchString(id.STS) || aws.ValidateSTSEndpoint(id.STS) != nil {
+			return nil, nil, fmt.Errorf("%w: the endpoint of AWS's token service must be https:// and one of its hosts, and nothing else: "+
+				"correct spec.sts.endpoint, such as to https://sts.us-east-1.amazonaws.com, or remove it", ErrRefused)
+		}
 		options = append(options, auth.WithSTSEndpoint(id.STS))
 	}
 	scope = []string{id.Provider, proxy, id.Region, id.STS, string(account.UID)}
@@ -234,6 +239,10 @@ func (c *Client) resolve(ctx context.Context, id Identity) (scope []string, opti
 	}
 	return scope, options, nil
 }
+
+// plainHost is a URL of a host alone. The library looks for the names of AWS's token service in all of an endpoint, and so
+// also in what is a path at another server.
+var plainHost = regexp.MustCompile(`^https://[A-Za-z0-9.-]+$`)
 
 // Shown returns an ErrRefused when an identity is not for a server: the service's own is
 // for hosts of its provider only, and over TLS with the authorities of the system, since

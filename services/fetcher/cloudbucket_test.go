@@ -227,7 +227,10 @@ func cloudBucketFailures(t *testing.T, w *world, p *provided) {
 		"aws-region":            {with(s3Cloud(p, "team"), func(s *sourcev1.BucketSpec) { s.Region = "" }), "AuthenticationFailed", "an AWS region is required for authenticating with a service account"},
 		"aws-sts": {with(s3Cloud(p, "team"), func(s *sourcev1.BucketSpec) {
 			s.STS = &sourcev1.BucketSTSSpec{Provider: "aws", Endpoint: "https://sts.example.com"}
-		}), "AuthenticationFailed", "invalid STS endpoint: 'https://sts.example.com'"},
+		}), "InvalidProviderConfiguration", "correct spec.sts.endpoint"},
+		"aws-own-sts": {with(s3Cloud(p, ""), func(s *sourcev1.BucketSpec) {
+			s.STS = &sourcev1.BucketSTSSpec{Provider: "aws", Endpoint: "https://storage.example.com/x.sts.amazonaws.com"}
+		}), "InvalidProviderConfiguration", "correct spec.sts.endpoint"},
 	} {
 		obj := awaitObject(w, name, w.createBucket("cloud-refused-"+name, c.spec), bucketFails("FetchFailed", c.reason, c.text))
 		if text := apimeta.FindStatusCondition(obj.Status.Conditions, "Ready").Message; strings.Contains(text, "\n") || strings.Contains(text, "not this") {
