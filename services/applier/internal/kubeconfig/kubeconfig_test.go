@@ -122,6 +122,7 @@ func TestKubeconfigsAreRefused(t *testing.T) {
 		{reason: "a context without user", edit: func(_ *api.Cluster, _ *api.AuthInfo, c *api.Config) { c.Contexts["x"].AuthInfo = secretive }, want: "names no user"},
 		{reason: "not a kubeconfig; what the library says quotes it", text: "users: " + secretive, want: "it is not a kubeconfig"},
 		{reason: "not even YAML", text: "\t" + secretive + ": [", want: "it is not a kubeconfig"},
+		{reason: "aliases would be written out", text: "a: &a " + strings.Repeat(secretive, 1000) + "\nb: [" + strings.Repeat("*a,", 4000) + "]\n", want: "too large to be read"},
 		{reason: "empty", text: " ", want: "current-context names no context"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {

@@ -3,6 +3,7 @@ package kubeconfig
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -11,6 +12,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/sluice-gitops/sluice/internal/yamlbound"
 )
 
 // file is the current context of a kubeconfig: the only part that is used.
@@ -20,9 +23,15 @@ type file struct {
 	proxy   *url.URL
 }
 
+// bound is that of a kubeconfig, which a tenant writes: no Secret has more bytes than a mebibyte.
+var bound = yamlbound.Bound{Bytes: 1 << 20, Signs: 1 << 16, Expanded: 16 << 20}
+
 // parse reads a kubeconfig; why says what is wrong with it, without quoting it. What
 // the library says of text it cannot read may quote it, so it is dropped.
 func parse(text []byte, o Options) (f file, why string) {
+	if _, err := bound.Check(text); errors.Is(err, yamlbound.ErrLarge) {
+		return f, err.Error()
+	}
 	config, err := clientcmd.Load(text)
 	if err != nil {
 		return f, "it is not a kubeconfig"

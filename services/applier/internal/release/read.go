@@ -1,19 +1,20 @@
 package release
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"sort"
 	"strings"
 
-	yaml2 "go.yaml.in/yaml/v2"
 	"helm.sh/helm/v3/pkg/releaseutil"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/sluice-gitops/sluice/internal/render"
+	"github.com/sluice-gitops/sluice/internal/yamlbound"
 )
 
 // The bounds of a manifest, which whoever may write Secrets decides about: what its objects weigh in all (render.Weight), its
@@ -80,28 +81,14 @@ func (r *manifestReader) document(text string) ([]*unstructured.Unstructured, er
 	return out, err
 }
 
-// admit refuses a document that takes too much to read, before it is. One with aliases is more than its text: it is
-// measured as decoded, where what they repeat is shared, and the decoder itself bounds how many nodes they make.
+// admit refuses a document that takes too much to read, before it is. One with aliases is more than its text.
 func (r *manifestReader) admit(text string) error {
-	signs := 0
-	for _, sign := range []string{",", ":", "-", "?", "[", "{"} {
-		signs += strings.Count(text, sign)
+	bound := yamlbound.Bound{Bytes: maxDocument, Signs: maxSigns, Expanded: min(r.room, maxDocument+maxSigns*render.ValueWeight)}
+	_, err := bound.Check([]byte(text))
+	if errors.Is(err, yamlbound.ErrLarge) {
+		return tooLarge("%w", err)
 	}
-	if len(text) > maxDocument || signs > maxSigns {
-		return tooLarge("a document of it has %d bytes and up to %d values", len(text), signs)
-	}
-	if !strings.Contains(text, "&") || !strings.Contains(text, "*") {
-		return nil
-	}
-	var tree any
-	if err := yaml2.Unmarshal([]byte(text), &tree); err != nil {
-		return err
-	}
-	left := min(r.room, maxDocument+maxSigns*render.ValueWeight)
-	if weigh(tree, &left); left < 0 {
-		return tooLarge("aliases (*name) make a document of %d bytes far larger", len(text))
-	}
-	return nil
+	return err
 }
 
 // take uses up room.
@@ -110,26 +97,6 @@ func (r *manifestReader) take(weight int) error {
 		return tooLarge("all its values need more than %d bytes of memory", maxWeight)
 	}
 	return nil
-}
-
-// weigh takes what a tree weighs when nothing in it is shared from what is left, as long as something is.
-func weigh(tree any, left *int) {
-	if *left -= render.ValueWeight; *left < 0 {
-		return
-	}
-	switch v := tree.(type) {
-	case string:
-		*left -= len(v)
-	case []any:
-		for _, item := range v {
-			weigh(item, left)
-		}
-	case map[any]any:
-		for key, item := range v {
-			weigh(key, left)
-			weigh(item, left)
-		}
-	}
 }
 
 func tooLarge(format string, args ...any) error {

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -77,6 +78,69 @@ func TestPackagesExpandToLittle(t *testing.T) {
 		}
 		if _, err := Open(packed(t, inside, 0)); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
 			t.Errorf("%s, in a package: %v", name, err)
+		}
+	}
+}
+
+// YAML that is far larger when it is read than it looks is refused before it is, wherever a chart has it.
+func TestChartsOfBombs(t *testing.T) {
+	definition := "apiVersion: v2\nname: x\nversion: 1.0.0\n"
+	bomb := "a: &a \"" + strings.Repeat("x", 40<<10) + "\"\nb: [" + strings.Repeat("*a,", 500) + "]\n"
+	half := "a: [" + strings.Repeat("a,", 240<<10) + "]\n"
+	inner := string(packed(t, map[string][]byte{"a/Chart.yaml": []byte(strings.Replace(definition, "x", "a", 1)), "a/values.yaml": []byte(bomb)}, 0))
+	many := map[string]string{"values.yaml": "a: 1\n"}
+	for _, name := range []string{"a", "b", "c"} {
+		many["charts/"+name+"/Chart.yaml"], many["charts/"+name+"/values.yaml"] = strings.Replace(definition, "x", name, 1), half
+	}
+	for _, c := range []struct {
+		why   string
+		files map[string]string
+		limit bool
+	}{
+		{"its values", map[string]string{"values.yaml": bomb}, true},
+		{"its definition", map[string]string{"Chart.yaml": definition + bomb}, true},
+		{"its lock file", map[string]string{"Chart.lock": bomb}, true},
+		{"an old list of dependencies", map[string]string{"requirements.yaml": bomb}, true},
+		{"the values of a dependency in a folder", map[string]string{"charts/a/charts/b/values.yaml": bomb}, true},
+		{"the values of a dependency in a package", map[string]string{"charts/a.tgz": inner}, true},
+		{"values of dependencies that are large together", many, true},
+		{"a file that nobody reads as YAML", map[string]string{"files/values.yaml": bomb, "crds/values.yaml": bomb}, false},
+		{"anchors that are used a few times", map[string]string{"values.yaml": "a: &a {b: c}\nd: *a\ne: {<<: *a}\n"}, false},
+	} {
+		inside := map[string][]byte{"x/Chart.yaml": []byte(definition)}
+		for name, text := range c.files {
+			inside["x/"+name] = []byte(text)
+		}
+		var files []pack.File
+		for name, text := range inside {
+			files = append(files, pack.File{Path: strings.TrimPrefix(name, "x/"), Open: func() (int64, io.ReadCloser, error) {
+				return int64(len(text)), io.NopCloser(bytes.NewReader(text)), nil
+			}})
+		}
+		for how, read := range map[string]func() (*Chart, error){
+			"in a folder":  func() (*Chart, error) { return NewTree(files, maxExpanded, maxExpanded).Chart(".") },
+			"in a package": func() (*Chart, error) { return Open(packed(t, inside, 0)) },
+		} {
+			_, err := read()
+			if errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
+				t.Errorf("%s, %s: error %v", c.why, how, err)
+			}
+		}
+	}
+}
+
+// A package may call its files otherwise than Helm does.
+func TestNamesAsHelmHasThem(t *testing.T) {
+	bomb := []byte("a: &a \"" + strings.Repeat("x", 40<<10) + "\"\nb: [" + strings.Repeat("*a,", 500) + "]\n")
+	inner := packed(t, map[string][]byte{"a/Chart.yaml": []byte("apiVersion: v2\nname: a\nversion: 1.0.0\n"), "a/values.yaml": bomb}, 0)
+	for _, name := range []string{"x/./values.yaml", "x/a/../values.yaml", `x\values.yaml`, `y/x\values.yaml`, "/values.yaml"} {
+		if _, err := Open(packed(t, map[string][]byte{name: bomb}, 0)); !errors.Is(err, pack.ErrLimit) {
+			t.Errorf("%q: error %v", name, err)
+		}
+	}
+	for _, name := range []string{"x/./charts/a.tgz", `x\charts\a.tgz`} {
+		if _, err := Open(packed(t, map[string][]byte{name: inner}, 0)); !errors.Is(err, pack.ErrLimit) {
+			t.Errorf("%q: error %v", name, err)
 		}
 	}
 }

@@ -24,14 +24,14 @@ import (
 type Chart struct {
 	files  []*loader.BufferedFile
 	loaded *chart.Chart
-	// left is what may still be added to it, of maxExpanded bytes.
-	left int64
+	// left is what there still is for files that are added to it.
+	left room
 }
 
 // Open reads a package.
 func Open(archive []byte) (*Chart, error) {
-	left := int64(maxExpanded)
-	if err := expand(archive, &left); errors.Is(err, pack.ErrLimit) {
+	left := newRoom()
+	if err := left.expand(archive); errors.Is(err, pack.ErrLimit) {
 		return nil, fmt.Errorf("read package: %w", err)
 	}
 	files, err := loader.LoadArchiveFiles(bytes.NewReader(archive))
@@ -42,7 +42,7 @@ func Open(archive []byte) (*Chart, error) {
 }
 
 // load reads a chart from its files, whose names are relative to its folder.
-func load(files []*loader.BufferedFile, left int64) (*Chart, error) {
+func load(files []*loader.BufferedFile, left room) (*Chart, error) {
 	loaded, err := loader.LoadFiles(files)
 	if err != nil {
 		return nil, fmt.Errorf("load chart: %w", err)
@@ -94,6 +94,11 @@ func (c *Chart) SetVersion(version string) error {
 	if version == c.Version() {
 		return nil
 	}
+	for _, d := range c.loaded.Metadata.Dependencies {
+		if err := flat(d.ImportValues); err != nil {
+			return fmt.Errorf("import-values of dependency '%s': %w", d.Name, err)
+		}
+	}
 	c.loaded.Metadata.Version = version
 	text, err := yaml.Marshal(c.loaded.Metadata)
 	if err != nil {
@@ -106,7 +111,7 @@ func (c *Chart) SetVersion(version string) error {
 // SetValues changes the chart's own values. Values that are equal stay as they are
 // written.
 func (c *Chart) SetValues(values map[string]any) error {
-	text, err := yaml.Marshal(values)
+	text, err := write(values)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", chartutil.ValuesfileName, err)
 	}
@@ -144,7 +149,7 @@ func (c *Chart) Missing() []*chart.Dependency {
 // Vendor adds a dependency's files. A chart expands to no more with its dependencies than
 // one may that brings them along.
 func (c *Chart) Vendor(dependency *Chart) error {
-	if c.left -= maxExpanded - dependency.left; c.left < 0 {
+	if c.left.bytes -= maxExpanded - dependency.left.bytes; c.left.bytes < 0 {
 		return fmt.Errorf("with it the chart '%s' expands to more than %d bytes: leave out dependencies or files of theirs: %w",
 			c.Name(), maxExpanded, pack.ErrLimit)
 	}
@@ -176,36 +181,4 @@ func (c *Chart) Files() []pack.File {
 		}}
 	}
 	return files
-}
-
-// Merge returns values with others over them: maps are merged, all else is replaced.
-// Neither is changed.
-func Merge(values, over map[string]any) map[string]any {
-	out := make(map[string]any, len(values)+len(over))
-	for k, v := range values {
-		out[k] = v
-	}
-	for k, v := range over {
-		below, ok := out[k].(map[string]any)
-		if above, also := v.(map[string]any); ok && also {
-			v = Merge(below, above)
-		}
-		out[k] = v
-	}
-	return out
-}
-
-// ParseValues reads a values file.
-func ParseValues(text []byte) (map[string]any, error) {
-	values := map[string]any{}
-	if err := yaml.Unmarshal(text, &values); err != nil {
-		return nil, errors.New("it is no YAML of values: " + firstLine(err.Error()))
-	}
-	return values, nil
-}
-
-// firstLine keeps an error from quoting what it could not read.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(text, "\n")
-	return line
 }

@@ -58,7 +58,7 @@ func (t *Tree) Chart(name string) (*Chart, error) {
 		return nil, err
 	}
 	var files []*loader.BufferedFile
-	left := int64(maxExpanded)
+	left := newRoom()
 	for _, f := range below {
 		if f.Dir || ignored(rules, f.Path) {
 			continue
@@ -67,7 +67,7 @@ func (t *Tree) Chart(name string) (*Chart, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := charge(f.Path, data, &left); err != nil {
+		if err := left.add(f.Path, data); err != nil {
 			return nil, fmt.Errorf("load chart: %w", err)
 		}
 		files = append(files, &loader.BufferedFile{Name: f.Path, Data: data})

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"go.yaml.in/yaml/v2"
+	"github.com/sluice-gitops/sluice/internal/yamlbound"
 )
 
 // The bounds of what is read at a time, which whoever runs a repository decides about: a version in the layout that tools
@@ -16,9 +16,8 @@ const (
 	maxSigns = 1 << 18
 	// maxName is the bytes of a chart's name, with its quotes.
 	maxName = 1 << 10
-	// maxExpanded is what it may weigh when its aliases are expanded, with weight for each value.
+	// maxExpanded is what it may weigh when its aliases are written out.
 	maxExpanded = 64 << 20
-	weight      = 64
 	// maxValues is the signs in a chart in JSON of which each value has one, and maxAllValues those in an index: each
 	// value takes dozens of bytes, an object hundreds, though it may be empty and has two.
 	maxValues    = 1 << 20
@@ -38,47 +37,11 @@ var errMany = fmt.Errorf("it has more than %d charts or %d versions: let the rep
 
 // admit refuses YAML that takes too much to read, before it is.
 func admit(text []byte) error {
-	signs := 0
-	for _, sign := range ",:-?[{" {
-		signs += bytes.Count(text, []byte(string(sign)))
+	_, err := yamlbound.Bound{Bytes: maxText, Signs: maxSigns, Expanded: maxExpanded}.Check(text)
+	if errors.Is(err, yamlbound.ErrLarge) {
+		return fmt.Errorf("%w: %w", err, errLarge)
 	}
-	if len(text) > maxText || signs > maxSigns {
-		return fmt.Errorf("%d bytes of YAML with up to %d values would have to be read at once, which is more than %d bytes or %d values: %w",
-			len(text), signs, maxText, maxSigns, errLarge)
-	}
-	if bytes.IndexByte(text, '&') < 0 || bytes.IndexByte(text, '*') < 0 {
-		return nil
-	}
-	// As decoded, what aliases repeat is shared, and the decoder itself bounds how many values they make.
-	var tree any
-	if err := yaml.Unmarshal(text, &tree); err != nil {
-		return err
-	}
-	left := maxExpanded
-	if weigh(tree, &left); left < 0 {
-		return fmt.Errorf("aliases (*name) make %d bytes of YAML far larger: %w", len(text), errLarge)
-	}
-	return nil
-}
-
-// weigh takes what a tree weighs when nothing in it is shared from what is left, as long as something is.
-func weigh(tree any, left *int) {
-	if *left -= weight; *left < 0 {
-		return
-	}
-	switch v := tree.(type) {
-	case string:
-		*left -= len(v)
-	case []any:
-		for _, item := range v {
-			weigh(item, left)
-		}
-	case map[any]any:
-		for key, item := range v {
-			weigh(key, left)
-			weigh(item, left)
-		}
-	}
+	return err
 }
 
 // admitJSON refuses JSON of so many values that they take far more than their text.

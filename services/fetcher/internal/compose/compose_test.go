@@ -68,6 +68,11 @@ func TestAdd(t *testing.T) {
 		"apps/db/values.yaml": "db", "bundle.tar.gz": archive(t, map[string]string{"crds/a.yaml": "crd"}), "broken.tgz": "no archive",
 	}
 	there := map[string]string{"values.yaml": "replicas: 1\nimage: {name: web, tag: v1}\nhosts: [a]\n", "apps/old.yaml": "old"}
+	bombs := map[string]string{
+		"bomb.yaml": "a: &a \"" + strings.Repeat("x", 40<<10) + "\"\nb: [" + strings.Repeat("*a,", 500) + "]\n",
+		"deep.yaml": "a: " + strings.Repeat("[", 5000) + strings.Repeat("a,", 5000) + strings.Repeat("]", 5000) + "\n",
+	}
+	maps.Copy(there, bombs)
 	for reason, c := range map[string]struct {
 		copy compose.Copy
 		want map[string]string // beside what is there, or instead of it
@@ -91,6 +96,8 @@ func TestAdd(t *testing.T) {
 		"merged with nothing":                         {copy: compose.Copy{From: "apps/web/values.yaml", To: "new.yaml", Strategy: compose.Merge}, want: map[string]string{"new.yaml": repo["apps/web/values.yaml"]}},
 		"what is no YAML is not merged":               {copy: compose.Copy{From: "README.md", To: "values.yaml/", Strategy: compose.Merge}, err: "only .yaml and .yml files"},
 		"what is no map is not merged":                {copy: compose.Copy{From: "apps/db/values.yaml", To: "values.yaml", Strategy: compose.Merge}, err: `merge "apps/db/values.yaml"`},
+		"what is far larger without its aliases":      {copy: compose.Copy{From: "apps/web/values.yaml", To: "bomb.yaml", Strategy: compose.Merge}, err: "too large to be read"},
+		"what is far larger when it is indented":      {copy: compose.Copy{From: "apps/web/values.yaml", To: "deep.yaml", Strategy: compose.Merge}, err: "levels deep"},
 		"what an archive holds":                       {copy: compose.Copy{From: "bundle.tar.gz", To: "out/", Strategy: compose.Extract}, want: map[string]string{"out/crds/a.yaml": "crd"}},
 		"a pattern of archives passes over the rest":  {copy: compose.Copy{From: "*e.*", To: "", Exclude: []string{"broken.tgz"}, Strategy: compose.Extract}, want: map[string]string{"crds/a.yaml": "crd"}},
 		"a file that is no archive is not extracted":  {copy: compose.Copy{From: "README.md", To: "out/", Strategy: compose.Extract}, err: "is no archive"},

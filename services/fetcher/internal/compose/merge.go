@@ -2,24 +2,29 @@ package compose
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/chartfile"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
 
-// maxMerged bounds a file that is merged: it is in memory.
-const maxMerged = 10 << 20
+// maxMerged bounds a file that is merged, and maxKept all that merging makes, in bytes: they are in memory.
+const (
+	maxMerged = 10 << 20
+	maxKept   = 128 << 20
+)
 
 // merge copies files, and merges those that are there already.
-func (t *Tree) merge(chosen []choice) error {
+func (t *Tree) merge(ctx context.Context, chosen []choice) error {
 	for i, c := range chosen {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if !slices.Contains([]string{".yaml", ".yml"}, path.Ext(c.to)) {
 			return fmt.Errorf("%q is not merged: only .yaml and .yml files are", c.file.Path)
 		}
@@ -29,7 +34,10 @@ func (t *Tree) merge(chosen []choice) error {
 		}
 		text, err := merged(there, c.file)
 		if err != nil {
-			return err
+			return fmt.Errorf("merge %q: %w", c.file.Path, err)
+		}
+		if t.kept += len(text); t.kept > maxKept {
+			return fmt.Errorf("merged files have more than %d bytes together: merge fewer, or smaller ones: %w", maxKept, pack.ErrLimit)
 		}
 		chosen[i].file = pack.File{Executable: there.Executable, Open: func() (int64, io.ReadCloser, error) {
 			return int64(len(text)), io.NopCloser(bytes.NewReader(text)), nil
@@ -39,17 +47,15 @@ func (t *Tree) merge(chosen []choice) error {
 }
 
 func merged(there, over pack.File) ([]byte, error) {
-	var values [2]map[string]any
-	for i, f := range []pack.File{there, over} {
-		text, err := content(f)
-		if err == nil {
-			values[i], err = chartfile.ParseValues(text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("merge %q: %w", f.Path, err)
-		}
+	below, err := content(there)
+	if err != nil {
+		return nil, err
 	}
-	return yaml.Marshal(chartfile.Merge(values[0], values[1]))
+	above, err := content(over)
+	if err != nil {
+		return nil, err
+	}
+	return chartfile.MergeTexts(below, above)
 }
 
 func content(f pack.File) (_ []byte, err error) {

@@ -41,6 +41,8 @@ type Tree struct {
 	scratch string
 	limits  pack.Limits
 	opened  []*pack.Unpacked
+	// kept is the bytes that merging made.
+	kept int
 }
 
 // New returns a tree without files. What is extracted is kept in the folder scratch,
@@ -68,7 +70,7 @@ func (t *Tree) Add(ctx context.Context, source []pack.File, c Copy) error {
 	case "", Overwrite:
 		return t.graft(chosen)
 	case Merge:
-		return t.merge(chosen)
+		return t.merge(ctx, chosen)
 	case Extract:
 		return t.extract(ctx, chosen, c)
 	}

@@ -3,9 +3,7 @@ package helmchart
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -113,7 +111,7 @@ func (a *artifact) make(ctx context.Context, f found) (made, error) {
 	if archive != nil && metadata(a.object, a.of.Revision) == "" {
 		return made{found: f, archive: bytes.NewReader(archive)}, nil
 	}
-	used, err := setValues(a.object, c, a.values)
+	used, err := setValues(a.object, c, func(name string) (map[string]any, error) { return a.values(c, name) })
 	if err != nil {
 		return made{}, err
 	}
@@ -128,18 +126,15 @@ func (a *artifact) make(ctx context.Context, f found) (made, error) {
 	return made{found: f, files: c.Files(), values: used}, nil
 }
 
-// values reads a values file; its path is that in the source.
-func (a *artifact) values(name string) (map[string]any, error) {
+// values reads a values file for a chart; its path is that in the source.
+func (a *artifact) values(c *chartfile.Chart, name string) (map[string]any, error) {
 	clean, err := pack.Within(name)
 	if err != nil {
 		return nil, err
 	}
 	text, err := a.tree.File(clean)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fs.ErrNotExist
-	}
 	if err != nil {
 		return nil, err
 	}
-	return chartfile.ParseValues(text)
+	return c.ParseValues(text)
 }

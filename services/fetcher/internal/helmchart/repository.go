@@ -126,7 +126,7 @@ func repackage(o *sourcev1.HelmChart, f found, archive []byte) (made, error) {
 		if text == nil {
 			return nil, fs.ErrNotExist
 		}
-		return chartfile.ParseValues(text)
+		return c.ParseValues(text)
 	})
 	if err != nil {
 		return made{}, err
