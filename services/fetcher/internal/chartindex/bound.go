@@ -16,7 +16,8 @@ const (
 	maxSigns = 1 << 18
 	// maxName is the bytes of a chart's name, with its quotes.
 	maxName = 1 << 10
-	// maxExpanded is what it may weigh when its aliases are written out.
+	// maxExpanded is what it may weigh when its aliases are written out, and how many more bytes than it has itself an index
+	// may have as JSON.
 	maxExpanded = 64 << 20
 	// maxValues is the signs in a chart in JSON of which each value has one, and maxAllValues those in an index: each
 	// value takes dozens of bytes, an object hundreds, though it may be empty and has two.

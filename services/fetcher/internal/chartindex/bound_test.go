@@ -56,6 +56,17 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// Versions that are each small enough are refused when they are far larger together, as JSON: that writes < as \u003c.
+func TestAliasesOfAllVersions(t *testing.T) {
+	version := "  - name: a\n    version: 1.0.0\n    description: &a \"" + strings.Repeat("<", 30<<10) + "\"\n    keywords: [" + strings.Repeat("*a,", 100) + "]\n"
+	for versions, refused := range map[int]bool{2: false, 6: true} {
+		_, err := chartindex.Normalise(t.Context(), []byte("apiVersion: v1\nentries:\n  a:\n"+strings.Repeat(version, versions)), discard{})
+		if (err != nil) != refused || refused && !strings.Contains(err.Error(), "let the repository write its index") {
+			t.Errorf("%d versions: error %v", versions, err)
+		}
+	}
+}
+
 // names are lines of so many charts.
 func names(n int) string {
 	var b strings.Builder

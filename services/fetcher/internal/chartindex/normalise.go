@@ -95,14 +95,17 @@ type taken struct {
 	// says what is wrong with the first of those.
 	read, invalid int
 	reason        string
+	// room is how many bytes of JSON there may still be.
+	room int
 }
 
 // take reads what an index has, in the layout that it seems to have or as a whole.
 func take(ctx context.Context, data []byte) (*taken, error) {
+	room := len(data) + maxExpanded
 	p, err := split(ctx, data)
 	var got *taken
 	if err == nil {
-		got, err = decode(ctx, p)
+		got, err = decode(ctx, p, room)
 	}
 	if err == nil || !p.guessed || ctx.Err() != nil || errors.Is(err, errLarge) || errors.Is(err, errMany) {
 		return got, err
@@ -114,7 +117,7 @@ func take(ctx context.Context, data []byte) (*taken, error) {
 	case whole != nil:
 		return nil, whole
 	}
-	return decode(ctx, p)
+	return decode(ctx, p, room)
 }
 
 // entry is one version of a chart, and how it is written.
@@ -139,8 +142,8 @@ func (e entries) Less(a, b int) bool {
 	return e[a].parsed.LessThan(e[b].parsed)
 }
 
-func decode(ctx context.Context, p parts) (*taken, error) {
-	got := &taken{header: p.header, charts: make(map[string]entries, len(p.entries))}
+func decode(ctx context.Context, p parts, room int) (*taken, error) {
+	got := &taken{header: p.header, charts: make(map[string]entries, len(p.entries)), room: room}
 	for name, items := range p.entries {
 		if err := got.versions(ctx, name, items, p.decode); err != nil {
 			return nil, err
@@ -177,6 +180,9 @@ func (t *taken) versions(ctx context.Context, name string, items [][]byte, decod
 			text, err := json.Marshal(v)
 			if err != nil {
 				return fmt.Errorf("encode chart %q: %w", name, err)
+			}
+			if t.room -= len(text); t.room < 0 {
+				return fmt.Errorf("chart %q: its versions, and those of charts before it, are far larger as JSON: %w", name, errLarge)
 			}
 			e := entry{Version: Version{v.Version, first(v.URLs), v.Digest, v.Created}, json: text}
 			if parsed, err := semver.NewVersion(v.Version); err == nil {
