@@ -73,8 +73,11 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 }
 
 // spare is how many times as many objects are listed as an artifact may have: the ignore rules
-// may leave out the rest.
-const spare = 4
+// may leave out the rest. maxListed is how many bytes their keys and etags have together.
+const (
+	spare     = 4
+	maxListed = 64 << 20
+)
 
 // listing are the objects below a prefix but folders, and the text of the ignore file at the
 // bucket's root. It may be shared, and is only read.
@@ -85,6 +88,7 @@ type listing struct {
 
 func list(ctx context.Context, o *sourcev1.Bucket, from store, limits pack.Limits) (listing, error) {
 	var all []object
+	size := 0
 	name := o.Spec.BucketName
 	_, amongThem := strings.CutPrefix(sourceignore.IgnoreFile, o.Spec.Prefix)
 	rules := !amongThem // it may be there, though it is not listed
@@ -95,8 +99,9 @@ func list(ctx context.Context, o *sourcev1.Bucket, from store, limits pack.Limit
 			rules = true
 			return
 		}
-		if len(all) == spare*limits.Entries {
-			end(fmt.Errorf("bucket '%s' lists more than %d objects: leave some out with spec.prefix: %w", name, len(all), pack.ErrLimit))
+		if size += len(l.key) + len(l.etag); size > maxListed || len(all) == spare*limits.Entries {
+			end(fmt.Errorf("bucket '%s' lists more than %d objects, or %d bytes of their keys and etags: leave some out with spec.prefix: %w",
+				name, spare*limits.Entries, maxListed, pack.ErrLimit))
 			return
 		}
 		all = append(all, l)

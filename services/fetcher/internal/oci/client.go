@@ -195,8 +195,11 @@ func (r *Repository) Tags(ctx context.Context) ([]string, error) {
 	return answer.Value, err
 }
 
-// maxTags bounds how many tags of a repository are looked at.
-const maxTags = 1_000_000
+// maxTags bounds how many tags of a repository are looked at, and maxTagBytes how many bytes they have together.
+const (
+	maxTags     = 1_000_000
+	maxTagBytes = 64 << 20
+)
 
 func (r *Repository) list(ctx context.Context) ([]string, error) {
 	pages, err := through(r.door, func(p *remote.Puller) (*remote.Lister, error) { return p.Lister(ctx, r.name) })
@@ -204,13 +207,17 @@ func (r *Repository) list(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var tags []string
+	size := 0
 	for pages.HasNext() {
 		page, err := pages.Next(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if tags = append(tags, page.Tags...); len(tags) > maxTags {
-			return nil, fmt.Errorf("the repository has more than the %d tags that are looked at: name a tag, or a digest", maxTags)
+		for _, tag := range page.Tags {
+			size += len(tag)
+		}
+		if tags = append(tags, page.Tags...); len(tags) > maxTags || size > maxTagBytes {
+			return nil, fmt.Errorf("the repository has more than the %d tags, or %d bytes of them, that are looked at: name a tag, or a digest", maxTags, maxTagBytes)
 		}
 	}
 	return tags, nil

@@ -1,0 +1,40 @@
+package bucket
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+)
+
+// endless is a bucket that lists objects for ever.
+type endless struct{ key, etag string }
+
+func (e endless) list(ctx context.Context, _ string, found func(object)) error {
+	for n := 0; ctx.Err() == nil; n++ {
+		if n > 1<<20 {
+			return errors.New("the listing is not ended")
+		}
+		found(object{key: fmt.Sprint(n, e.key), etag: e.etag})
+	}
+	return ctx.Err()
+}
+
+func (endless) open(context.Context, object) (io.ReadCloser, error) { return nil, errNoObject }
+
+// Listings are bounded by how many objects they have, and by the bytes of what is known of these.
+func TestListingsAreBounded(t *testing.T) {
+	text := strings.Repeat("x", 1<<20)
+	for why, from := range map[string]store{"many objects": endless{}, "long keys": endless{key: text}, "long etags": endless{etag: text}} {
+		got, err := list(t.Context(), &sourcev1.Bucket{}, from, pack.Limits{Entries: 1000, Bytes: 1})
+		if !errors.Is(err, pack.ErrLimit) || len(got.objects) > 0 {
+			t.Errorf("%s: %d objects, error %v", why, len(got.objects), err)
+		}
+	}
+}
