@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -18,7 +19,7 @@ type choice struct {
 }
 
 // choose returns the files that an operation brings. Folders come with the files in them.
-func (t *Tree) choose(source []pack.File, c Copy) ([]choice, error) {
+func (t *Tree) choose(ctx context.Context, source []pack.File, c Copy) ([]choice, error) {
 	to, err := pack.Within(c.To)
 	if err != nil {
 		return nil, fmt.Errorf("to: %w", err)
@@ -28,8 +29,8 @@ func (t *Tree) choose(source []pack.File, c Copy) ([]choice, error) {
 		return nil, fmt.Errorf("from: %w", err)
 	}
 	for _, pattern := range append([]string{from}, c.Exclude...) {
-		if !doublestar.ValidatePattern(pattern) {
-			return nil, fmt.Errorf("pattern %q is not valid", pattern)
+		if err := check(pattern); err != nil {
+			return nil, err
 		}
 	}
 	base := from
@@ -42,6 +43,9 @@ func (t *Tree) choose(source []pack.File, c Copy) ([]choice, error) {
 	}
 	var chosen []choice
 	for _, f := range source {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		rest, ok := pack.Below(f.Path, base)
 		if f.Dir || !ok || !(from == "." || itOrFolder(f.Path, selects)) {
 			continue
@@ -55,6 +59,51 @@ func (t *Tree) choose(source []pack.File, c Copy) ([]choice, error) {
 		return nil, fmt.Errorf("nothing matches %q", c.From)
 	}
 	return chosen, nil
+}
+
+// The bounds of a pattern: its bytes, and the ways to take its alternatives ({a,b}), each of which is tried.
+const (
+	maxPattern = 1 << 10
+	maxWays    = 256
+)
+
+func check(pattern string) error {
+	switch {
+	case len(pattern) > maxPattern:
+		return fmt.Errorf("pattern %.20q… has %d bytes, and %d are the most: write several", pattern, len(pattern), maxPattern)
+	case !doublestar.ValidatePattern(pattern):
+		return fmt.Errorf("pattern %q is not valid", pattern)
+	case ways(pattern) > maxWays:
+		return fmt.Errorf("pattern %q has more than %d ways to take its alternatives: write several", pattern, maxWays)
+	}
+	return nil
+}
+
+// ways is at least in how many ways the alternatives of a valid pattern can be taken, or more than maxWays. It takes those
+// within others for more than they are.
+func ways(pattern string) int {
+	all := 1
+	var open []int // how many alternatives each has that is not at its end
+	for i := 0; i < len(pattern) && all <= maxWays; i++ {
+		switch last := len(open) - 1; {
+		case pattern[i] == '\\':
+			i++
+		case pattern[i] == '[': // a class, where signs are characters
+			for i++; i < len(pattern) && pattern[i] != ']'; i++ {
+				if pattern[i] == '\\' {
+					i++
+				}
+			}
+		case pattern[i] == '{':
+			open = append(open, 1)
+		case pattern[i] == ',' && last >= 0:
+			open[last]++
+		case pattern[i] == '}' && last >= 0:
+			all *= open[last]
+			open = open[:last]
+		}
+	}
+	return all
 }
 
 // wild says that a path is a pattern.

@@ -62,7 +62,7 @@ func (t *Tree) Close() error {
 // Add carries out an operation on the files of a source. What it brings takes the place of
 // what is there.
 func (t *Tree) Add(ctx context.Context, source []pack.File, c Copy) error {
-	chosen, err := t.choose(source, c)
+	chosen, err := t.choose(ctx, source, c)
 	if err != nil {
 		return err
 	}
