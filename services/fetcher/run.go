@@ -58,6 +58,7 @@ type service struct {
 	quiet   *transport.Quiet
 	manager ctrl.Manager
 	git     *git.Client
+	buckets *bucket.Kind
 	kinds   source.Kinds
 	handler *handle.Handler
 	// external and generator are nil unless external artifacts are allowed and served.
@@ -102,14 +103,15 @@ func Run(ctx context.Context, c Config) (err error) {
 		Service: "fetcher", Field: "spec.serviceAccountName", ServiceAccounts: s.ServiceAccountIdentities, DefaultAccount: s.DefaultServiceAccount,
 	})
 	verifier := &verify.Verifier{Live: live, Roots: &cosign.Roots{File: s.SigstoreRoot, Cache: filepath.Join(s.DataDir, "fetcher", "sigstore")}}
+	s.buckets = bucket.New(live, bucket.Config{
+		Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets"), Identities: identities, Quiet: s.quiet,
+	})
 	s.kinds = source.ByName(
 		gitrepository.New(s.git, live, gitrepository.Config{
 			Limits: s.limits(), Scratch: s.scratch(), Artifact: s.openArtifact, Identities: identities,
 		}),
 		helmrepository.New(charts, live),
-		bucket.New(live, bucket.Config{
-			Limits: s.limits(), Dir: filepath.Join(s.DataDir, "fetcher", "buckets"), Identities: identities, Quiet: s.quiet,
-		}),
+		s.buckets,
 		ocirepository.New(registries, live, verifier, ocirepository.Config{Limits: s.limits(), Scratch: s.scratch(), Identities: identities}),
 		helmchart.New(charts, registries, live, verifier, helmchart.Config{
 			Limits: s.limits(), MaxChart: s.MaxChartBytes, MaxFile: s.MaxChartFileBytes, Scratch: s.scratch(),

@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -51,7 +52,9 @@ func (s *service) serves(kind string) bool {
 	return s.kinds[kind] != nil || s.external != nil && kind == s.external.Name()
 }
 
-// trim deletes unused mirrors.
+// trim deletes unused mirrors, and what was downloaded of Buckets that are gone.
 func (s *service) trim(ctx context.Context) error {
-	return s.every(ctx, 10*time.Minute, "trim mirrors", func(context.Context) error { return s.git.Trim(time.Now()) })
+	return s.every(ctx, 10*time.Minute, "trim what is on disk", func(ctx context.Context) error {
+		return errors.Join(s.git.Trim(time.Now()), s.buckets.Trim(ctx, s.manager.GetCache(), time.Now()))
+	})
 }

@@ -16,6 +16,7 @@ import (
 
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	"golang.org/x/sync/errgroup"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 )
@@ -23,8 +24,10 @@ import (
 const (
 	// parallel is how many objects of a bucket are downloaded at once.
 	parallel = 16
-	// unused is how long the objects of a bucket stay that is not looked at.
+	// unused is how long the objects of a bucket stay that is not looked at, and late how much later than a pass a watch may
+	// tell of an object.
 	unused = 24 * time.Hour
+	late   = 15 * time.Minute
 )
 
 // download brings the folder of the bucket's objects up to date, and returns what is in
@@ -49,7 +52,7 @@ func (k *Kind) download(ctx context.Context, o *sourcev1.Bucket, from store, ind
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return files(o, index, dir), errors.Join(keep(dir, wanted), k.trim(time.Now()))
+	return files(o, index, dir), keep(dir, wanted)
 }
 
 // folder is that of a bucket's objects.
@@ -119,15 +122,24 @@ func keep(dir string, wanted map[string]bool) error {
 	return nil
 }
 
-// trim removes the folders of buckets that nobody looked at for long.
-func (k *Kind) trim(now time.Time) error {
+// Trim removes the folders of Buckets that are gone, which are those that known does not list, and of those that nobody looked
+// at for a day.
+func (k *Kind) Trim(ctx context.Context, known client.Reader, now time.Time) error {
 	entries, err := os.ReadDir(k.config.Dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("tidy objects: %w", err)
+	}
+	var all sourcev1.BucketList
+	if err := known.List(ctx, &all); err != nil {
+		return fmt.Errorf("tidy objects: %w", err)
+	}
+	stays := make(map[string]time.Duration, len(all.Items))
+	for _, o := range all.Items {
+		stays[string(o.UID)] = unused
 	}
 	for _, e := range entries {
 		info, err := e.Info()
-		if err != nil || now.Sub(info.ModTime()) < unused {
+		if err != nil || now.Sub(info.ModTime()) < max(stays[e.Name()], late) {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(k.config.Dir, e.Name())); err != nil {

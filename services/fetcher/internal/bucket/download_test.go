@@ -1,6 +1,7 @@
 package bucket
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -11,21 +12,42 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
 )
 
-// What was downloaded of a bucket stays while somebody looks at it, also when nothing of it
-// changes for long, or its server fails.
-func TestFoldersInUseStay(t *testing.T) {
-	k := New(nil, Config{Dir: t.TempDir()})
+// cluster is an API server that has Buckets with these UIDs.
+type cluster struct {
+	client.Reader
+
+	uids []types.UID
+}
+
+// List implements client.Reader.
+func (c cluster) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	for _, uid := range c.uids {
+		all := list.(*sourcev1.BucketList)
+		all.Items = append(all.Items, sourcev1.Bucket{ObjectMeta: metav1.ObjectMeta{UID: uid}})
+	}
+	return nil
+}
+
+// What was downloaded of a Bucket stays while somebody looks at it, also when nothing of it
+// changes for long, or its server fails. It goes with the Bucket.
+func TestFoldersOfBuckets(t *testing.T) {
+	k := New(nil, Config{Dir: filepath.Join(t.TempDir(), "buckets")})
 	now := time.Now()
-	for _, name := range []string{"looked-at", "forgotten"} {
+	here := cluster{uids: []types.UID{"looked-at", "forgotten", "quiet"}}
+	if err := k.Trim(t.Context(), here, now); err != nil {
+		t.Errorf("nothing was downloaded yet: %v", err)
+	}
+	for name, age := range map[string]time.Duration{"looked-at": 2 * unused, "forgotten": 2 * unused, "quiet": unused / 2, "deleted": unused / 2, "not-listed-yet": late / 2} {
 		dir := filepath.Join(k.config.Dir, name)
-		if err := os.Mkdir(dir, 0o700); err != nil {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chtimes(dir, now, now.Add(-2*unused)); err != nil {
+		if err := os.Chtimes(dir, now, now.Add(-age)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -35,10 +57,10 @@ func TestFoldersInUseStay(t *testing.T) {
 			t.Errorf("%s: a server without a name answers", uid)
 		}
 	}
-	if err := k.trim(now); err != nil {
+	if err := k.Trim(t.Context(), here, now); err != nil {
 		t.Fatal(err)
 	}
-	for name, stays := range map[string]bool{"looked-at": true, "forgotten": false} {
+	for name, stays := range map[string]bool{"looked-at": true, "forgotten": false, "quiet": true, "deleted": false, "not-listed-yet": true} {
 		if _, err := os.Stat(filepath.Join(k.config.Dir, name)); (err == nil) != stays || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: it stays is to be %t: %v", name, stays, err)
 		}
