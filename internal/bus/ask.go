@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ func (b *Bus) Ask(ctx context.Context, subject string, question []byte) ([]byte,
 }
 
 // Answer answers questions until ctx ends. Of all processes with the same name one gets each.
-// An answer that is nil is not sent, and its asker is left to ask again.
+// An answer that is nil is not sent, and its asker is left to ask again. So it is when answer panics.
 func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx context.Context, question []byte) []byte) error {
 	line := share.New(answersAtOnce, answersEach)
 	var work sync.WaitGroup
@@ -53,7 +54,7 @@ func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx c
 				return // nobody waits for the answer any more
 			}
 			defer line.Leave(asker)
-			reply := answer(ctx, m.Data)
+			reply := b.answer(ctx, m, answer)
 			if reply == nil {
 				return
 			}
@@ -71,4 +72,15 @@ func (b *Bus) Answer(ctx context.Context, filter, name string, answer func(ctx c
 	}
 	work.Wait()
 	return nil
+}
+
+// answer returns the answer to a question, nil when there is none.
+func (b *Bus) answer(ctx context.Context, m *nats.Msg, answer func(ctx context.Context, question []byte) []byte) (reply []byte) {
+	defer func() {
+		if r := recover(); r != nil {
+			b.log.ErrorContext(ctx, "answering a question panicked", "subject", m.Subject, "panic", r, "stack", string(debug.Stack()))
+			reply = nil
+		}
+	}()
+	return answer(ctx, m.Data)
 }

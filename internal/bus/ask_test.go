@@ -131,3 +131,47 @@ func TestAnswersShared(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAnswerPanics goes on answering after a question that its handler panics at.
+func TestAnswerPanics(t *testing.T) {
+	server := bustest.Server(t)
+	applier, builder := bustest.Connect(t, server, bus.Config{}), bustest.Connect(t, server, bus.Config{})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	begun, ended := make(chan struct{}, 1), make(chan error, 1)
+	serving, stop := context.WithCancel(ctx)
+	go func() {
+		ended <- applier.Answer(serving, events.AskFilter("hub"), "applier", func(_ context.Context, question []byte) []byte {
+			if string(question) == "bad" {
+				begun <- struct{}{}
+				panic("the question is bad")
+			}
+			return question
+		})
+	}()
+	subject := events.AskSubject("hub", events.NewKey("HelmRelease", "apps", "podinfo"))
+	ask := func(ctx context.Context, question string) error {
+		for {
+			if _, err := builder.Ask(ctx, subject, []byte(question)); !errors.Is(err, bus.ErrNobody) { // which it is until they are subscribed
+				return err
+			}
+		}
+	}
+	bad, give := context.WithCancel(ctx)
+	unanswered := make(chan error, 1)
+	go func() { unanswered <- ask(bad, "bad") }()
+	<-begun
+	for range 2 * bus.AnswersEach { // and it keeps no place
+		if err := ask(ctx, "good"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give()
+	if err := <-unanswered; !errors.Is(err, context.Canceled) {
+		t.Errorf("the question that nobody can answer has error %v", err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
