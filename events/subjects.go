@@ -98,6 +98,9 @@ func LeaseSubject(stage Stage, key Key) string {
 	return "sluice.lease." + string(stage) + "." + key.tokens()
 }
 
+// LossSubject says how often a check of a key was begun without an end.
+func LossSubject(stage Stage, key Key) string { return LeaseSubject(stage, key) + ".lost" }
+
 // ParseCheckSubject returns the stage and key of a check subject.
 func ParseCheckSubject(subject string) (Stage, Key, error) {
 	t := strings.Split(subject, ".")

@@ -17,7 +17,7 @@ func TestSubjects(t *testing.T) {
 		"timer": events.TimerSubject(events.StageFetch, key), "retry": events.RetrySubject(events.StageFetch, key),
 		"lease": events.LeaseSubject(events.StageFetch, key), "dead": events.DeadSubject(events.StageFetch, key),
 		"filter": events.CheckFilter(events.StageFetch, key.Lane()), "marker": events.MarkerSubject(events.StageFetch),
-		"fan-out": events.DeadFanOutSubject("builder"),
+		"fan-out": events.DeadFanOutSubject("builder"), "loss": events.LossSubject(events.StageFetch, key),
 	}
 	want := map[string]string{
 		"source": "sluice.source.gitrepository.team_a.fleet_main_v2",
@@ -28,6 +28,7 @@ func TestSubjects(t *testing.T) {
 		"timer":  "sluice.timer.fetch." + lane + ".gitrepository.team_a.fleet_main_v2",
 		"retry":  "sluice.timer.fetch." + lane + ".gitrepository.team_a.fleet_main_v2.retry",
 		"lease":  "sluice.lease.fetch.gitrepository.team_a.fleet_main_v2",
+		"loss":   "sluice.lease.fetch.gitrepository.team_a.fleet_main_v2.lost",
 		"dead":   "sluice.dead.fetch.gitrepository.team_a.fleet_main_v2",
 		"filter": "sluice.check.fetch." + lane + ".>", "marker": "sluice.timer.fetch.marker", "fan-out": "sluice.dead.fanout.builder",
 	}

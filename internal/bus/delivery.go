@@ -29,6 +29,8 @@ type delivery struct {
 	// when it is done, and offered again when it was put back.
 	remove func() error
 	again  func(delay time.Duration)
+	// returned, when set, is told that the message is put back.
+	returned func(*delivery)
 }
 
 func newDelivery(conn *nats.Conn, m *nats.Msg) (*delivery, error) {
@@ -74,7 +76,14 @@ func (d *delivery) nak() {
 		d.again(0)
 		return
 	}
+	d.back()
 	_ = d.answer("-NAK")
+}
+
+func (d *delivery) back() {
+	if d.returned != nil {
+		d.returned(d)
+	}
 }
 
 // nakIn returns the message to be delivered after a delay.
@@ -89,6 +98,7 @@ func (d *delivery) nakIn(delay time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("encode delay of %s: %w", d.subject, err)
 	}
+	d.back()
 	return d.answer("-NAK " + string(options))
 }
 

@@ -39,6 +39,14 @@ func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 		w.putBack(ctx, check, m, err)
 		return false
 	}
+	count, wait, err := w.counted(ctx, key, m)
+	if err != nil {
+		w.bus.log.Warn("cannot count a check that came again", "subject", m.subject, "error", err) // and do it all the same
+	}
+	if wait > 0 {
+		w.spare(ctx, check, m, held, count, wait)
+		return false
+	}
 	began := time.Now()
 	result, err := w.attempt(ctx, check, m, held)
 	took := time.Since(began)
@@ -46,6 +54,9 @@ func (w *work) one(ctx context.Context, key events.Key, m *delivery) bool {
 
 	// What follows is done even when the worker is told to stop.
 	after := context.WithoutCancel(ctx)
+	if err := count.end(after); err != nil {
+		w.bus.log.Warn("cannot remove the count of a check, it ends by itself", "subject", count.subject, "error", err)
+	}
 	outcome, done, serr := w.settle(after, check, m, result, err)
 	w.bus.metrics.checks.WithLabelValues(string(w.stage), outcome).Inc()
 	if err != nil {

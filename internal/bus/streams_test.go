@@ -24,7 +24,7 @@ func TestDefinitions(t *testing.T) {
 	key := events.NewKey("Kustomization", "apps", "pod.info")
 	want := map[string][]string{
 		events.StreamEvents: {events.SourceSubject(key), events.BuildSubject("hub", key), events.ApplySubject("hub", key), events.HookSubject("apps", "git.hub")},
-		events.StreamLeases: {events.LeaseSubject(events.StageFetch, key)},
+		events.StreamLeases: {events.LeaseSubject(events.StageFetch, key), events.LossSubject(events.StageFetch, key)},
 		events.StreamDead:   {events.DeadSubject(events.StageFetch, key), events.DeadFanOutSubject("builder")},
 		events.StreamAudit:  nil,
 	}

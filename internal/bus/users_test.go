@@ -223,7 +223,7 @@ func TestUsersStayInTheirPlace(t *testing.T) {
 		"sluice.build.hub.kustomization.a.b": "builder", "sluice.check.build.0.kustomization.a.b": "builder applier",
 		"sluice.timer.build.0.kustomization.a.b": "builder", "sluice.lease.build.kustomization.a.b": "builder",
 		"sluice.apply.hub.kustomization.a.b": "applier", "sluice.check.apply.0.kustomization.a.b": "applier",
-		"sluice.timer.apply.0.kustomization.a.b": "applier", "sluice.lease.apply.kustomization.a.b": "applier",
+		"sluice.timer.apply.0.kustomization.a.b": "applier", "sluice.lease.apply.kustomization.a.b": "applier", "sluice.lease.apply.kustomization.a.b.lost": "applier",
 		"sluice.ask.hub.helmrelease.a.b": "builder", "_INBOX_builder.a": "builder",
 		"sluice.hook.a.b":                 "webhook",
 		"$JS.API.STREAM.MSG.DELETE.FETCH": "fetcher", "$JS.API.STREAM.MSG.DELETE.BUILD": "builder", "$JS.API.STREAM.MSG.DELETE.APPLY": "applier",

@@ -102,7 +102,8 @@ type work struct {
 	// failures counts those of a key in a row.
 	failures map[events.Key]int
 
-	said Said
+	said     Said
+	returned returned
 }
 
 // place is a key that is being worked on here.
@@ -131,6 +132,7 @@ func (w *work) consumer(lane int) jetstream.ConsumerConfig {
 // where the lane is short.
 func (w *work) turn(ctx context.Context, waiting *queue, m *delivery) {
 	waiting.pass(m)
+	m.returned = w.returned.put
 	if m.behind >= longLane {
 		if other := waiting.next(m.namespace(), func(string) bool { return true }); other != nil {
 			w.offer(ctx, other, nil, func() {})
