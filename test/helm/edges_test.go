@@ -3,6 +3,7 @@ package helm
 import (
 	"crypto/rand"
 	"encoding/base64"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,4 +75,32 @@ func TestRenamedEarly(t *testing.T) {
 	n.await(harness.DeploymentKind, "other", exists)
 	n.await(harness.DeploymentKind, "app", gone)
 	n.await(secretKind, "sh.helm.release.v1.app.v1", gone)
+}
+
+// TestKeepPolicy leaves what asks to be kept, as Helm reads that, when it is in the chart no more and when the release goes.
+func TestKeepPolicy(t *testing.T) {
+	files := webChart()
+	policies := map[string]string{"lower": "keep", "upper": "Keep", "spaced": `" keep "`}
+	for name, policy := range policies {
+		config := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: kept-" + name + ", annotations: {helm.sh/resource-policy: " + policy + "}}\n"
+		files["web/templates/"+name+".yaml"] = config
+		files["web/templates/extra-"+name+".yaml"] = "{{ if .Values.extra }}\n" + strings.Replace(config, "kept-", "extra-", 1) + "{{ end }}\n"
+	}
+	n := newTenant(t, "keep", files)
+	n.release("app", "web", "values: {extra: true}\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"values":{"extra":false}}}`)
+	n.await(releaseKind, "app", all(says("Ready", "True", "UpgradeSucceeded", ""), current))
+	n.await(harness.ConfigMapKind, "app-extra", gone)
+	if err := n.Delete(within(t), releaseKind, "app"); err != nil {
+		t.Fatal(err)
+	}
+	n.await(releaseKind, "app", gone)
+	for name, policy := range policies {
+		for _, object := range []string{"kept-" + name, "extra-" + name} {
+			if !n.has(harness.ConfigMapKind, object) {
+				t.Errorf("ConfigMap %s of policy %s was deleted", object, policy)
+			}
+		}
+	}
 }

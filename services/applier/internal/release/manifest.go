@@ -2,6 +2,7 @@ package release
 
 import (
 	"fmt"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -99,8 +100,10 @@ func owned(labels, annotations map[string]string, name, namespace string) bool {
 	return labels[managedByLabel] == managedBy && annotations[nameAnnotation] == name && annotations[namespaceAnnotation] == namespace
 }
 
-func kept(o *unstructured.Unstructured) bool {
-	return o.GetAnnotations()[policyAnnotation] == policyKeep
+// kept says whether annotations ask that their object is left when its release has it no more. Helm reads them as
+// generously, at least where it uninstalls.
+func kept(annotations map[string]string) bool {
+	return strings.EqualFold(strings.TrimSpace(annotations[policyAnnotation]), policyKeep)
 }
 
 // groups cuts objects into runs of one kind.

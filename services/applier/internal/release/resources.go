@@ -142,7 +142,7 @@ func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 		}
 		for _, o := range objects {
 			r := cluster.RefOf(o)
-			if kept(o) || slices.ContainsFunc(wanted, r.Same) {
+			if kept(o.GetAnnotations()) || slices.ContainsFunc(wanted, r.Same) {
 				continue
 			}
 			if err := a.delete(ctx, r, metav1.DeletePropagationBackground); err != nil {
@@ -179,7 +179,7 @@ func (a *acting) delete(ctx context.Context, r cluster.Ref, policy metav1.Deleti
 	if err != nil {
 		return fmt.Errorf("%s: %w", r, err)
 	}
-	if !live.DeletionTimestamp.IsZero() || live.Annotations[policyAnnotation] == policyKeep ||
+	if !live.DeletionTimestamp.IsZero() || kept(live.Annotations) ||
 		!owned(live.Labels, live.Annotations, a.record.Name, a.record.Namespace) {
 		return nil
 	}

@@ -26,7 +26,7 @@ func (a *acting) doomed() ([]*unstructured.Unstructured, error) {
 			return nil, err
 		}
 		for _, o := range objects {
-			if !kept(o) {
+			if !kept(o.GetAnnotations()) {
 				out = append(out, o)
 			}
 		}
