@@ -104,3 +104,25 @@ func TestKeepPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestHookLeftover fails an upgrade by the name of what its hook left the last time and may not delete: the hook cannot run.
+func TestHookLeftover(t *testing.T) {
+	files := webChart()
+	files["web/templates/migrate.yaml"] = hook("migrate", "pre-install,pre-upgrade", "0", "hook-failed", completing)
+	n := newTenant(t, "hook-leftover", files)
+	n.release("app", "web", "")
+	n.ready("app")
+	before := n.await(jobKind, "migrate", exists)
+	n.patch(releaseKind, "app", `{"spec":{"values":{"message":"two"}}}`)
+	n.await(releaseKind, "app", says("Released", "False", "UpgradeFailed",
+		"failed pre-upgrade: hook web/templates/migrate.yaml: Job/"+n.Namespace+"/migrate already exists"))
+	if after := n.await(jobKind, "migrate", exists); after.GetUID() != before.GetUID() {
+		t.Error("the Job was made anew, which its delete policy does not say")
+	}
+	if err := n.Delete(within(t), jobKind, "migrate"); err != nil {
+		t.Fatal(err)
+	}
+	n.patch(releaseKind, "app", `{"spec":{"values":{"message":"three"}}}`)
+	n.ready("app")
+	n.await(jobKind, "migrate", exists)
+}

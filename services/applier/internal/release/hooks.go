@@ -75,6 +75,9 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 		if err != nil || len(left) > 0 {
 			return waitFor(cluster.Unseen(left...), "deletion of "+names(left)), err
 		}
+		if err := a.vacant(ctx, event, h, objects); err != nil {
+			return Progress{}, err
+		}
 		a.run.Cleared = true
 		h.LastRun = helmrelease.HookExecution{StartedAt: helmtime.Time{Time: a.now().UTC()}, Phase: helmrelease.HookPhaseRunning}
 		if err := a.store(ctx); err != nil {
@@ -122,20 +125,51 @@ func (a *acting) hookFailed(ctx context.Context, event helmrelease.HookEvent, li
 	if err != nil {
 		why = fmt.Errorf("%w; and a hook could not be deleted: %w", why, err)
 	}
+	return failed(event, why)
+}
+
+// failed says which hooks failed, for good.
+func failed(event helmrelease.HookEvent, why error) error {
 	if event == helmrelease.HookTest {
 		return permanent("%w", why)
 	}
 	return permanent("failed %s: %w", event, why)
 }
 
-// discard deletes a hook's objects if its policies say so, and returns those that are still
-// there. Without a policy they are deleted before the hook is made again. Definitions stay.
-func (a *acting) discard(ctx context.Context, h *helmrelease.Hook, policy helmrelease.HookDeletePolicy) ([]cluster.Ref, error) {
-	policies := h.DeletePolicies
-	if len(policies) == 0 {
-		policies = []helmrelease.HookDeletePolicy{helmrelease.HookBeforeHookCreation}
+// deleted says whether a hook's policies have its objects deleted then. Without a policy they are before the hook is made
+// again. Definitions stay.
+func deleted(h *helmrelease.Hook, policy helmrelease.HookDeletePolicy) bool {
+	if h.Kind == definitionKind {
+		return false
 	}
-	if h.Kind == definitionKind || !slices.Contains(policies, policy) {
+	return slices.Contains(h.DeletePolicies, policy) || len(h.DeletePolicies) == 0 && policy == helmrelease.HookBeforeHookCreation
+}
+
+// vacant fails a hook whose objects are there before this action made them and may not be deleted, as Helm does: what is
+// applied to a Job that is done does not run it. Definitions are as good as new.
+func (a *acting) vacant(ctx context.Context, event helmrelease.HookEvent, h *helmrelease.Hook, objects []*unstructured.Unstructured) error {
+	if h.Kind == definitionKind || deleted(h, helmrelease.HookBeforeHookCreation) {
+		return nil
+	}
+	for _, r := range refs(objects) {
+		_, err := a.Client.GetMetadata(ctx, r)
+		switch {
+		case err == nil:
+			now := helmtime.Time{Time: a.now().UTC()}
+			h.LastRun = helmrelease.HookExecution{StartedAt: now, CompletedAt: now, Phase: helmrelease.HookPhaseFailed}
+			return failed(event, fmt.Errorf("hook %s: %s already exists: delete it, or add before-hook-creation to the hook's %s",
+				h.Path, r, helmrelease.HookDeleteAnnotation))
+		case !cluster.IsGone(err):
+			return err
+		}
+	}
+	return nil
+}
+
+// discard deletes a hook's objects if its policies say so, and returns those that are still
+// there.
+func (a *acting) discard(ctx context.Context, h *helmrelease.Hook, policy helmrelease.HookDeletePolicy) ([]cluster.Ref, error) {
+	if !deleted(h, policy) {
 		return nil, nil
 	}
 	objects, err := a.objects(h.Manifest, a.record.Namespace)
