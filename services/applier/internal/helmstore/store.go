@@ -81,8 +81,9 @@ type Run struct {
 	Failure string `json:"failure,omitempty"`
 	// Log says what the action did last, for people.
 	Log []string `json:"log,omitempty"`
-	// Since is when the action began.
-	Since time.Time `json:"since"`
+	// Since is when the action began, Reached when it got to what it is at, which may take the timeout.
+	Since   time.Time `json:"since"`
+	Reached time.Time `json:"reached,omitzero"`
 }
 
 // Record is a stored release.

@@ -55,7 +55,7 @@ const (
 
 // Options change how an action runs.
 type Options struct {
-	// Timeout of the whole action.
+	// Timeout of each thing that the action waits for: a hook, the resources, their deletion.
 	Timeout time.Duration
 	// Brief is how long an action that can be taken from its begin again may wait for its resources
 	// before the storage is told how far it got.
@@ -105,7 +105,7 @@ type Progress struct {
 	// Waiting are the objects it waits for; Message says how they are.
 	Waiting []cluster.Seen
 	Message string
-	// Left is how much time the action has.
+	// Left is how much time there is for what it waits for.
 	Left time.Duration
 	// Ahead says that the action got further than the storage says.
 	Ahead bool

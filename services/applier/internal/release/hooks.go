@@ -48,7 +48,7 @@ func (a *acting) hooks(ctx context.Context, event helmrelease.HookEvent) (Progre
 		if err != nil || len(p.Waiting) > 0 {
 			return p, err
 		}
-		a.run.Hook, a.run.Cleared, a.run.Made = a.run.Hook+1, false, false
+		a.reach(a.run.Phase, a.run.Hook+1)
 	}
 	if slices.ContainsFunc(list, func(h *helmrelease.Hook) bool { return slices.Contains(h.DeletePolicies, helmrelease.HookSucceeded) }) {
 		if err := a.store(ctx); err != nil { // that they are done, which nobody can see once they are gone
@@ -78,7 +78,7 @@ func (a *acting) hook(ctx context.Context, event helmrelease.HookEvent, list []*
 		if err := a.vacant(ctx, event, h, objects); err != nil {
 			return Progress{}, err
 		}
-		a.run.Cleared = true
+		a.run.Cleared, a.run.Reached = true, a.now().UTC()
 		h.LastRun = helmrelease.HookExecution{StartedAt: helmtime.Time{Time: a.now().UTC()}, Phase: helmrelease.HookPhaseRunning}
 		if err := a.store(ctx); err != nil {
 			return Progress{}, err

@@ -21,7 +21,7 @@ import (
 // Begin stores the revision that an action makes, or marks the one that it works on, as
 // pending. From then on the action is under way until Step says that it is over.
 func (r *Runner) Begin(ctx context.Context, record *helmstore.Record, run helmstore.Run) error {
-	run.Since = r.now().UTC()
+	run.Since, run.Reached = r.now().UTC(), time.Time{}
 	run.Phase, run.Hook, run.Cleared, run.Made = phasesOf[run.Action][0], 0, false, false
 	record.Run = &run
 	switch run.Action {
@@ -79,7 +79,7 @@ func (r *Runner) Step(ctx context.Context, record *helmstore.Record, all []*helm
 			}
 			continue
 		}
-		left := r.Options.Timeout - r.now().Sub(a.run.Since)
+		left := a.left()
 		switch {
 		case err == nil && left > 0:
 			p.Left, p.Ahead = left, a.brief()
@@ -142,7 +142,7 @@ func (a *acting) store(ctx context.Context) error {
 // brief says whether the action waits for its resources since a moment only, and may be taken
 // from its begin again: it applied nothing but these.
 func (a *acting) brief() bool {
-	return a.run.Phase == phaseWait && a.Options.Timeout-a.left() < a.Options.Brief &&
+	return a.run.Phase == phaseWait && a.now().Sub(a.run.Since) < a.Options.Brief &&
 		(a.Options.DisableHooks || len(a.hooksFor(hooksOf[a.run.Action][0])) == 0)
 }
 
@@ -168,8 +168,13 @@ func (a *acting) next() error {
 	if i < 0 || i+1 >= len(phases) {
 		return fmt.Errorf("release %s/%s: action %s has no phase after %q", a.record.Namespace, a.record.Name, a.run.Action, a.run.Phase)
 	}
-	a.run.Phase, a.run.Hook, a.run.Cleared, a.run.Made = phases[i+1], 0, false, false
+	a.reach(phases[i+1], 0)
 	return nil
+}
+
+// reach moves the journal to a hook of a phase.
+func (a *acting) reach(phase string, hook int) {
+	a.run.Phase, a.run.Hook, a.run.Cleared, a.run.Made, a.run.Reached = phase, hook, false, false, a.now().UTC()
 }
 
 func (a *acting) phase(ctx context.Context) (Progress, error) {
@@ -316,8 +321,15 @@ func (r *Runner) Unlock(ctx context.Context, record *helmstore.Record) error {
 	return r.Store.Update(ctx, record)
 }
 
-// left is how long an action still has, for what is waited for inside a step.
-func (a *acting) left() time.Duration { return a.Options.Timeout - a.now().Sub(a.run.Since) }
+// left is how long what the action is at still has: a hook until what was there of it is gone, and again until it is done, and
+// any other phase as a whole. There are finitely many, so that the action ends.
+func (a *acting) left() time.Duration {
+	since := a.run.Reached
+	if since.Before(a.run.Since) { // its time began anew, or an earlier version began it
+		since = a.run.Since
+	}
+	return a.Options.Timeout - a.now().Sub(since)
+}
 
 func waitFor(waiting []cluster.Seen, message string) Progress {
 	return Progress{Waiting: waiting, Message: message}
