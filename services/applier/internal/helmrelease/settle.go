@@ -256,9 +256,12 @@ func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, a
 	if progress.Ahead {
 		p.ahead.put(made)
 	}
+	if hindered(ctx, err) {
+		return p.hindrance(ctx, action, err)
+	}
 	left := brief - time.Since(began)
 	if left <= 0 && !errors.Is(err, helmstore.ErrLost) {
-		p.progressing(textRunning(action, runner.Options.Timeout))
+		p.progressing(textRunning(action, runner.Options.Timeout) + textMeets(err))
 		if failed := p.write(ctx); failed != nil {
 			return bus.Result{}, errors.Join(err, failed)
 		}

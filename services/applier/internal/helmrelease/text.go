@@ -171,3 +171,11 @@ func (p *pass) journalFailure(ctx context.Context, reason, message string, stall
 func textRunning(action string, timeout time.Duration) string {
 	return fmt.Sprintf("Running '%s' action with timeout of %s", action, timeout)
 }
+
+// textMeets says what an action under way meets with that may go away by itself; nothing when that is nil.
+func textMeets(err error) string {
+	if err == nil {
+		return ""
+	}
+	return ": " + serve.Redact(err.Error())
+}

@@ -2,10 +2,14 @@ package helmrelease
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
+	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 )
 
@@ -36,6 +40,16 @@ func (p *pass) advance(ctx context.Context, since time.Time, step func(context.C
 		}
 		watched = unseen
 	}
+}
+
+// hindered says whether a step met with what does not go away by itself.
+func hindered(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !errors.Is(err, helmstore.ErrLost) && !release.Transient(err)
+}
+
+// hindrance says what an action meets with that somebody has to mend. It goes on when that is done.
+func (p *pass) hindrance(ctx context.Context, action string, why error) (bus.Result, error) {
+	return p.refuse(ctx, refusal{reason: "FactoryError", message: fmt.Sprintf("the %s action cannot go on: %s", action, why), retry: retryWait, warn: true})
 }
 
 // unseen are the objects of which no version is known: those that are not there, or go.

@@ -21,6 +21,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -119,7 +120,8 @@ func New(secrets typedcorev1.SecretInterface, namespace string, ring *keys.Ring,
 	return &Store{Log: slog.New(slog.DiscardHandler), secrets: secrets, namespace: namespace, keys: ring, owner: owner}
 }
 
-// Create stores a new revision. It returns ErrLost when there is one of this number.
+// Create stores a new revision. It returns ErrLost when there is one of this number. A Secret that has its name and is none
+// is refused for good.
 func (s *Store) Create(ctx context.Context, r *Record) error {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: secretName(r)}, Type: secretType}
 	stamp(secret, labelCreated)
@@ -128,13 +130,31 @@ func (s *Store) Create(ctx context.Context, r *Record) error {
 	}
 	made, err := s.secrets.Create(ctx, secret, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("store %s: %w", describe(r), ErrLost)
+		err = s.taken(ctx, r, err)
 	}
 	if err != nil {
 		return fmt.Errorf("store %s: %w", describe(r), err)
 	}
 	r.secret = made
 	return nil
+}
+
+// taken says why the name of a revision is taken: by a revision that List returns as just that by now, or by something else,
+// which is there until somebody acts.
+func (s *Store) taken(ctx context.Context, r *Record, why error) error {
+	there, err := s.secrets.Get(ctx, secretName(r), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return ErrLost
+	}
+	if err != nil {
+		return err
+	}
+	wanted := labels.Set{labelOwner: helm, labelName: r.Name, labelVersion: strconv.Itoa(r.Version)}
+	if wanted.AsSelector().Matches(labels.Set(there.Labels)) {
+		return ErrLost
+	}
+	return fmt.Errorf("%w: Secret %s/%s has the name of this revision but not its labels (%s): give them back to it if it is the revision, else delete it",
+		why, there.Namespace, there.Name, wanted)
 }
 
 // Update writes a revision over the one that was read. It returns ErrLost when that is not
