@@ -20,11 +20,15 @@ const (
 	unwatchedPoll = 5 * time.Second
 )
 
+// rounds is how often a pass looks again at once because what is waited for has changed since.
+const rounds = 3
+
 // advance takes steps of what began at since until it is over, or waits for what somebody watches by now. Then wait is
-// when it is looked at again although no watch told anything: at its deadline at the latest.
+// when it is looked at again although no watch told anything: at its deadline at the latest, and soon when what is waited
+// for changes faster than it is looked at.
 func (p *pass) advance(ctx context.Context, since time.Time, step func(context.Context) (release.Progress, error)) (progress release.Progress, wait time.Duration, err error) {
 	var watched []cluster.Ref // before the step looked
-	for {
+	for range rounds {
 		progress, err = step(ctx)
 		if err != nil || progress.Done {
 			p.place.Table.Await(p.owner(), nil)
@@ -40,6 +44,7 @@ func (p *pass) advance(ctx context.Context, since time.Time, step func(context.C
 		}
 		watched = unseen
 	}
+	return progress, again, nil
 }
 
 // hindered says whether a step met with what does not go away by itself.
