@@ -47,7 +47,7 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 	p := &pass{Worker: w, hr: hr, told: map[string]bool{}}
 	answer, err := p.say(ctx, q)
 	if err != nil {
-		return nil, err
+		answer = unanswered(err)
 	}
 	sealed, err := p.sealed(question, answer)
 	if err == nil && len(sealed) > render.MaxMessage {

@@ -171,7 +171,7 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 	defer tree.Release()
 	cluster, err := j.cluster(ctx)
 	if err != nil {
-		return j.unavailable(ctx, err)
+		return j.notRendered(ctx, err, wanted)
 	}
 	j.details[seal.DetailAction], j.details[seal.DetailRevision] = wanted.Action, strconv.Itoa(wanted.Revision)
 	request := j.request(cluster, wanted)
@@ -191,15 +191,14 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 	return j.succeed(ctx, id, out.Objects, "built")
 }
 
-// notRendered ends a check of a chart that could not be rendered for an action.
+// notRendered ends a check of a chart that could not be rendered for an action. A cluster that gives no answer for now is no
+// failure of the build: the applier says what is wrong.
 func (j *releaseJob) notRendered(ctx context.Context, err error, wanted events.RenderWanted) (bus.Result, error) {
-	if errors.Is(err, served.ErrUnavailable) || errors.Is(err, served.ErrBusy) {
-		return j.unavailable(ctx, err)
-	}
-	var limit *served.LimitError
-	if errors.As(err, &limit) {
-		kind, name := kube.ChartSource(j.hr)
-		err = &build.InputError{Reason: build.ReasonRender, Message: fmt.Sprintf("the chart of %s %s cannot be rendered: %s", kind, name, limit)}
+	switch {
+	case errors.Is(err, served.ErrUnavailable):
+		return bus.Result{Next: clusterWait}, nil
+	case errors.Is(err, served.ErrBusy):
+		return bus.Result{Next: busyWait}, nil
 	}
 	return j.failOr(ctx, j.explain(err, wanted))
 }
@@ -220,21 +219,6 @@ func (j *releaseJob) cluster(ctx context.Context) (helm.Cluster, error) {
 		return j.Target.Cluster(ctx)
 	}
 	return j.Target.Remote(ctx, j.ring, j.identity())
-}
-
-// unavailable ends a check whose cluster gives no answer for now. That is no failure of the
-// build: the applier says what is wrong. That the cluster does not say what it serves is one.
-func (j *releaseJob) unavailable(ctx context.Context, err error) (bus.Result, error) {
-	var refused *served.RefusedError
-	switch {
-	case errors.Is(err, served.ErrUnavailable):
-		return bus.Result{Next: clusterWait}, nil
-	case errors.Is(err, served.ErrBusy):
-		return bus.Result{Next: busyWait}, nil
-	case errors.As(err, &refused):
-		return j.fail(ctx, failure{reason: reasonClient, message: refused.Error(), retry: j.retry})
-	}
-	return bus.Result{}, err
 }
 
 // lookupRounds is how often templates may look up what depends on what they looked up before.
@@ -282,8 +266,18 @@ func splitRevision(revision string) (tag, hex string) {
 	return tag, hexOf(digest)
 }
 
-// explain says which action a chart that cannot be rendered fails.
+// explain says which action a chart that cannot be rendered fails, and what of its cluster fails a build: that it refuses to
+// answer, or that the answer has no room.
 func (j *releaseJob) explain(err error, wanted events.RenderWanted) error {
+	var refused *served.RefusedError
+	if errors.As(err, &refused) {
+		return &failure{reason: reasonClient, message: refused.Error(), retry: j.retry}
+	}
+	var limit *served.LimitError
+	if errors.As(err, &limit) {
+		kind, name := kube.ChartSource(j.hr)
+		err = &build.InputError{Reason: build.ReasonRender, Message: fmt.Sprintf("the chart of %s %s cannot be rendered: %s", kind, name, limit)}
+	}
 	var input *build.InputError
 	if !errors.As(err, &input) || input.Reason != build.ReasonRender {
 		return err

@@ -1,6 +1,8 @@
 package handle
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/render"
 	"github.com/sluice-gitops/sluice/services/builder/internal/helm"
+	"github.com/sluice-gitops/sluice/services/builder/internal/served"
 )
 
 func TestOlder(t *testing.T) {
@@ -61,6 +64,33 @@ func TestSkippedCRDs(t *testing.T) {
 			if got := j.request(helm.Cluster{}, events.RenderWanted{Action: action}).SkipCRDs; got != want {
 				t.Errorf("%s: %s skips them %t, want %t", tt.reason, action, got, want)
 			}
+		}
+	}
+}
+
+// TestExplain fails a build by name for what does not go away by itself, wherever it came from.
+func TestExplain(t *testing.T) {
+	hr := &helmv2.HelmRelease{Spec: helmv2.HelmReleaseSpec{ChartRef: &helmv2.CrossNamespaceSourceReference{Kind: "OCIRepository", Name: "app", Namespace: "ns"}}}
+	wrong := errors.New("connection lost")
+	for _, tt := range []struct {
+		why          string
+		err          error
+		reason, text string
+	}{
+		{"a chart that is too much", fmt.Errorf("ask: %w", &served.LimitError{}), helmv2.UpgradeFailedReason, "the chart of OCIRepository ns/app cannot be rendered: "},
+		{"a storage that may not be read", fmt.Errorf("ask: %w", &served.RefusedError{}), reasonClient, ""},
+		{"what may go away", wrong, "", ""},
+	} {
+		err := (&releaseJob{job: &job{}, hr: hr}).explain(tt.err, events.RenderWanted{Action: render.Upgrade, Revision: 2})
+		var f *failure
+		if !errors.As(err, &f) {
+			if tt.reason != "" || !errors.Is(err, wrong) {
+				t.Errorf("%s: error %v, want the failure %s", tt.why, err, tt.reason)
+			}
+			continue
+		}
+		if f.reason != tt.reason || f.message != tt.text {
+			t.Errorf("%s: it fails with %s: %s, want %s: %s", tt.why, f.reason, f.message, tt.reason, tt.text)
 		}
 	}
 }
