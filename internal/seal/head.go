@@ -33,16 +33,17 @@ type Head struct {
 	Objects int `json:"objects"`
 	// BuiltAt is when the build ended.
 	BuiltAt time.Time `json:"builtAt,omitzero"`
-	// Details holds what only one kind of object needs (DetailAction, DetailRevision)
+	// Details holds what only one kind of object needs (DetailAction, DetailRevision, DetailConfig)
 	// and what the builder notes for itself.
 	Details map[string]string `json:"details,omitempty"`
 }
 
 // The details of a Helm release's head: the action it was rendered for, install or upgrade,
-// and the revision that the release gets.
+// the revision that the release gets, and a keyed digest of the values that it is made with.
 const (
 	DetailAction   = "action"
 	DetailRevision = "revision"
+	DetailConfig   = "config"
 )
 
 // headVersion starts every token, and is authenticated with the rest.

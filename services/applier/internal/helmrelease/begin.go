@@ -57,9 +57,13 @@ func (p *pass) announce(ctx context.Context, message string) error {
 	return err
 }
 
-// inputOf identifies what a head was rendered from, whatever for.
+// inputOf identifies what a head was rendered from, whatever for: of values what they come to, not how they are written.
 func inputOf(h seal.Head) string {
-	return strings.Join([]string{h.SourceDigest, h.SpecDigest, h.Details["inputs"]}, " ")
+	values := h.Details[seal.DetailConfig]
+	if values == "" { // an earlier version rendered it
+		values = h.Details["inputs"]
+	}
+	return strings.Join([]string{h.SourceDigest, h.SpecDigest, values}, " ")
 }
 
 // rolledBack is the revision that goes back to an earlier one.

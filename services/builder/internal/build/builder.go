@@ -34,6 +34,8 @@ type Output struct {
 	Objects int
 	// Lookups are what a chart looks up: it has to be rendered again with the answers.
 	Lookups []render.Lookup
+	// Config is the digest of the values that a chart was rendered with.
+	Config []byte
 	// Reads is what the build looked at in the artifact.
 	Reads []kustomize.Read
 }

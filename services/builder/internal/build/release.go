@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -56,7 +57,7 @@ func (b *Builder) Release(ctx context.Context, tenant string, tree *artifact.Tre
 	case a.Failure != nil:
 		return Output{}, a.Failure
 	}
-	return Output{Plain: plain, Objects: a.Objects, Lookups: a.Lookups}, nil
+	return Output{Plain: plain, Objects: a.Objects, Lookups: a.Lookups, Config: a.Config}, nil
 }
 
 // bounded refuses a render that would need too much memory of those who read it and are not confined.
@@ -111,5 +112,10 @@ func release(open *opened, q request) (reply, []byte) {
 	if err != nil {
 		return reply{Failure: &InputError{Reason: ReasonRender, Message: err.Error()}}, nil
 	}
-	return reply{Objects: helm.Objects(rendered)}, plain
+	config, err := json.Marshal(rendered.Config)
+	if err != nil {
+		return reply{Failure: &InputError{Reason: ReasonValues, Message: err.Error()}}, nil
+	}
+	sum := sha256.Sum256(config)
+	return reply{Objects: helm.Objects(rendered), Config: sum[:]}, plain
 }

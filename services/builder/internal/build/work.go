@@ -43,8 +43,10 @@ type reply struct {
 	Failure *InputError `json:"failure,omitempty"`
 	Objects int         `json:"objects"`
 	// Lookups are what a chart's templates look up and the request did not have.
-	Lookups []render.Lookup  `json:"lookups,omitempty"`
-	Reads   []kustomize.Read `json:"reads"`
+	Lookups []render.Lookup `json:"lookups,omitempty"`
+	// Config is the digest of the values that a chart was rendered with.
+	Config []byte           `json:"config,omitempty"`
+	Reads  []kustomize.Read `json:"reads"`
 }
 
 // Prime prepares a child for its first build.

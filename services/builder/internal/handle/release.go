@@ -184,6 +184,7 @@ func (j *releaseJob) render(ctx context.Context, wanted events.RenderWanted) (bu
 	if err != nil {
 		return j.notRendered(ctx, err, wanted)
 	}
+	j.details[seal.DetailConfig] = j.ring.ContentID(out.Config) // keyed: values may be secret
 	id := j.ring.ContentID(out.Plain)
 	if err := j.store(ctx, id, out.Plain); err != nil {
 		return bus.Result{}, err
