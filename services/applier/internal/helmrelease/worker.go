@@ -117,10 +117,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[
 	if err != nil {
 		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", check.Key.Namespace, check.Key.Name, err)
 	}
-	p := &pass{
-		Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(), told: told,
-		log: w.Log.With("kind", "helmrelease", "namespace", hr.Namespace, "name", hr.Name, "cluster", w.Options.Cluster),
-	}
+	p := &pass{Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(), told: told, log: w.logOf(hr)}
 	switch {
 	case !hr.DeletionTimestamp.IsZero():
 		return p.remove(ctx)
@@ -142,6 +139,11 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[
 		return bus.Result{}, err
 	}
 	return p.run(ctx)
+}
+
+// logOf is the log of what is done for an object.
+func (w *Worker) logOf(hr *helmv2.HelmRelease) *slog.Logger {
+	return w.Log.With("kind", "helmrelease", "namespace", hr.Namespace, "name", hr.Name, "cluster", w.Options.Cluster)
 }
 
 // pass is one pass over one object.

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/semaphore"
+	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/release"
 
 	"github.com/sluice-gitops/sluice/internal/render"
@@ -107,7 +108,20 @@ func unpack(data []byte, room int) (r *Record, weight int, err error) {
 	if s.Info == nil || s.Name == "" || s.Version == 0 {
 		return nil, weight, errors.New("it holds no release: name, version or info is missing")
 	}
+	fill(s.Release)
 	return &Record{Release: s.Release, ApplyMethod: s.ApplyMethod}, weight, nil
+}
+
+// fill gives a release what others may have left out, as the helm command puts up with it: a chart without a name, and no
+// hooks that are nothing.
+func fill(r *release.Release) {
+	if r.Chart == nil {
+		r.Chart = &chart.Chart{}
+	}
+	if r.Chart.Metadata == nil {
+		r.Chart.Metadata = &chart.Metadata{}
+	}
+	r.Hooks = slices.DeleteFunc(r.Hooks, func(h *release.Hook) bool { return h == nil })
 }
 
 // inflate unpacks no more than a byte beyond room, into memory of the size that the last four bytes tell.

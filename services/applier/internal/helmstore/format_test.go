@@ -73,7 +73,8 @@ func TestFormat(t *testing.T) {
 		data []byte
 		err  string
 	}{
-		{"one of another Helm", packed(t, small), ""},
+		{"one of another Helm, which says nothing of its chart", packed(t, small), ""},
+		{"a chart that says nothing of itself, and no hook", packed(t, strings.Replace(small, "{", `{"chart": {}, "hooks": [null], `, 1)), ""},
 		{"one of an old Helm, not compressed", []byte(base64.StdEncoding.EncodeToString([]byte(small))), ""},
 		{"no base64", []byte("{"), "it holds no release"},
 		{"no JSON", packed(t, "text"), "it holds no release"},
@@ -82,7 +83,10 @@ func TestFormat(t *testing.T) {
 		{"a bomb", packed(t, strings.Repeat(" ", maxUnpacked+1)), "no room"},
 		{"a bomb of small values", packed(t, `{"hooks": [`+strings.Repeat("{},", maxUnpacked/render.ValueWeight/2)+`{}]}`), "no room"},
 	} {
-		_, _, err := unpack(tt.data, maxUnpacked)
+		r, _, err := unpack(tt.data, maxUnpacked)
+		if err == nil && (r.Chart == nil || r.Chart.Metadata == nil || len(r.Hooks) > 0) {
+			t.Errorf("%s: chart %+v, hooks %v", tt.why, r.Chart, r.Hooks)
+		}
 		if (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: error %v, want %q", tt.why, err, tt.err)
 		}

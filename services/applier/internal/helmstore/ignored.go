@@ -1,6 +1,7 @@
 package helmstore
 
 import (
+	"log/slog"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,4 +33,23 @@ func (i *Ignored) news(secret *corev1.Secret) bool {
 	}
 	i.told[secret.UID] = secret.ResourceVersion
 	return true
+}
+
+// junk are the Secrets of a listing that are told of, by the name of the first.
+type junk struct {
+	first string
+	why   error
+	count int
+}
+
+func (j *junk) add(name string, why error) {
+	if j.count++; j.count == 1 {
+		j.first, j.why = name, why
+	}
+}
+
+func (j *junk) tell(log *slog.Logger) {
+	if j.count > 0 {
+		log.Warn("ignoring Secrets with the labels of a release", "secret", j.first, "count", j.count, "error", j.why.Error())
+	}
 }

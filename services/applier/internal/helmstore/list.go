@@ -39,6 +39,8 @@ const remedy = "delete the Secrets of revisions that nobody needs (their labels 
 func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 	var found []*entry
 	seen := 0
+	var junk junk
+	defer func() { junk.tell(s.Log) }()
 	options := metav1.ListOptions{LabelSelector: labels.Set{labelOwner: helm, labelName: name}.String(), Limit: pageSize}
 	for {
 		list, err := s.secrets.List(ctx, options)
@@ -52,7 +54,7 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 			e, err := entryOf(&list.Items[i])
 			if err != nil { // Helm skips it too
 				if s.Ignored.news(&list.Items[i]) {
-					s.Log.Warn("ignoring a Secret with the labels of a release", "secret", list.Items[i].Name, "error", err.Error())
+					junk.add(list.Items[i].Name, err)
 				}
 				continue
 			}

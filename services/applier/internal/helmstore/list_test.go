@@ -1,9 +1,11 @@
 package helmstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/sluice-gitops/sluice/internal/seal"
@@ -111,6 +114,26 @@ func TestEndlessHistory(t *testing.T) {
 				t.Errorf("%d %s: %d read, error %v, want %v", count, why, of.read, err, want)
 			}
 		}
+	}
+}
+
+// TestJunkTold tells once in a listing of Secrets that are no revisions, however many there are: more than are remembered
+// are news each time.
+func TestJunkTold(t *testing.T) {
+	var log bytes.Buffer
+	var ignored Ignored
+	for range 2 {
+		of := &endless{count: 2 * maxIgnored, secret: func(n int) corev1.Secret {
+			return corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("junk-", n), UID: types.UID(fmt.Sprint(n)), ResourceVersion: "1"}}
+		}}
+		store := New(of, "ns", nil, seal.Identity{})
+		store.Log, store.Ignored = slog.New(slog.NewTextHandler(&log, nil)), &ignored
+		if _, err := store.List(t.Context(), "app"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 2 || !strings.Contains(log.String(), fmt.Sprintf("secret=junk-1 count=%d", 2*maxIgnored)) {
+		t.Errorf("%d lines were logged in two listings, the first %.300s", lines, log.String())
 	}
 }
 
