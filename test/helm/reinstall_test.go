@@ -1,34 +1,80 @@
 package helm
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/sluice-gitops/sluice/test/harness"
 )
 
-// TestReinstallAgain has another chart take the place of one whose uninstall fails at first. That is begun again until it
-// succeeds, and what is left is not upgraded meanwhile.
-func TestReinstallAgain(t *testing.T) {
+// gated has the charts web and other in its repository. The pre-delete hook of web fails until open is called.
+func gated(t *testing.T, name string) (n tenant, open func()) {
+	t.Helper()
+	gate := "gate-of-" + name
 	files := webChart()
 	for name, body := range webChart() {
 		files["other"+strings.TrimPrefix(name, "web")] = strings.Replace(body, "name: web\nversion", "name: other\nversion", 1)
 	}
-	n := newTenant(t, "reinstall-again", files)
-	gate := n.Namespace + "-gate"
-	hook := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: gate, namespace: " + gate + ", annotations: {helm.sh/hook: pre-delete}}\n"
-	if err := n.Push(within(t), map[string]string{"web/templates/gate.yaml": hook}); err != nil {
-		t.Fatal(err)
+	files["web/templates/gate.yaml"] = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: gate, namespace: " + gate + ", annotations: {helm.sh/hook: pre-delete}}\n"
+	return newTenant(t, name, files), func() {
+		if err := world.Namespace(within(t), gate); err != nil {
+			t.Fatal(err)
+		}
 	}
+}
+
+// notUninstalled waits until the release app of the chart web says that its uninstall failed.
+func (n tenant) notUninstalled() {
+	n.t.Helper()
+	n.await(releaseKind, "app", says("Released", "False", "UninstallFailed", "Helm uninstall failed for release "+n.Namespace+"/app.v1 with chart web@0.1.0"))
+}
+
+// TestReinstallAgain has another chart take the place of one whose uninstall fails at first. That is begun again until it
+// succeeds, and what is left is not upgraded meanwhile.
+func TestReinstallAgain(t *testing.T) {
+	n, open := gated(t, "reinstall-again")
 	n.release("app", "web", "")
 	n.ready("app")
 	n.patch(releaseKind, "app", `{"spec":{"chart":{"spec":{"chart":"./other"}}}}`)
-	n.await(releaseKind, "app", says("Released", "False", "UninstallFailed", "Helm uninstall failed for release "+n.Namespace+"/app.v1 with chart web@0.1.0"))
-	if err := world.Namespace(within(t), gate); err != nil {
-		t.Fatal(err)
-	}
+	n.notUninstalled()
+	open()
 	n.await(releaseKind, "app", all(says("Ready", "True", "InstallSucceeded", "with chart other@0.1.0"), current))
 	if diff := cmp.Diff([]string{"deployed: Install complete"}, history(t, n.Namespace, "app")); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// TestReinstallTakenBack names another chart by mistake, while the pre-delete hook of the one that runs fails, and takes that
+// back: the release is upgraded, and stays when the hook would succeed. So it does when it is to be updated in place instead.
+func TestReinstallTakenBack(t *testing.T) {
+	for _, tt := range []struct{ how, patch, chart string }{
+		{"back", `{"spec":{"chart":{"spec":{"chart":"./web"}}}}`, "web"},
+		{"in-place", `{"spec":{"upgrade":{"chartNameChangeStrategy":"InPlaceUpdate"}}}`, "other"},
+	} {
+		t.Run(tt.how, func(t *testing.T) {
+			n, open := gated(t, "taken-back-"+tt.how)
+			n.release("app", "web", "")
+			n.ready("app")
+			before := n.await(harness.DeploymentKind, "app", exists)
+			n.patch(releaseKind, "app", `{"spec":{"chart":{"spec":{"chart":"./other"}}}}`)
+			n.notUninstalled()
+			n.patch(releaseKind, "app", tt.patch)
+			n.await(releaseKind, "app", func(u *unstructured.Unstructured) bool { // it was judged by what is wanted now
+				conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+				return slices.ContainsFunc(conditions, func(c any) bool {
+					condition := c.(map[string]any)
+					return condition["type"] == "Released" && condition["observedGeneration"] == u.GetGeneration()
+				})
+			})
+			open()
+			n.await(releaseKind, "app", all(says("Ready", "True", "UpgradeSucceeded", "with chart "+tt.chart+"@0.1.0"), current))
+			if after := n.await(harness.DeploymentKind, "app", exists); before.GetUID() != after.GetUID() {
+				t.Errorf("the release was uninstalled and made anew, history %v", history(t, n.Namespace, "app"))
+			}
+		})
 	}
 }

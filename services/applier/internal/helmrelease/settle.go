@@ -114,14 +114,16 @@ func (p *pass) resetCounters(g goal) {
 }
 
 // reinstalls says whether another chart takes the place of the release instead of upgrading it. The uninstall that this
-// begins with is begun again until it succeeds: what it left is no release to upgrade.
+// begins with is begun again until it succeeds, as long as that is wanted: else an upgrade makes anew what it deleted.
 func (p *pass) reinstalls(state verdict.State, next verdict.Next, all []*record, g goal) bool {
+	if len(all) == 0 || all[len(all)-1].Chart.Metadata.Name == g.wanted.ChartName ||
+		p.hr.GetUpgrade().GetChartNameChangeStrategy() == helmv2.ChartNameChangeStrategyInPlaceUpdate {
+		return false
+	}
 	if ours := p.ours(all); ours != nil && ours.Run.Action == release.Uninstall && ours.Run.Forget && ours.Info.Status != helmrelease.StatusUninstalled {
 		return true
 	}
-	return state == verdict.OutOfSync && next.Kind == verdict.Upgrade &&
-		all[len(all)-1].Chart.Metadata.Name != g.wanted.ChartName &&
-		p.hr.GetUpgrade().GetChartNameChangeStrategy() != helmv2.ChartNameChangeStrategyInPlaceUpdate
+	return state == verdict.OutOfSync && next.Kind == verdict.Upgrade
 }
 
 // act does what was decided.
