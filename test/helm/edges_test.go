@@ -63,20 +63,6 @@ func TestTooLarge(t *testing.T) {
 	n.ready("web")
 	n.await(harness.ConfigMapKind, "web", holds("message", "small"))
 }
-
-// TestRenamedEarly names a release anew while its first install waits.
-func TestRenamedEarly(t *testing.T) {
-	n := newTenant(t, "renamed-early", moodyChart())
-	n.release("app", "moody", "timeout: 1h\nvalues: {stuck: true}\n")
-	n.await(harness.DeploymentKind, "app", exists)
-	n.await(releaseKind, "app", says("Reconciling", "True", "Progressing", "Running 'install' action"))
-	n.patch(releaseKind, "app", `{"spec":{"releaseName":"other","values":{"stuck":false}}}`)
-	n.ready("app")
-	n.await(harness.DeploymentKind, "other", exists)
-	n.await(harness.DeploymentKind, "app", gone)
-	n.await(secretKind, "sh.helm.release.v1.app.v1", gone)
-}
-
 // TestKeepPolicy leaves what asks to be kept, as Helm reads that, when it is in the chart no more and when the release goes.
 func TestKeepPolicy(t *testing.T) {
 	files := webChart()

@@ -82,14 +82,18 @@ func rolledBack(to *record, revision int) *record {
 	return &record{Release: &again}
 }
 
-// foretell puts into the status' history what has to be known of an action whatever becomes of its revision: of an install
-// should the spec name another before this one is made, of an uninstall that remedies a failure once the revision is gone.
+// foretell puts into the status' history what has to be known of an action whatever becomes of its revision: of an install,
+// or of an upgrade that takes over what others made, should the spec name another before this one is made; of an uninstall
+// that remedies a failure once the revision is gone.
 func (p *pass) foretell(made *record, all []*record, run helmstore.Run) error {
 	switch {
 	case run.Action == release.Install:
 		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
 		made.Info.FirstDeployed = made.Info.LastDeployed
 		return p.chronicle(made, all, helmv2.ReleaseActionInstall)
+	case run.Action == release.Upgrade && p.hr.Status.History.Latest() == nil:
+		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingUpgrade, helmtime.Now()
+		return p.chronicle(made, all, helmv2.ReleaseActionUpgrade)
 	case run.Action == release.Uninstall && !run.Forget:
 		return p.chronicle(made, all, helmv2.ReleaseActionUninstallRemediation)
 	}

@@ -29,7 +29,7 @@ func (p *pass) finish(ctx context.Context, all []*record) (result bus.Result, be
 		return bus.Result{}, false, nil
 	case !ours.Run.Over:
 		result, err = p.goOn(ctx, ours, all)
-	case latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) || latest.Status == helmrelease.StatusPendingInstall.String(),
+	case latest == nil || !latest.Targets(ours.Name, ours.Namespace, ours.Version) || helmrelease.Status(latest.Status).IsPending(),
 		ours.Run.Action == release.Uninstall && p.remedying():
 		result, err = p.conclude(ctx, ours, all)
 	default:

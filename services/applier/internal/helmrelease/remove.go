@@ -114,14 +114,14 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 }
 
 // provenance says whether the object made any revision of the release, and whether the newest one may be another's. An
-// install that the status only announces made none; what it stored is sealed.
+// action that the status only announces made none; what it stored is sealed.
 func (p *pass) provenance(last *record) (made, foreign bool, err error) {
 	if last.Run != nil {
 		return true, last.Run.Foreign, nil
 	}
 	known, err := verdict.Knows(p.hr.Status.History, last)
 	latest := p.hr.Status.History.Latest()
-	return known || latest != nil && latest.Status != helmrelease.StatusPendingInstall.String(), !known, err
+	return known || latest != nil && !helmrelease.Status(latest.Status).IsPending(), !known, err
 }
 
 // notUninstalled says why a release is still there. It is tried again.

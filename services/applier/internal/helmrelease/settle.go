@@ -197,15 +197,19 @@ func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Resul
 // overtaken says that an action ended because something newer is wanted.
 func (p *pass) overtaken(ctx context.Context, made *record, all []*record) (bus.Result, error) {
 	p.tell(note{reason: "HealthCheckCanceled", message: fmt.Sprintf("Release %s superseded before it was ready", fullName(made))})
-	p.forget(made)
+	if err := p.forget(made); err != nil {
+		return bus.Result{}, err
+	}
 	return p.remember(ctx, made, all, p.hr.Status.LastAttemptedReleaseAction, p.run)
 }
 
-// forget takes from the history what an upgrade found to be other than the status knew it.
-func (p *pass) forget(made *record) {
-	if made.Run.Forget && made.Run.Action == release.Upgrade {
-		p.hr.Status.ClearHistory()
+// forget leaves in the history of what an upgrade found to be other than the status knew it only what the upgrade makes.
+func (p *pass) forget(made *record) error {
+	if !made.Run.Forget || made.Run.Action != release.Upgrade {
+		return nil
 	}
+	p.hr.Status.ClearHistory()
+	return p.chronicle(made, nil, helmv2.ReleaseActionUpgrade)
 }
 
 // conclude says what came of an action that has ended, when whoever ended it could not: it died, or the
@@ -214,7 +218,9 @@ func (p *pass) conclude(ctx context.Context, made *record, all []*record) (bus.R
 	if err := p.attempted(made, *made.Run); err != nil {
 		return bus.Result{}, err
 	}
-	p.forget(made)
+	if err := p.forget(made); err != nil {
+		return bus.Result{}, err
+	}
 	switch {
 	case made.Run.Failure != "":
 		p.lines = made.Run.Log
@@ -245,7 +251,9 @@ func (p *pass) superseded(ctx context.Context, made *record) (bool, error) {
 func (p *pass) step(ctx context.Context, runner *release.Runner, made *record, all []*record) (bus.Result, error) {
 	action, began := made.Run.Action, made.Run.Since
 	p.forgets = made.Run.Forget
-	p.forget(made)
+	if err := p.forget(made); err != nil {
+		return bus.Result{}, err
+	}
 	progress, wait, err := p.advance(ctx, began, stepsOf(runner, made, all))
 	if failure := p.asFailure(err); failure != nil {
 		p.took(began)
