@@ -98,3 +98,18 @@ func TestRenamedAndSuspended(t *testing.T) {
 	n.ready("app")
 	n.leftFor("other", "resumed")
 }
+
+// TestMovedWithoutAccount names a release anew together with a service account that is made later: with that the release is
+// left under its old name.
+func TestMovedWithoutAccount(t *testing.T) {
+	n := newTenant(t, "moved-account", webChart())
+	n.account("first", true)
+	n.release("app", "web", "serviceAccountName: first\n")
+	n.ready("app")
+	n.patch(releaseKind, "app", `{"spec":{"serviceAccountName":"later","releaseName":"other"}}`)
+	n.await(releaseKind, "app", says("Ready", "False", "", "system:serviceaccount:"+n.Namespace+":later"))
+	n.account("later", true)
+	n.request("app", "one")
+	n.ready("app")
+	n.leftFor("other", "moved")
+}
