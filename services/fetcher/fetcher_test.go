@@ -438,7 +438,7 @@ func failures(t *testing.T, w *world) {
 	unknown := secret("unknown-host", map[string]string{"identity": string(shell.Identity), "known_hosts": "example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGIgocvFwsUQWnMNV+qmBwQnyGsWNkSBLfG9PvmdYvWl"})
 	nobody := secret("nobody", map[string]string{"identity": string(stranger), "known_hosts": string(shell.KnownHosts)})
 	secure, locked := gittest.ServeHTTP(t, w.root, true, nil), gittest.ServeSSH(t, w.root, "open sesame")
-	pair := secret("no-pair", map[string]string{"tls.crt": "nonsense", "tls.key": "nonsense", "ca.crt": string(secure.CA)})
+	pair := secret("no-pair", map[string]string{"tls.crt": "nonsense", "tls.key": "no-key-of-any-pair", "ca.crt": string(secure.CA)})
 	authority := secret("no-authority", map[string]string{"ca.crt": "nonsense"})
 	both := secret("both-logins", map[string]string{"username": "user", "password": "other-pass", "bearerToken": "tok3n-value"})
 	half := secret("half-login", map[string]string{"username": "user"})
