@@ -211,9 +211,11 @@ func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind, version string
 func (f *feed) Replace(list []any, version string) error {
 	t := f.table
 	t.mu.Lock()
-	missing := make(map[types.NamespacedName]bool, len(f.kind.records))
+	missing := make(map[types.NamespacedName]*record, len(f.kind.records))
 	for key, rec := range f.kind.records {
-		missing[key] = rec.present && rec.busy == 0
+		if rec.present || rec.busy > 0 { // what we are making may be deleted already
+			missing[key] = rec
+		}
 	}
 	for _, o := range list {
 		if m, ok := o.(*metav1.PartialObjectMetadata); ok {
@@ -226,13 +228,17 @@ func (f *feed) Replace(list []any, version string) error {
 			f.put(m, live)
 		}
 	}
+	for key, rec := range missing {
+		if rec.busy > 0 { // the answer to our write tells which came last
+			t.gone(rec.ref(), f.kind, rec, version)
+			delete(missing, key)
+		}
+	}
 	f.failing = time.Time{}
 	f.listed(true)
 	t.mu.Unlock()
-	for key, present := range missing {
-		if present {
-			f.vanished(cluster.NewRef(f.kind.gvk, key.Namespace, key.Name), version)
-		}
+	for _, rec := range missing {
+		f.vanished(rec.ref(), version)
 	}
 	return nil
 }
