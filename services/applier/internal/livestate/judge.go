@@ -52,7 +52,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		// An event from before our write came late.
 	case live.OptOut.Any(NoReconcile | Ignore):
 		// Marked dirty, so that the end of the opt-out is acted on; reported to no one.
-		rec.state = Dirty
+		rec.state, rec.reported = Dirty, mark{}
 	case live.Owner != a.owner && live.Owner != a.slim.Owner && live.Owner.Name != "" && live.Owner.Namespace != "":
 		t.lose(r, rec, live.Owner)
 	case live.OptOut.Has(IfNotPresent), a.leave == WhilePresent:
@@ -68,6 +68,10 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 	case live.Sub == a.slim.Sub && (a.adopted || t.now().Sub(a.at) < closeWrite):
 		// No status write explains the event, or the version that a kept record names.
 		t.doubt(r, rec)
+	case rec.state == Dirty:
+		// It is as it was applied, but no longer opts out, or a write of ours has no known outcome: a newer
+		// version may have been asked for meanwhile.
+		t.dirty(r, rec, Changed)
 	}
 }
 

@@ -2,6 +2,7 @@ package livestate
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 )
@@ -90,6 +91,54 @@ func TestLeftAloneUnlabelled(t *testing.T) {
 		}
 		if got := table.Dirty(owner); len(got) > 0 {
 			t.Errorf("%s: it is dirty at once", tt.why)
+		}
+	}
+}
+
+// TestNewVersionWaitsForTheOptOut: an applied object that opts out is looked at again when that ends, as after a
+// new version that was left for later, also when nothing else of it changed.
+func TestNewVersionWaitsForTheOptOut(t *testing.T) {
+	owner := cluster.Owner{Namespace: "apps", Name: "shop"}
+	r := cluster.NewRef(configMap, "default", "one")
+	answer := metadata(1, owner, 1)
+	now := time.Unix(1000, 0)
+	process := func() *Table {
+		table := bare(Options{Corrections: 60, CorrectionInterval: time.Second})
+		table.hash = newHasher([]byte("key"), nil, Kustomizations())
+		table.now = func() time.Time { return now }
+		table.Manage(configMap)
+		table.kinds[configMap.GroupKind()].watched = true
+		return table
+	}
+	first := process()
+	first.Begin(r)
+	first.Applied(r, owner, "d1", answer)
+	now = now.Add(time.Minute)
+	back := first.Reduce(answer)
+	back.ResourceVersion, back.Sub = "4000001", 7 // its status was written, too
+	optedOut := back
+	optedOut.ResourceVersion, optedOut.OptOut, optedOut.Rest = "2000001", NoReconcile, 7
+	again := optedOut
+	again.ResourceVersion, again.Sub = "3000001", 8
+	_, rec := first.find(r)
+	first.observe(r, rec, optedOut)
+	seen, _ := first.Seen(r)
+	first.Left(r, owner, "d2", seen, WhileOptedOut)
+	second := process()
+	second.observe(r, second.ensure(r), optedOut)
+	second.Adopt(t.Context(), owner, first.Keep(owner))
+	for name, table := range map[string]*Table{"the same process": first, "the next process": second} {
+		_, rec := table.find(r)
+		table.observe(r, rec, again)
+		if got := len(table.outbox.notices[owner]) + len(table.Dirty(owner)); got > 0 {
+			t.Errorf("%s: it is dirty while it opts out", name)
+		}
+		table.observe(r, rec, back)
+		if got := len(table.outbox.notices[owner]); got != 1 {
+			t.Errorf("%s: %d notices when the opt-out ended, want one", name, got)
+		}
+		if got := table.Standing(r, owner, "d2"); got != Outdated {
+			t.Errorf("%s: the new version stands as %v, want it outdated", name, got)
 		}
 	}
 }
