@@ -34,7 +34,7 @@ func TestListOfTheFormerState(t *testing.T) {
 	if got := table.Standing(r, owner, "d"); got != Doubtful {
 		t.Errorf("it stands as %v after the list, want Doubtful", got)
 	}
-	if n := table.outbox.notices[owner][objectOf(r)]; n.notice.Why != Verify {
+	if n := table.outbox.notices[owner][topic{object: objectOf(r)}]; n.notice.Why != Verify {
 		t.Errorf("the notice is %+v, want one to verify", n.notice)
 	}
 	if err := f.Update(applied); err != nil {

@@ -9,11 +9,18 @@ import (
 
 // outbox gathers notices by owner and due time. The table's lock guards it.
 type outbox struct {
-	notices map[cluster.Owner]map[object]pending
+	notices map[cluster.Owner]map[topic]pending
 	touched map[cluster.Owner]time.Time
 	wake    chan struct{}
 	// next is when somebody looks again at what is due; zero when only a wake makes one.
 	next time.Time
+}
+
+// topic is what notices are merged by: a change that waits to be told must not hide that the object went to
+// another owner, nor a takeover that it came back.
+type topic struct {
+	object
+	conflict bool
 }
 
 type pending struct {
@@ -23,22 +30,22 @@ type pending struct {
 
 func newOutbox() outbox {
 	return outbox{
-		notices: map[cluster.Owner]map[object]pending{},
+		notices: map[cluster.Owner]map[topic]pending{},
 		touched: map[cluster.Owner]time.Time{},
 		wake:    make(chan struct{}, 1),
 	}
 }
 
-// add queues a notice. One notice is kept for each object: of a known change and a
+// add queues a notice. One notice is kept for each topic: of a known change and a
 // doubt the change, else the first, at the earlier time.
 func (o *outbox) add(owner cluster.Owner, n Notice, due time.Time) {
-	byObject := o.notices[owner]
-	if byObject == nil {
-		byObject = map[object]pending{}
-		o.notices[owner] = byObject
+	byTopic := o.notices[owner]
+	if byTopic == nil {
+		byTopic = map[topic]pending{}
+		o.notices[owner] = byTopic
 	}
-	key := objectOf(n.Object)
-	if old, ok := byObject[key]; ok {
+	key := topic{objectOf(n.Object), n.Why == Conflict}
+	if old, ok := byTopic[key]; ok {
 		if old.notice.Why != Verify || n.Why == Verify {
 			n = old.notice
 		}
@@ -46,7 +53,7 @@ func (o *outbox) add(owner cluster.Owner, n Notice, due time.Time) {
 			due = old.due
 		}
 	}
-	byObject[key] = pending{notice: n, due: due}
+	byTopic[key] = pending{notice: n, due: due}
 	o.signal(due)
 }
 
@@ -81,16 +88,16 @@ func (o *outbox) due(now time.Time) (notices map[cluster.Owner][]Notice, touched
 		}
 	}
 	notices = map[cluster.Owner][]Notice{}
-	for owner, byObject := range o.notices {
-		for key, p := range byObject {
+	for owner, byTopic := range o.notices {
+		for key, p := range byTopic {
 			if p.due.After(now) {
 				later(p.due)
 				continue
 			}
 			notices[owner] = append(notices[owner], p.notice)
-			delete(byObject, key)
+			delete(byTopic, key)
 		}
-		if len(byObject) == 0 {
+		if len(byTopic) == 0 {
 			delete(o.notices, owner)
 		}
 	}

@@ -49,3 +49,35 @@ func TestStormWakesOnce(t *testing.T) {
 		t.Error("a notice woke nobody although nothing waited before it")
 	}
 }
+
+// That another owner took an object is told, also when a change of it waits to be told: nothing is put back then.
+func TestTakeoverIsToldInPlaceOfAChange(t *testing.T) {
+	owner, rival := cluster.Owner{Namespace: "apps", Name: "shop"}, cluster.Owner{Namespace: "apps", Name: "other"}
+	table := bare(Options{Corrections: 60, CorrectionInterval: time.Second})
+	table.hash = newHasher(nil, nil, Kustomizations())
+	table.Manage(configMap)
+	k := table.kinds[configMap.GroupKind()]
+	k.watched = true
+	answer := metadata(1, owner, 1)
+	r := cluster.NewRef(configMap, answer.Namespace, answer.Name)
+	table.Begin(r)
+	table.Applied(r, owner, "digest", answer)
+	changed := table.Reduce(answer)
+	changed.ResourceVersion, changed.Own = "2000001", 7
+	table.observe(r, k.record(r.Key()), changed)
+	taken := changed
+	taken.ResourceVersion, taken.Owner = "3000001", rival
+	table.observe(r, k.record(r.Key()), taken)
+	notices, _, _ := table.outbox.due(time.Now().Add(time.Hour))
+	table.settle(notices)
+	if got := notices[owner]; len(got) != 1 || got[0].Why != Conflict || got[0].Rival != rival {
+		t.Errorf("told %v, want the conflict", got)
+	}
+	table.gone(r, k, k.record(r.Key()), "4000001") // the rival deleted it, and what it took goes back
+	table.again(owner, notices[owner])
+	notices, _, _ = table.outbox.due(time.Now().Add(time.Hour))
+	table.settle(notices)
+	if got := len(notices[owner]); got != 2 {
+		t.Errorf("told %v, want the deletion and the conflict", notices[owner])
+	}
+}
