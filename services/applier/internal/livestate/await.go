@@ -43,7 +43,7 @@ func (t *Table) Await(owner cluster.Owner, objects []cluster.Seen) (uncovered []
 	for _, o := range objects {
 		t.awaiting.add(owner, objectOf(o.Ref), o.At)
 		k, rec := t.find(o.Ref)
-		if rec == nil || !rec.present || !k.watched {
+		if rec == nil || !rec.present || rec.unfollowed() || !k.watched {
 			uncovered = append(uncovered, o.Ref)
 		}
 		stale = stale || o.At != "" && rec != nil && rec.present && newer(rec.seen.ResourceVersion, o.At)

@@ -98,3 +98,25 @@ func TestOwnWriteTellsOthersWhoAwaitTheObject(t *testing.T) {
 		}
 	}
 }
+
+// An object without owner labels is not in the watch, however it came into the table.
+func TestChangesOfUnlabelledObjectsAreNotSeen(t *testing.T) {
+	owner := cluster.Owner{Namespace: "apps", Name: "shop"}
+	r := cluster.NewRef(configMap, "default", "one")
+	for _, tt := range []struct {
+		why       string
+		labels    cluster.Owner
+		uncovered int
+	}{
+		{"left alone without labels", cluster.Owner{}, 1},
+		{"left alone with the owner's", owner, 0},
+	} {
+		table := bare(Options{})
+		table.Manage(configMap)
+		table.kinds[configMap.GroupKind()].watched = true
+		table.Left(r, owner, "digest", Slim{UID: "u", ResourceVersion: "1", Owner: tt.labels}, WhilePresent)
+		if uncovered, _ := table.Await(owner, cluster.Unseen(r)); len(uncovered) != tt.uncovered {
+			t.Errorf("%s: uncovered are %v, want %d", tt.why, uncovered, tt.uncovered)
+		}
+	}
+}
