@@ -45,12 +45,10 @@ func (p *pass) settle(ctx context.Context) (bus.Result, error) {
 }
 
 // done ends a pass over an object that is where it should be, once what drifted
-// is put back. Objects are compared, too, that watches vouch for badly or not at all:
-// unless revisions come, this is about once an interval. An entry that a crash kept
-// from the journal is added.
+// is put back. Objects are compared, too, that watches vouch for badly or not at all,
+// once an interval. An entry that a crash kept from the journal is added.
 func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) (bus.Result, error) {
-	suspects := suspects{known: append(dirty, p.Target.Unwatched(p.ks)...), unwatched: true, all: p.Target.VerifyDue(p.ks)}
-	if err := p.correct(ctx, a, suspects); err != nil {
+	if err := p.correct(ctx, a, p.suspects(dirty)); err != nil {
 		if stopped(ctx, err) {
 			return bus.Result{}, err
 		}
@@ -107,10 +105,7 @@ func (p *pass) hold(ctx context.Context) error {
 	if id == "" || p.Target == nil {
 		return nil
 	}
-	overdue := p.overdue()
-	return p.tryCorrect(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, suspects{
-		known: append(p.Target.Dirty(p.ks), overdue...), unwatched: len(overdue) > 0, all: p.Target.VerifyDue(p.ks),
-	})
+	return p.tryCorrect(ctx, status.Attempt{RenderID: id, Revision: revision, Started: p.started}, p.suspects(p.Target.Dirty(p.ks)))
 }
 
 // tryCorrect is correct where drift that cannot be put back now is only logged: something
@@ -137,6 +132,16 @@ type suspects struct {
 	unwatched bool
 	// applied leaves out those that were not applied yet as the render has them.
 	applied bool
+}
+
+// suspects returns what is to be compared now, when so much is known to be dirty. A report of drift
+// that is not put back is about all of it.
+func (p *pass) suspects(dirty []cluster.Ref) suspects {
+	unwatched := p.overdue()
+	if len(dirty) > 0 && p.reportOnly() {
+		unwatched = p.Target.Unwatched(p.ks)
+	}
+	return suspects{known: append(dirty, unwatched...), unwatched: len(unwatched) > 0, all: p.Target.VerifyDue(p.ks)}
 }
 
 // correct applies a render again, or only reports what would be, when some of its objects differ from it; about
