@@ -36,7 +36,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
-	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, "", hashKey, snapshots)
+	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, "", nil, hashKey, snapshots)
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
@@ -47,6 +47,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 	identities := identity.New(live, identity.Config{
 		Service: "applier", Field: "serviceAccountName of a ConfigMap of spec.kubeConfig", ServiceAccounts: cfg.ServiceAccountIdentities,
 	})
+	room := cluster.NewRoom() // of all remote clusters
 	clusters := fleet.New(fleet.Options{
 		Home: home,
 		Connections: kubeconfig.NewReader(live, identities, kubeconfig.Options{
@@ -54,7 +55,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),
 		Open: func(reach *rest.Config) (fleet.Opened, error) {
-			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), hashKey, snapshots)
+			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), room, hashKey, snapshots)
 		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
 		// So that several that hang leave some for the own cluster.
@@ -88,8 +89,8 @@ func placeOf(reach *rest.Config) string {
 
 // openCluster makes what serves a cluster that is applied to. What its watches see
 // becomes checks. place names it in snapshots; it is empty for the applier's own.
-func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
-	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers, Trusted: place == ""})
+func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, room *cluster.Room, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
+	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers, Trusted: place == "", Room: room})
 	if err != nil {
 		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
 	}

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,18 +9,20 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 )
 
 // How much is taken of an API server's answers: whoever names a cluster may run its API server.
 const (
-	// maxAnswer bounds an answer, and an event of a watch. The API server itself takes no request of more than 3 MiB.
+	// maxAnswer bounds a page of a list, and whatever else has no bound of its own.
 	maxAnswer = 32 << 20
+	// maxObject bounds an object. The API server itself takes no request of more than 3 MiB, and etcd no object of more
+	// than 1.5 MiB; the rest is for what its values count.
+	maxObject = 12 << 20
 	// maxProbe bounds the answer to a probe.
 	maxProbe = 64 << 10
 	// maxList bounds a list of metadata, and perObject is what each object of it counts beside its bytes.
 	maxList   = 128 << 20
-	perObject = 512
+	perObject = 1 << 10
 	// perBrace and perComma are what these bytes of an answer count beside themselves, for the maps and fields they become.
 	perBrace, perComma = 64, 16
 )
@@ -46,33 +47,17 @@ func bare(err error) error {
 	return err
 }
 
-// allowance is how much of an answer may be read.
-type allowance struct {
-	limit int64
-	// used is what counts of what was read so far, and read its bytes.
-	used, read atomic.Int64
+// bounded takes no more of an answer than the request's allowance, and only text: what few bytes of another
+// encoding become in memory cannot be told from them.
+type bounded struct {
+	next    http.RoundTripper
+	cluster *Cluster
 }
-
-type allowanceKey struct{}
-
-// allow gives a request with the context that it returns an allowance of its own.
-func allow(ctx context.Context, limit int64) (context.Context, *allowance) {
-	a := &allowance{limit: limit}
-	return context.WithValue(ctx, allowanceKey{}, a), a
-}
-
-// bounded takes no more of an answer than the request's allowance, and only text: what few bytes of protobuf
-// become in memory cannot be told from them.
-type bounded struct{ next http.RoundTripper }
 
 const protobuf = "application/vnd.kubernetes.protobuf"
 
 // RoundTrip implements http.RoundTripper.
 func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
-	a, ok := req.Context().Value(allowanceKey{}).(*allowance)
-	if !ok {
-		a = &allowance{limit: maxAnswer}
-	}
 	if accepted := req.Header.Get("Accept"); strings.Contains(accepted, protobuf) {
 		req = req.Clone(req.Context())
 		req.Header.Set("Accept", strings.Join(slices.DeleteFunc(strings.Split(accepted, ","), func(kind string) bool {
@@ -83,19 +68,38 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	request := req.Method + " " + req.URL.Path
-	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); strings.HasPrefix(kind, protobuf) {
+	if err := textual(resp); err != nil {
 		_ = resp.Body.Close() // nothing of it was read
-		return nil, fmt.Errorf("the answer to %s is %s, which was not asked for", request, kind)
+		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, err)
 	}
-	resp.Body = &boundedBody{ReadCloser: resp.Body, allowance: a, request: request}
+	body := &boundedBody{ReadCloser: resp.Body, request: req}
+	var ok bool
+	if body.allowance, ok = req.Context().Value(allowanceKey{}).(*allowance); !ok {
+		body.allowance, body.own = b.cluster.allowance(maxAnswer), true
+	}
+	resp.Body = body
 	return resp, nil
+}
+
+// textual returns nil when an answer is text. The client would decode one without a type by that of its request. Errors and
+// redirects may be a proxy's, in whatever it likes: they are shown, not decoded. One that has nothing needs no type.
+func textual(resp *http.Response) error {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	switch {
+	case kind == "application/json", kind == "text/plain":
+		return nil
+	case resp.StatusCode >= http.StatusMultipleChoices, resp.ContentLength == 0:
+		resp.Header.Set("Content-Type", "text/plain")
+		return nil
+	}
+	return fmt.Errorf("has the Content-Type %q, and only JSON was asked for", resp.Header.Get("Content-Type"))
 }
 
 type boundedBody struct {
 	io.ReadCloser
 	*allowance
-	request string
+	request *http.Request
+	own     bool // the allowance ends with the body
 }
 
 // Read implements io.Reader.
@@ -104,7 +108,18 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	b.read.Add(int64(n))
 	counts := n + perBrace*bytes.Count(p[:n], []byte("{")) + perComma*bytes.Count(p[:n], []byte(","))
 	if b.used.Add(int64(counts)) > b.limit {
-		return 0, &TooLargeError{Request: b.request, Limit: b.limit}
+		return 0, &TooLargeError{Request: b.request.Method + " " + b.request.URL.Path, Limit: b.limit}
+	}
+	if err := b.enter(b.request.Context()); err != nil {
+		return 0, err
 	}
 	return n, err
+}
+
+// Close implements io.Closer.
+func (b *boundedBody) Close() error {
+	if b.own {
+		b.end()
+	}
+	return b.ReadCloser.Close()
 }

@@ -76,7 +76,7 @@ func TestAnswersAreBounded(t *testing.T) {
 	const all, each = "/api/v1/configmaps", "/api/v1/namespaces/default/configmaps/one"
 	get := func(c *Client) error { _, err := c.Get(t.Context(), one); return err }
 	list := func(c *Client) error {
-		_, err := c.ListMetadata(t.Context(), one, metav1.ListOptions{ResourceVersion: "0"})
+		_, err := c.ListMetadata(t.Context(), one, metav1.ListOptions{ResourceVersion: "0"}, func(*metav1.PartialObjectMetadata) {})
 		return err
 	}
 	for _, tt := range []struct {
@@ -87,9 +87,10 @@ func TestAnswersAreBounded(t *testing.T) {
 		limit  int64
 	}{
 		{"a probe asks for a word", "/readyz", func(w io.Writer, _ *http.Request) { much(w, "ok", 1) }, func(c *Client) error { return c.Ping(t.Context()) }, maxProbe},
-		{"an object has a few MiB", each, func(w io.Writer, _ *http.Request) { object(w, "one", 40) }, get, maxAnswer},
-		{"small values take more than they have", each, func(w io.Writer, _ *http.Request) { much(w, "[{},", 4) }, get, maxAnswer},
-		{"metadata is bounded too", each, func(w io.Writer, _ *http.Request) { object(w, "one", 40) }, func(c *Client) error { _, err := c.GetMetadata(t.Context(), one); return err }, maxAnswer},
+		{"an object has a few MiB", each, func(w io.Writer, _ *http.Request) { object(w, "one", 13) }, get, maxObject},
+		{"small values take more than they have", each, func(w io.Writer, _ *http.Request) { much(w, "[{},", 1) }, get, maxObject},
+		{"metadata is bounded too", each, func(w io.Writer, _ *http.Request) { object(w, "one", 13) }, func(c *Client) error { _, err := c.GetMetadata(t.Context(), one); return err }, maxObject},
+		{"so is what a deletion says", each, func(w io.Writer, _ *http.Request) { object(w, "one", 13) }, func(c *Client) error { return c.Delete(t.Context(), one, "") }, maxObject},
 		{"so is discovery", "/api/v1", func(w io.Writer, _ *http.Request) { much(w, " ", 40) }, get, maxAnswer},
 		{"so is what Helm reads", "/api/v1/namespaces/default/secrets", func(w io.Writer, _ *http.Request) { much(w, " ", 40) }, func(c *Client) error {
 			_, err := c.Secrets("default").List(t.Context(), metav1.ListOptions{})
@@ -121,13 +122,12 @@ func TestListsArePaged(t *testing.T) {
 			t.Errorf("accepted: %s", accepted)
 		}
 	})
-	found, err := client.ListMetadata(t.Context(), Ref{Version: "v1", Kind: "ConfigMap"}, metav1.ListOptions{ResourceVersion: "0"})
+	var names []string
+	found, err := client.ListMetadata(t.Context(), Ref{Version: "v1", Kind: "ConfigMap"}, metav1.ListOptions{ResourceVersion: "0"}, func(o *metav1.PartialObjectMetadata) {
+		names = append(names, o.Name)
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	var names []string
-	for _, o := range found.Items {
-		names = append(names, o.Name)
 	}
 	if got := strings.Join(names, " "); got != "limit-250-- limit-250--next" || found.ResourceVersion != "7" {
 		t.Errorf("got %s at version %s", got, found.ResourceVersion)
@@ -136,7 +136,7 @@ func TestListsArePaged(t *testing.T) {
 
 func TestEventsAreBounded(t *testing.T) {
 	client := clientOf(t, "/api/v1/configmaps", func(w io.Writer, _ *http.Request) {
-		for _, mib := range []int{12, 12, 12, 40, 1} { // a watch as a whole has no bound
+		for _, mib := range []int{8, 8, 8, 13, 1} { // a watch as a whole has no bound
 			_, _ = io.WriteString(w, `{"type":"ADDED","object":`)
 			object(w, "one", mib)
 			_, _ = io.WriteString(w, "}\n")
@@ -155,7 +155,7 @@ func TestEventsAreBounded(t *testing.T) {
 		}
 		events++
 	}
-	if events != 3 || failure == nil || !strings.Contains(failure.Error(), "is too large: more than 33554432 bytes") {
+	if events != 3 || failure == nil || !strings.Contains(failure.Error(), "is too large: more than 12582912 bytes") {
 		t.Errorf("%d events, then %v; want 3", events, failure)
 	}
 }
@@ -179,7 +179,7 @@ func TestListsOfWatchesAreBounded(t *testing.T) {
 		{"a watch that goes on begins with none", false, 12 << 20, 20, 0, 21},
 	} {
 		b, passed := &boundedWatch{listing: tt.listing}, 0
-		_, b.allowance = allow(t.Context(), maxAnswer)
+		b.allowance = &allowance{limit: maxAnswer}
 		for n := range tt.before + 1 + tt.after {
 			e := added
 			if n == tt.before {

@@ -72,7 +72,8 @@ func (c *Client) Served() (render.Served, error) { return render.Discover(c.serv
 
 // Ping returns nil when the API server answers at all, also when it refuses.
 func (c *Client) Ping(ctx context.Context) error {
-	ctx, _ = allow(ctx, maxProbe)
+	ctx, a := c.cluster.allow(ctx, maxProbe)
+	defer a.end()
 	err := c.rest.Get().AbsPath("/readyz").Do(ctx).Error()
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
 		return nil
@@ -135,7 +136,9 @@ func (c *Client) delete(ctx context.Context, r Ref, uid types.UID, opts metav1.D
 	if uid != "" {
 		opts.Preconditions.UID = &uid
 	}
-	return resource.Delete(ctx, r.Name, opts)
+	ctx, a := c.cluster.allow(ctx, maxObject)
+	defer a.end()
+	return bare(resource.Delete(ctx, r.Name, opts))
 }
 
 func (c *Client) metadataOf(r Ref) (metadata.ResourceInterface, error) {
@@ -170,6 +173,8 @@ func (c *Client) object(ctx context.Context, req *rest.Request) (*unstructured.U
 		return nil, false, err
 	}
 	defer c.release()
+	ctx, a := c.cluster.allow(ctx, maxObject)
+	defer a.end()
 	result := req.Do(ctx)
 	if err := result.Error(); err != nil {
 		return nil, false, bare(err)

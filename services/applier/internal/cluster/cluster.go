@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -34,6 +35,9 @@ type Options struct {
 	OverrideManagers []string
 	// Trusted says that the API server is the applier's own. Of others, answers beyond measure are not read.
 	Trusted bool
+	// Room is where large answers are read, together with those of other clusters; one of its own when nil. One that is
+	// trusted has none.
+	Room *Room
 }
 
 // ErrBusy says that enough is under way in a cluster. When there is room there is a check.
@@ -77,6 +81,7 @@ type Cluster struct {
 	slots     chan struct{}
 	overrides []string
 	trusted   bool
+	room      *Room
 
 	mu      sync.Mutex
 	clients *lru.Cache // *Client by who it acts as
@@ -102,9 +107,6 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !opts.Trusted {
-		transport = bounded{transport}
-	}
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	c := &Cluster{
@@ -115,6 +117,9 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 		trusted:   opts.Trusted,
 		clients:   lru.New(maxClients),
 	}
+	if !opts.Trusted {
+		c.room, c.transport = cmp.Or(opts.Room, NewRoom()), bounded{next: transport, cluster: c}
+	}
 	client, err := c.httpClient(config)
 	if err != nil {
 		return nil, err
@@ -124,6 +129,9 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 	}
 	return c, nil
 }
+
+// Trusted says whether the API server is the applier's own.
+func (c *Cluster) Trusted() bool { return c.trusted }
 
 // OverrideManagers returns the prefixes of further field managers to take over.
 func (c *Cluster) OverrideManagers() []string { return c.overrides }

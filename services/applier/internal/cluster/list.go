@@ -54,6 +54,8 @@ func (c *Client) page(ctx context.Context, path []string, next string, limit int
 		return nil, 0, err
 	}
 	defer c.release()
+	ctx, a := c.cluster.allow(ctx, maxAnswer)
+	defer a.end()
 	req := c.rest.Get().AbsPath(path...).Param("limit", strconv.Itoa(listPage))
 	if next != "" {
 		req.Param("continue", next)

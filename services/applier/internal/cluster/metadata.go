@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
 )
 
 // GetMetadata returns the metadata of an object.
@@ -19,40 +20,60 @@ func (c *Client) GetMetadata(ctx context.Context, r Ref) (*metav1.PartialObjectM
 		return nil, err
 	}
 	defer c.release()
+	ctx, a := c.cluster.allow(ctx, maxObject)
+	defer a.end()
 	o, err := resource.Get(ctx, r.Name, metav1.GetOptions{})
 	return o, bare(err)
 }
 
-// ListMetadata lists objects of the reference's kind in all namespaces. One of another cluster than the applier's own is
-// read in pages, and its error is a *TooLargeError when it is.
-func (c *Client) ListMetadata(ctx context.Context, r Ref, opts metav1.ListOptions) (*metav1.PartialObjectMetadataList, error) {
+// ListMetadata lists objects of the reference's kind in all namespaces: it calls take with each, which is not kept, and
+// returns what the list as a whole says. One of another cluster than the applier's own is read in pages, and its error is
+// a *TooLargeError when it is.
+func (c *Client) ListMetadata(ctx context.Context, r Ref, opts metav1.ListOptions, take func(*metav1.PartialObjectMetadata)) (metav1.ListMeta, error) {
 	m, err := c.cluster.Mapping(r.GVK())
 	if err != nil {
-		return nil, err
+		return metav1.ListMeta{}, err
 	}
 	resource := c.metadata.Resource(m.Resource)
 	if c.cluster.trusted {
-		return resource.List(ctx, opts)
+		list, err := resource.List(ctx, opts)
+		if err != nil {
+			return metav1.ListMeta{}, err
+		}
+		return takeAll(list, take), nil
 	}
 	// With a version, as of a cache, all would come in one page.
 	opts.Limit, opts.ResourceVersion, opts.ResourceVersionMatch = listPage, "", ""
-	var all *metav1.PartialObjectMetadataList
-	for size := int64(0); ; opts.Continue = all.Continue {
-		bounded, a := allow(ctx, maxAnswer)
-		page, err := resource.List(bounded, opts)
+	for size := int64(0); ; {
+		page, weight, err := c.metadataPage(ctx, resource, opts, take)
 		if err != nil {
-			return nil, bare(err)
+			return metav1.ListMeta{}, bare(err)
 		}
-		if size += weight(a, len(page.Items)); size > maxList {
-			return nil, &TooLargeError{Request: "list " + r.Kind, Limit: maxList}
+		if size += weight; size > maxList {
+			return metav1.ListMeta{}, &TooLargeError{Request: "list " + r.Kind, Limit: maxList}
 		}
-		if all != nil {
-			page.Items = append(all.Items, page.Items...)
-		}
-		if all = page; all.Continue == "" {
-			return all, nil
+		if opts.Continue = page.Continue; opts.Continue == "" {
+			return page, nil
 		}
 	}
+}
+
+// metadataPage reads one answer of a list, and says what it counts.
+func (c *Client) metadataPage(ctx context.Context, resource metadata.ResourceInterface, opts metav1.ListOptions, take func(*metav1.PartialObjectMetadata)) (metav1.ListMeta, int64, error) {
+	ctx, a := c.cluster.allow(ctx, maxAnswer)
+	defer a.end()
+	page, err := resource.List(ctx, opts)
+	if err != nil {
+		return metav1.ListMeta{}, 0, err
+	}
+	return takeAll(page, take), weight(a, len(page.Items)), nil
+}
+
+func takeAll(list *metav1.PartialObjectMetadataList, take func(*metav1.PartialObjectMetadata)) metav1.ListMeta {
+	for n := range list.Items {
+		take(&list.Items[n])
+	}
+	return list.ListMeta
 }
 
 // weight is what counts of a list of so many objects. A page without any counts too, so that there is no end of no list.
@@ -65,12 +86,19 @@ func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptio
 	if err != nil {
 		return nil, err
 	}
-	bounded, a := allow(ctx, maxAnswer)
-	w, err := c.watches.Resource(m.Resource).Watch(bounded, opts)
-	if err != nil || c.cluster.trusted {
-		return w, bare(err)
+	if c.cluster.trusted {
+		return c.watches.Resource(m.Resource).Watch(ctx, opts)
 	}
-	b := &boundedWatch{Interface: w, allowance: a, kind: r.Kind, events: make(chan watch.Event), stopped: make(chan struct{})}
+	ctx, cancel := context.WithCancel(ctx)
+	ctx, a := c.cluster.allow(ctx, maxObject)
+	a.late = cancel
+	w, err := c.watches.Resource(m.Resource).Watch(ctx, opts)
+	if err != nil {
+		cancel()
+		a.end()
+		return nil, bare(err)
+	}
+	b := &boundedWatch{Interface: w, allowance: a, kind: r.Kind, cancel: cancel, events: make(chan watch.Event), stopped: make(chan struct{})}
 	b.listing = opts.SendInitialEvents != nil && *opts.SendInitialEvents
 	go b.run()
 	return b, nil
@@ -81,6 +109,7 @@ type boundedWatch struct {
 	watch.Interface
 	*allowance
 	kind    string
+	cancel  context.CancelFunc
 	listing bool // until the list is over that the watch begins with
 	objects int  // of the list so far
 	events  chan watch.Event
@@ -100,6 +129,8 @@ func (b *boundedWatch) Stop() {
 // run ends with the watch.
 func (b *boundedWatch) run() {
 	defer close(b.events)
+	defer b.end()
+	defer b.cancel()
 	defer b.Interface.Stop()
 	for e := range b.Interface.ResultChan() {
 		e = b.judge(e)
@@ -111,6 +142,7 @@ func (b *boundedWatch) run() {
 		if e.Type == watch.Error {
 			return
 		}
+		b.leave()
 	}
 }
 

@@ -61,5 +61,5 @@ func Exempt(annotations, labels map[string]string) bool {
 
 // of returns the owner that labels name; the zero Owner when they name none.
 func (o Ownership) of(labels map[string]string) cluster.Owner {
-	return unique.Make(cluster.Owner{Namespace: labels[o.NamespaceLabel], Name: labels[o.NameLabel]}).Value()
+	return unique.Make(cluster.Owner{Namespace: clip(labels[o.NamespaceLabel], maxName), Name: clip(labels[o.NameLabel], maxName)}).Value()
 }

@@ -107,10 +107,10 @@ func newHasher(key []byte, overrides []string, o Ownership) hasher {
 	return hasher{key: key, overrides: overrides, ownership: o}
 }
 
-// reduce returns the slim record of an object's metadata.
+// reduce returns the slim record of an object's metadata. It has a bound, whatever that has.
 func (h hasher) reduce(m *metav1.PartialObjectMetadata) Slim {
 	s := Slim{
-		UID: m.UID, ResourceVersion: m.ResourceVersion, Owner: h.ownership.of(m.Labels),
+		UID: types.UID(clip(string(m.UID), maxText)), ResourceVersion: clip(m.ResourceVersion, maxText), Owner: h.ownership.of(m.Labels),
 		OptOut: h.ownership.OptOuts(m.Annotations, m.Labels), Generation: m.Generation, Terminating: m.DeletionTimestamp != nil,
 	}
 	var rest, sub []metav1.ManagedFieldsEntry

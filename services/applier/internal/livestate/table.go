@@ -21,6 +21,7 @@ type Table struct {
 	opts   Options
 	hash   hasher
 	now    func() time.Time
+	limit  int // of objects; zero when there is none
 
 	mu       sync.Mutex
 	kinds    map[schema.GroupKind]*kind
@@ -101,8 +102,12 @@ func New(client *cluster.Client, opts Options) *Table {
 	if opts.Corrections == 0 {
 		opts.Corrections = 60
 	}
+	limit := 0
+	if !client.Cluster().Trusted() {
+		limit = maxObjects
+	}
 	return &Table{
-		client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
+		limit: limit, client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
 		kinds:    map[schema.GroupKind]*kind{},
 		owned:    map[cluster.Owner]map[*record]struct{}{},
 		awaiting: newAwaiting(),

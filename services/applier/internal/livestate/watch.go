@@ -28,14 +28,18 @@ func (t *Table) watch(ctx context.Context, k *kind) {
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			opts.LabelSelector = t.opts.Ownership.NameLabel
-			list, err := t.client.ListMetadata(ctx, ref, opts)
+			list, err := f.list(ctx, ref, opts)
 			f.failed(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			opts.LabelSelector = t.opts.Ownership.NameLabel
+			if f.over && opts.SendInitialEvents == nil {
+				return nil, errors.New("what a watch said was too much: it begins anew")
+			}
 			w, err := t.client.WatchMetadata(ctx, ref, opts)
 			f.failed(err)
+			f.current = w
 			if err == nil && opts.SendInitialEvents == nil { // else it has yet to list
 				f.resumed()
 			}
@@ -57,6 +61,9 @@ type feed struct {
 	stop  context.CancelFunc
 	// failing is since when no list or watch worked; the table's lock guards it.
 	failing time.Time
+	// over says that the kind had too many objects; current is the watch. Both are the reflector's own.
+	over    bool
+	current watch.Interface
 }
 
 // watchPatience is how long lists and watches may fail before a kind counts as one that is not watched.
@@ -132,20 +139,23 @@ func (f *feed) Add(o any) error { return f.Update(o) }
 
 // Update implements cache.ReflectorStore.
 func (f *feed) Update(o any) error {
-	m, ok := o.(*metav1.PartialObjectMetadata)
-	if !ok {
+	s := f.sight(o)
+	if s == nil || f.over {
 		return nil
 	}
-	live := f.table.hash.reduce(m)
 	f.table.mu.Lock()
 	defer f.table.mu.Unlock()
-	f.put(m, live)
+	if f.kind.records[s.key()] == nil && f.table.full(1) {
+		f.table.opts.Logger.Error("a watch ends", slog.Any("error", f.overflow())) // returned, it would be logged with the object
+		return nil
+	}
+	f.put(s)
 	return nil
 }
 
-func (f *feed) put(m *metav1.PartialObjectMetadata, live Slim) {
-	key := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}
-	f.table.observe(cluster.NewRef(f.kind.gvk, m.Namespace, m.Name), f.kind.record(key), live)
+func (f *feed) put(s *sighting) {
+	rec := f.kind.record(s.key())
+	f.table.observe(rec.ref(), rec, s.live)
 }
 
 // Delete implements cache.ReflectorStore. A selector watch says so too when only
@@ -211,22 +221,33 @@ func (t *Table) seek(ctx context.Context, r cluster.Ref, k *kind, version string
 func (f *feed) Replace(list []any, version string) error {
 	t := f.table
 	t.mu.Lock()
+	seen, news := make([]*sighting, 0, len(list)), 0
+	for _, o := range list {
+		if s := f.sight(o); s != nil {
+			seen = append(seen, s)
+			if f.kind.records[s.key()] == nil {
+				news++
+			}
+		}
+	}
+	if t.full(news) {
+		defer t.mu.Unlock()
+		return f.overflow()
+	}
+	f.over = false
 	missing := make(map[types.NamespacedName]*record, len(f.kind.records))
 	for key, rec := range f.kind.records {
 		if rec.present || rec.busy > 0 { // what we are making may be deleted already
 			missing[key] = rec
 		}
 	}
-	for _, o := range list {
-		if m, ok := o.(*metav1.PartialObjectMetadata); ok {
-			key, live := types.NamespacedName{Namespace: m.Namespace, Name: m.Name}, t.hash.reduce(m)
-			delete(missing, key)
-			if rec := f.kind.records[key]; rec != nil && rec.older(live) {
-				t.setBack(rec.ref(), rec, live)
-				continue
-			}
-			f.put(m, live)
+	for _, s := range seen {
+		delete(missing, s.key())
+		if rec := f.kind.records[s.key()]; rec != nil && rec.older(s.live) {
+			t.setBack(rec.ref(), rec, s.live)
+			continue
 		}
+		f.put(s)
 	}
 	for key, rec := range missing {
 		if rec.busy > 0 { // the answer to our write tells which came last
