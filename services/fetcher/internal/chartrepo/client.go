@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -57,9 +56,8 @@ type Client struct {
 	config  Config
 	indexes flight.Group[*read]
 	charts  flight.Group[*spool.Spool]
-	// normalising lets one large index be in memory at a time, and turns one of each
-	// namespace wait for that.
-	normalising, turns *share.Line
+	// normalising lets one large index be in memory at a time, of namespaces in turn.
+	normalising *share.Turns
 
 	mu    sync.Mutex
 	known map[flight.Key]known
@@ -83,7 +81,7 @@ func New(config Config) *Client {
 		indexes: flight.Group[*read]{Keep: flight.Keep, Drop: (*read).drop},
 		charts:  flight.Group[*spool.Spool]{Keep: flight.Keep, Drop: drop},
 
-		normalising: share.New(1, 1), turns: share.New(math.MaxInt32, 1),
+		normalising: share.NewTurns(),
 	}
 }
 

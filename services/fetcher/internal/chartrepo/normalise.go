@@ -25,10 +25,6 @@ func (c *Client) normalise(ctx context.Context, raw *spool.Spool, namespace stri
 		return nil, err
 	}
 	if length > smallIndex {
-		if err := c.turns.Enter(ctx, namespace); err != nil {
-			return nil, fmt.Errorf("wait for other indexes of the namespace: %w", err)
-		}
-		defer c.turns.Leave(namespace)
 		if err := c.normalising.Enter(ctx, namespace); err != nil {
 			return nil, fmt.Errorf("wait for other indexes: %w", err)
 		}

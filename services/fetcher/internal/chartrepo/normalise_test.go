@@ -34,10 +34,8 @@ func TestLargeIndexesTakeTurns(t *testing.T) {
 		}
 		return index.Close()
 	}
-	for _, line := range []interface{ Try(string) bool }{c.turns, c.normalising} {
-		if !line.Try("a") { // as an index of a's has them
-			t.Fatal("it is no free line")
-		}
+	if err := c.normalising.Enter(t.Context(), "a"); err != nil { // as an index of a's does
+		t.Fatal(err)
 	}
 	if err := ask(t.Context(), small, "b", 0); err != nil {
 		t.Errorf("a small index: %v", err)
@@ -56,16 +54,14 @@ func TestLargeIndexesTakeTurns(t *testing.T) {
 		}()
 		until(t, "an index of "+namespace+" waits", waits)
 	}
-	begin(t.Context(), "a", 1, func() bool { return c.turns.Waiting() == 1 })
-	begin(ctx, "c", 2, func() bool { return c.normalising.Waiting() == 1 })
+	begin(t.Context(), "a", 1, func() bool { return c.normalising.Waiting() == 1 })
+	begin(ctx, "c", 2, func() bool { return c.normalising.Waiting() == 2 })
 	cancel()
 	if first := <-got; first != "c fails: true" {
 		t.Errorf("whose time has ended: %s", first)
 	}
-	begin(t.Context(), "b", 3, func() bool { return c.normalising.Waiting() == 1 })
-	c.turns.Leave("a") // whose next index comes after b's, which waits already
-	until(t, "the next index waits", func() bool { return c.normalising.Waiting() == 2 })
-	c.normalising.Leave("a")
+	begin(t.Context(), "b", 3, func() bool { return c.normalising.Waiting() == 2 })
+	c.normalising.Leave("a") // whose next index comes after b's
 	if second, third := <-got, <-got; second != "b" || third != "a" {
 		t.Errorf("then came %s, %s, want b and a", second, third)
 	}

@@ -66,8 +66,8 @@ type Client struct {
 	config     Config
 	transports transports
 	objects    cache.Object
-	// indexing lets one pack of many objects be indexed at a time.
-	indexing  *share.Line
+	// indexing lets one pack that takes much memory be stored at a time, of namespaces in turn.
+	indexing  *share.Turns
 	listings  flight.Group[advertised]
 	downloads flight.Group[downloaded]
 	// secret keys the names of the mirrors.
@@ -102,7 +102,7 @@ func New(config Config) (*Client, error) {
 		secret:     secret,
 		transports: transports{byTLS: map[[sha256.Size]byte]*http.Transport{}},
 		objects:    cache.NewObjectLRU(cache.FileSize(config.CacheBytes)),
-		indexing:   share.New(1, 1),
+		indexing:   share.NewTurns(),
 		mirrors:    map[string]*mirror{},
 		leaving:    map[string]bool{},
 		listings:   flight.Group[advertised]{Keep: flight.Keep},

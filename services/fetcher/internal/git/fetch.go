@@ -158,7 +158,7 @@ func (l *Listing) download(ctx context.Context, m *mirror, target Target) error 
 		return err
 	}
 	defer m.unlock()
-	if err := m.keep(ctx, pack, len(req.Haves) > 0); err != nil {
+	if err := m.keep(ctx, l.remote.Namespace, pack, len(req.Haves) > 0); err != nil {
 		return fmt.Errorf("unable to fetch %s: %w", target.Revision, orContext(ctx, err))
 	}
 	return m.record(target.tips)

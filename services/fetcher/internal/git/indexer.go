@@ -14,9 +14,11 @@ import (
 
 const (
 	// maxHeld bounds what is in memory of objects that more than one is still to be made of: where each is
-	// made of the one before there are none, however long that goes on. It bounds too what the deltas
-	// have together by which an object is made: who reads it later has them in memory.
-	maxHeld = 4 * maxObject
+	// made of the one before there are none, however long that goes on. It is as little as lets two be made of one
+	// object of the most bytes, and with that object, one that is made of it, and the delta, four times maxObject are
+	// in memory at most. It bounds too what the deltas have together by which an object is made: who reads it later
+	// has them in memory.
+	maxHeld = maxObject
 	// maxChain is the most deltas from an object that is there as it is to one that is made, as in Git itself.
 	maxChain = 4095
 )
@@ -204,17 +206,20 @@ func (x *indexer) apply(n int, content []byte, by way) ([]byte, way, error) {
 	case by.bytes > x.most:
 		return nil, by, fmt.Errorf("the deltas that make an object have more than %d bytes together (a branch or tag needs no history): %w", x.most, ErrLimit)
 	}
-	made, err := packfile.PatchDelta(content, x.delta.Bytes())
+	made, err := patch(content, x.delta.Bytes())
 	return made, by, err
 }
 
-// read reads what the pack has of an object.
+// read reads what the pack has of an object into a buffer that is empty.
 func (x *indexer) read(n int, into *bytes.Buffer) error {
 	header, err := x.scanner.SeekObjectHeader(x.objects[n].offset)
 	if err != nil {
 		return err
 	}
-	into.Grow(int(min(header.Length, maxObject)))
+	// A buffer would take twice what it has when it grows, also to find out that there is no more.
+	if size := int(min(header.Length, maxObject)) + bytes.MinRead; into.Cap() < size {
+		*into = *bytes.NewBuffer(make([]byte, 0, size))
+	}
 	_, _, err = x.scanner.NextObject(into)
 	return err
 }

@@ -116,26 +116,37 @@ func (l *live) Seek(offset int64, whence int) (int64, error) {
 }
 
 // However many large objects are made one of the other, no more of them are in memory than it takes to
-// make one.
-func TestLongChainsOfLargeObjects(t *testing.T) {
-	const size, length = 100 << 20, 6
-	parts := [][]byte{entry(t, plumbing.BlobObject, 0, size, io.LimitReader(zeros{}, size))}
-	for n := range length {
-		parts = append(parts, far(t, len(parts[n]), alter(size+n, "x")))
+// make one, and what two are made of.
+func TestMemoryOfLargeObjects(t *testing.T) {
+	const size = 100 << 20
+	base := entry(t, plumbing.BlobObject, 0, size, io.LimitReader(zeros{}, size))
+	chain := [][]byte{base}
+	for n := range 6 {
+		chain = append(chain, far(t, len(chain[n]), alter(size+n, "x")))
 	}
-	pack := &live{Reader: bytes.NewReader(packOf(parts[0], parts[1:]...))}
-	runtime.GC()
-	var before runtime.MemStats
-	runtime.ReadMemStats(&before)
-	_, index, err := indexPack(pack, maxHeld)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n, err := index.Count(); err != nil || n != length+1 {
-		t.Errorf("%d objects, %v", n, err)
-	}
-	if held := pack.most - before.HeapAlloc; held > 4*size {
-		t.Errorf("%d MiB were in memory, want what two objects take", held>>20)
+	content := make([]byte, size+1)
+	first := plumbing.ComputeHash(plumbing.BlobObject, content[:size])
+	content[size] = 'x'
+	second := plumbing.ComputeHash(plumbing.BlobObject, content)
+	content = nil
+	for why, parts := range map[string][][]byte{
+		"each of the one before":               chain,
+		"two of one, and another of the first": {base, about(t, first, alter(size, "x")), about(t, first, alter(size, "y")), about(t, second, alter(size+1, "z"))},
+	} {
+		pack := &live{Reader: bytes.NewReader(packOf(parts[0], parts[1:]...))}
+		runtime.GC()
+		var before runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, index, err := indexPack(pack, maxHeld)
+		if err != nil {
+			t.Fatalf("%s: %v", why, err)
+		}
+		if n, err := index.Count(); err != nil || n != int64(len(parts)) {
+			t.Errorf("%s: %d objects, %v", why, n, err)
+		}
+		if held := pack.most - before.HeapAlloc; held > 2*size+size/2 {
+			t.Errorf("%s: %d MiB were in memory, want what two objects take", why, held>>20)
+		}
 	}
 }
 
@@ -181,6 +192,37 @@ func TestDeltasOfAnObjectAreCounted(t *testing.T) {
 		}
 		if _, _, err := indexPack(bytes.NewReader(packOf(parts[0], parts[1:]...)), maxHeld); !errors.Is(err, want) {
 			t.Errorf("%d: got %v, want %v", length, err, want)
+		}
+	}
+}
+
+// A delta is applied as Git's library does, and to nothing that it is not about.
+func TestPatch(t *testing.T) {
+	base := []byte("0123456789")
+	for why, c := range map[string]struct {
+		delta []byte
+		want  string
+		fails bool
+	}{
+		"a copy, and what is added":     {[]byte{10, 5, 0x91, 2, 3, 2, 'a', 'b'}, "234ab", false},
+		"nothing":                       {[]byte{10, 0}, "", false},
+		"no command":                    {[]byte{10, 1, 0}, "", true},
+		"a copy past the end":           {[]byte{10, 3, 0x91, 8, 3}, "", true},
+		"a copy of 64 KiB":              {[]byte{10, 3, 0x80}, "", true},
+		"half a copy":                   {[]byte{10, 3, 0x91, 2}, "", true},
+		"less is added than it says":    {[]byte{10, 3, 3, 'a'}, "", true},
+		"it makes less than it says":    {[]byte{10, 3, 1, 'a'}, "", true},
+		"it makes more than it says":    {[]byte{10, 1, 2, 'a', 'b'}, "", true},
+		"it is about another object":    {[]byte{9, 1, 1, 'a'}, "", true},
+		"it makes one of too many":      {binary.AppendUvarint([]byte{10}, maxObject+1), "", true},
+		"it does not say what it makes": {[]byte{10}, "", true},
+	} {
+		got, err := patch(base, c.delta)
+		if string(got) != c.want || (err != nil) != c.fails {
+			t.Errorf("%s: %q, %v", why, got, err)
+		}
+		if other, err := packfile.PatchDelta(base, c.delta); string(other) != c.want || (err != nil) != c.fails {
+			t.Errorf("%s, by the library: %q, %v", why, other, err)
 		}
 	}
 }

@@ -38,8 +38,8 @@ const (
 type mirror struct {
 	dir   string
 	cache cache.Object
-	// indexing is where packs of many objects wait for one another, of all mirrors of a client.
-	indexing *share.Line
+	// indexing is where packs that take much memory wait for one another, of all mirrors of a client.
+	indexing *share.Turns
 	// writing has room for the one who writes.
 	writing chan struct{}
 
@@ -54,7 +54,7 @@ type mirror struct {
 	tips  []plumbing.Hash
 }
 
-func newMirror(dir string, objects cache.Object, indexing *share.Line) *mirror {
+func newMirror(dir string, objects cache.Object, indexing *share.Turns) *mirror {
 	return &mirror{dir: dir, cache: objects, indexing: indexing, writing: make(chan struct{}, 1)}
 }
 

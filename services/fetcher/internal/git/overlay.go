@@ -123,9 +123,10 @@ func (w packWriter) Close() error {
 	return w.WriteCloser.Close()
 }
 
-// add stores a pack as it is. Nobody waits while its index is made.
-func (o *overlay) add(pack io.ReadSeeker) error {
-	checksum, index, err := indexPack(pack, maxHeld)
+// add stores a pack as it is, of whose objects so many bytes may be held, as indexPack has it. Nobody waits while its
+// index is made.
+func (o *overlay) add(pack io.ReadSeeker, most int64) error {
+	checksum, index, err := indexPack(pack, most)
 	if err != nil {
 		return err
 	}

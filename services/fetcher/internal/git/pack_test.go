@@ -93,7 +93,7 @@ func TestObjectsOfAPackAreBounded(t *testing.T) {
 		"one more than that":                      {delta(4, maxObject), true, true, minExpanded/maxObject + 1},
 	} {
 		pack := packOf(base, slices.Repeat([][]byte{c.second}, max(c.times, 1))...)
-		err := checkObjects(bytes.NewReader(pack))
+		_, err := checkObjects(bytes.NewReader(pack))
 		if errors.Is(err, ErrLimit) != c.limit || (err != nil) != c.fails {
 			t.Errorf("%s: got %v", reason, err)
 		}
@@ -132,7 +132,7 @@ func TestPackEndsWithItsPass(t *testing.T) {
 	for name, thin := range map[string]bool{"as it is": false, "object by object": true} {
 		looks := 0
 		for ; ; looks++ {
-			m := newMirror(t.TempDir(), cache.NewObjectLRUDefault(), share.New(1, 1))
+			m := newMirror(t.TempDir(), cache.NewObjectLRUDefault(), share.NewTurns())
 			if err := m.open(); err != nil {
 				t.Fatal(err)
 			}
@@ -140,7 +140,7 @@ func TestPackEndsWithItsPass(t *testing.T) {
 			if _, err := pack.Write(packOf(first, more...)); err != nil {
 				t.Fatal(err)
 			}
-			err := m.keep(&ends{context.Background(), looks}, pack, thin)
+			err := m.keep(&ends{context.Background(), looks}, "", pack, thin)
 			if err == nil {
 				if err := m.store.HasEncodedObject(last); err != nil {
 					t.Errorf("%s: the last object: %v", name, err)

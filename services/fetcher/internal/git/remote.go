@@ -33,6 +33,8 @@ type Remote struct {
 	// from time to time, such as an app that gets tokens: mirrors go by it then. When it is
 	// empty they go by the credentials themselves. It is no secret.
 	Scope string
+	// Namespace is who asks: namespaces take turns where there is not room for all.
+	Namespace string
 	// Proxy is an http, https or socks5 URL, with user information if the proxy asks
 	// for it; nil for what the environment says, which is about HTTP only.
 	Proxy *url.URL

@@ -106,7 +106,7 @@ func (r *recursion) remote(parent *Commit, raw string) (Remote, error) {
 	if err != nil {
 		return Remote{}, err
 	}
-	remote := Remote{Proxy: r.root.Proxy}
+	remote := Remote{Namespace: r.root.Namespace, Proxy: r.root.Proxy}
 	home, err := ParseURL(r.root.URL)
 	if err != nil {
 		return Remote{}, err

@@ -19,7 +19,7 @@ import (
 // remote returns the repository with the credentials of its Secret.
 func (k *Kind) remote(ctx context.Context, o *sourcev1.GitRepository) (git.Remote, error) {
 	spec := o.Spec
-	remote := git.Remote{URL: spec.URL}
+	remote := git.Remote{URL: spec.URL, Namespace: o.Namespace}
 	u, err := git.ParseURL(spec.URL)
 	if err != nil {
 		return remote, source.Stalled(sourcev1.URLInvalidReason, fmt.Errorf("spec.url: %w", err))
