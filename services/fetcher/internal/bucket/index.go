@@ -38,7 +38,10 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 	if o.Spec.Ignore != nil {
 		texts = append(texts, *o.Spec.Ignore)
 	}
-	ignore := pack.Rules(texts...)
+	ignore, err := pack.Rules(texts...)
+	if err != nil {
+		return nil, err
+	}
 	found := &index{}
 	var size int64
 	for _, l := range answer.Value.objects {

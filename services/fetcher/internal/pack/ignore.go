@@ -1,24 +1,23 @@
 package pack
 
 import (
-	"bytes"
-	"fmt"
-	"io"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/sourceignore"
-	"github.com/fluxcd/pkg/sourceignore/gitignore"
 )
 
-// maxIgnoreFile bounds one ignore file.
-const maxIgnoreFile = 1 << 20
+// maxIgnoreBytes and maxIgnorePatterns bound the rules for one archive, wherever they are from.
+const (
+	maxIgnoreBytes    = 1 << 20
+	maxIgnorePatterns = 10_000
+)
 
 // Ignore says which entries an archive leaves out. A nil *Ignore leaves out nothing.
 // It is for one goroutine.
 type Ignore struct {
-	matcher gitignore.Matcher
+	rules rules
 	// byName holds what the rules say to a last path element, for rules that look
 	// at nothing else; nil for others.
 	byName map[element]bool
@@ -34,34 +33,38 @@ type element struct {
 // such rule the default ones hold: files of version control and of CI services,
 // pictures and archives. With one, only those of version control do.
 func ReadIgnore(files []File, extra *string) (*Ignore, error) {
-	var patterns []gitignore.Pattern
+	var found rules
 	for _, f := range ruleFiles(files) {
-		found, err := readRules(f)
-		if err != nil {
+		if err := found.readFile(f); err != nil {
 			return nil, err
 		}
-		patterns = append(patterns, found...)
 	}
 	if extra != nil {
-		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(*extra), nil)...)
+		if err := found.read("the ignore rules of the object", *extra, nil); err != nil {
+			return nil, err
+		}
 	}
-	if len(patterns) == 0 {
-		return &Ignore{matcher: sourceignore.NewDefaultMatcher(nil, nil), byName: map[element]bool{}}, nil
+	if len(found.sets) == 0 {
+		defaults := append(sourceignore.VCSPatterns(nil), sourceignore.DefaultPatterns(nil)...)
+		return &Ignore{rules: rules{sets: []ruleSet{{patterns: defaults}}}, byName: map[element]bool{}}, nil
 	}
-	return &Ignore{matcher: sourceignore.NewMatcher(append(sourceignore.VCSPatterns(nil), patterns...))}, nil
+	found.sets = slices.Insert(found.sets, 0, ruleSet{patterns: sourceignore.VCSPatterns(nil)})
+	return &Ignore{rules: found}, nil
 }
 
 // Rules returns the rules of texts in the .sourceignore format, the last match wins, and
 // no other; nil without any.
-func Rules(texts ...string) *Ignore {
-	var patterns []gitignore.Pattern
+func Rules(texts ...string) (*Ignore, error) {
+	var found rules
 	for _, text := range texts {
-		patterns = append(patterns, sourceignore.ReadPatterns(strings.NewReader(text), nil)...)
+		if err := found.read("the ignore rules", text, nil); err != nil {
+			return nil, err
+		}
 	}
-	if len(patterns) == 0 {
-		return nil
+	if len(found.sets) == 0 {
+		return nil, nil
 	}
-	return &Ignore{matcher: sourceignore.NewMatcher(patterns)}
+	return &Ignore{rules: found}, nil
 }
 
 // ruleFiles returns the ignore files, those of a folder before those below it, so
@@ -86,22 +89,6 @@ func domainOf(f File) []string {
 	return strings.Split(dir, "/")
 }
 
-func readRules(f File) ([]gitignore.Pattern, error) {
-	size, content, err := f.Open()
-	if err != nil {
-		return nil, err
-	}
-	defer content.Close()
-	if size > maxIgnoreFile {
-		return nil, fmt.Errorf("%s has more than %d bytes: %w", f.Path, maxIgnoreFile, ErrLimit)
-	}
-	body, err := io.ReadAll(content)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", f.Path, err)
-	}
-	return sourceignore.ReadPatterns(bytes.NewReader(body), domainOf(f)), nil
-}
-
 // Match says that an entry is left out. Every entry is judged by itself: a rule
 // may take back a file whose folder is left out.
 func (i *Ignore) Match(name string, dir bool) bool {
@@ -109,7 +96,7 @@ func (i *Ignore) Match(name string, dir bool) bool {
 		return false
 	}
 	if i.byName == nil {
-		return i.matcher.Match(strings.Split(name, "/"), dir)
+		return i.rules.match(strings.Split(name, "/"), dir)
 	}
 	for {
 		first, rest, more := strings.Cut(name, "/")
@@ -128,7 +115,7 @@ func (i *Ignore) Match(name string, dir bool) bool {
 func (i *Ignore) matchElement(e element) bool {
 	left, known := i.byName[e]
 	if !known {
-		left = i.matcher.Match([]string{e.name}, e.dir)
+		left = i.rules.match([]string{e.name}, e.dir)
 		i.byName[e] = left
 	}
 	return left

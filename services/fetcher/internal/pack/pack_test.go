@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -153,6 +154,40 @@ func TestIgnore(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// Rules take no more memory the deeper they are, and of all folders together there are only so many.
+func TestIgnoreRulesAreBounded(t *testing.T) {
+	deep := strings.Repeat("d/", 60)
+	many, more := strings.Repeat("a\n", 10_000), "b\n"
+	for why, c := range map[string]struct {
+		files map[string]string
+		extra *string
+		limit bool
+	}{
+		"as many as there may be":    {map[string]string{deep + ".sourceignore": many}, nil, false},
+		"one more":                   {map[string]string{deep + ".sourceignore": many + more}, nil, true},
+		"one more in another folder": {map[string]string{deep + ".sourceignore": many, "b/.sourceignore": more}, nil, true},
+		"one more of the object's":   {map[string]string{".sourceignore": many}, &more, true},
+		"as large as they may be":    {map[string]string{".sourceignore": strings.Repeat("#\n", 1<<19)}, nil, false},
+		"larger":                     {map[string]string{".sourceignore": strings.Repeat("#\n", 1<<19) + "#"}, nil, true},
+		"larger together":            {map[string]string{".sourceignore": strings.Repeat("#\n", 1<<19), "b/.sourceignore": "#"}, nil, true},
+		"far larger":                 {map[string]string{deep + ".sourceignore": strings.Repeat("a\n", 1<<20)}, nil, true},
+	} {
+		runtime.GC()
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ignore, err := pack.ReadIgnore(tree(c.files), c.extra)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		runtime.KeepAlive(ignore)
+		if errors.Is(err, pack.ErrLimit) != c.limit || (err != nil) != c.limit {
+			t.Errorf("%s: got %v", why, err)
+		}
+		if held := int64(after.HeapAlloc) - int64(before.HeapAlloc); held > 8<<20 {
+			t.Errorf("%s: %d MiB stay in memory", why, held>>20)
+		}
 	}
 }
 
