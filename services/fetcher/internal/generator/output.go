@@ -40,7 +40,7 @@ const (
 var errForeign = errors.New("exists and was not made by this ArtifactGenerator: delete it, or give the artifact another name")
 
 // make builds one output, stores it and says so in its ExternalArtifact.
-func (p *pass) make(ctx context.Context, out output, from sources) (generatorv1.ExternalArtifactReference, error) {
+func (p *pass) make(ctx context.Context, out output, from *sources) (generatorv1.ExternalArtifactReference, error) {
 	none := generatorv1.ExternalArtifactReference{}
 	key := outputKey(p.obj.Namespace, out.Name)
 	now, err := p.external(ctx, out.Name)
@@ -60,10 +60,10 @@ func (p *pass) make(ctx context.Context, out output, from sources) (generatorv1.
 		Revision: "latest@" + stored.Digest, Digest: stored.Digest, Size: &stored.Size, LastUpdateTime: metav1.NewTime(time.Now()),
 	}
 	if alias, _ := split(out.Revision); alias != "" {
-		artifact.Revision = from[alias].artifact.Revision
+		artifact.Revision = from.by[alias].artifact.Revision
 	}
 	if alias, _ := split(out.OriginRevision); alias != "" {
-		made := from[alias].artifact
+		made := from.by[alias].artifact
 		origin := made.Metadata[source.OriginRevision]
 		if origin == "" {
 			origin = made.Revision
@@ -84,13 +84,13 @@ func (p *pass) make(ctx context.Context, out output, from sources) (generatorv1.
 }
 
 // build composes the files of an output and stores them.
-func (p *pass) build(ctx context.Context, key events.Key, out output, from sources) (_ pack.Result, err error) {
+func (p *pass) build(ctx context.Context, key events.Key, out output, from *sources) (_ pack.Result, err error) {
 	tree := compose.New(p.Shelf.Scratch, p.Shelf.Limits)
 	defer func() { err = errors.Join(err, tree.Close()) }()
 	for _, c := range out.Copy {
 		alias, path := split(c.From)
 		_, to := split(c.To)
-		err := tree.Add(ctx, from[alias].tree.Files, compose.Copy{From: path, To: to, Exclude: c.Exclude, Strategy: c.Strategy})
+		err := tree.Add(ctx, from.by[alias].tree.Files, compose.Copy{From: path, To: to, Exclude: c.Exclude, Strategy: c.Strategy})
 		if err != nil {
 			return pack.Result{}, fmt.Errorf("copy from '%s': %w", c.From, err)
 		}

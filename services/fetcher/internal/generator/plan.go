@@ -20,7 +20,7 @@ type output struct {
 
 // outputs returns the artifacts that the spec asks for, one for each folder that the path
 // pattern matches, if there is one.
-func outputs(o *generatorv1.ArtifactGenerator, sources sources) ([]output, error) {
+func outputs(o *generatorv1.ArtifactGenerator, sources *sources) ([]output, error) {
 	all, err := expand(o, sources)
 	if err != nil {
 		return nil, err
@@ -38,7 +38,7 @@ func outputs(o *generatorv1.ArtifactGenerator, sources sources) ([]output, error
 	return all, nil
 }
 
-func expand(o *generatorv1.ArtifactGenerator, sources sources) ([]output, error) {
+func expand(o *generatorv1.ArtifactGenerator, sources *sources) ([]output, error) {
 	if o.Spec.PathPattern == "" {
 		all := make([]output, len(o.Spec.OutputArtifacts))
 		for i, artifact := range o.Spec.OutputArtifacts {

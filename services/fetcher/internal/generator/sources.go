@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
@@ -25,19 +26,23 @@ type origin struct {
 }
 
 // sources are the origins by alias.
-type sources map[string]*origin
+type sources struct {
+	by map[string]*origin
+	// trees is nil until the artifacts were opened.
+	trees *pack.Trees
+}
 
-func (s sources) get(what, alias string) (*origin, error) {
-	if found := s[alias]; found != nil {
+func (s *sources) get(what, alias string) (*origin, error) {
+	if found := s.by[alias]; found != nil {
 		return found, nil
 	}
 	return nil, invalid("%s: there is no source with the alias %q", what, alias)
 }
 
 // digest is what status.observedSourcesDigest says of the sources.
-func (s sources) digest() string {
+func (s *sources) digest() string {
 	observed := map[string]generatorv1.ObservedSource{}
-	for alias, o := range s {
+	for alias, o := range s.by {
 		observed[alias] = generatorv1.ObservedSource{
 			Digest: o.artifact.Digest, Revision: o.artifact.Revision, OriginRevision: o.artifact.Metadata[source.OriginRevision], URL: o.artifact.URL,
 		}
@@ -45,19 +50,16 @@ func (s sources) digest() string {
 	return generatorv1.HashObservedSources(observed)
 }
 
-func (s sources) close() error {
-	var errs []error
-	for _, o := range s {
-		if o.tree != nil {
-			errs = append(errs, o.tree.Close())
-		}
+func (s *sources) close() error {
+	if s.trees == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return s.trees.Close()
 }
 
 // sources reads what the statuses of the sources say.
-func (k *Kind) sources(ctx context.Context, o *generatorv1.ArtifactGenerator) (sources, error) {
-	all := sources{}
+func (k *Kind) sources(ctx context.Context, o *generatorv1.ArtifactGenerator) (*sources, error) {
+	all := &sources{by: map[string]*origin{}}
 	for _, ref := range o.Spec.Sources {
 		key := keyOf(o, ref)
 		name := fmt.Sprintf("%s/%s/%s", ref.Kind, key.Namespace, key.Name)
@@ -68,7 +70,7 @@ func (k *Kind) sources(ctx context.Context, o *generatorv1.ArtifactGenerator) (s
 		if err != nil {
 			return nil, &failure{reason: generatorv1.SourceFetchFailedReason, wait: sourceWait, err: fmt.Errorf("source '%s': %w", name, err)}
 		}
-		all[ref.Alias] = &origin{key: key, artifact: artifact}
+		all.by[ref.Alias] = &origin{key: key, artifact: artifact}
 	}
 	return all, nil
 }
@@ -99,13 +101,13 @@ func (k *Kind) artifactOf(ctx context.Context, kind string, key events.Key) (*me
 }
 
 // open reads the content of the sources.
-func (k *Kind) open(ctx context.Context, all sources) error {
-	for _, o := range all {
-		body, err := k.Artifact(ctx, o.key, o.artifact.Digest)
-		if err == nil {
-			o.tree, err = pack.Unpack(ctx, body, k.Shelf.Scratch, k.Shelf.Limits)
-			err = errors.Join(err, body.Close())
-		}
+func (k *Kind) open(ctx context.Context, all *sources) error {
+	all.trees = pack.NewTrees(k.Shelf.Scratch, k.Shelf.Limits)
+	for _, o := range all.by {
+		var err error
+		o.tree, err = all.trees.Unpack(ctx, o.key.String()+"@"+o.artifact.Digest, func() (io.ReadCloser, error) {
+			return k.Artifact(ctx, o.key, o.artifact.Digest)
+		})
 		if err != nil {
 			return &failure{reason: generatorv1.SourceFetchFailedReason, wait: sourceWait, err: fmt.Errorf("read artifact of %s: %w", o.key, err)}
 		}

@@ -3,6 +3,7 @@ package gitrepository
 import (
 	"context"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -99,12 +100,8 @@ func artifactsOf(includes []include) []*meta.Artifact {
 // copyIncludes adds to files what the includes hold. The caller calls done when the
 // files are read.
 func (k *Kind) copyIncludes(ctx context.Context, namespace string, files []pack.File, includes []include) (_ []pack.File, done func(), err error) {
-	var opened []*pack.Unpacked
-	forget := func() {
-		for _, u := range opened {
-			_ = u.Close() // scratch is emptied at the next start too
-		}
-	}
+	trees := pack.NewTrees(k.config.Scratch, k.config.Limits)
+	forget := func() { _ = trees.Close() } // scratch is emptied at the next start too
 	defer func() {
 		if err != nil {
 			forget()
@@ -116,9 +113,10 @@ func (k *Kind) copyIncludes(ctx context.Context, namespace string, files []pack.
 		if err != nil {
 			return nil, nil, source.StorageFailed("IllegalPath", fmt.Errorf("path calculation for include '%s' failed: %w", name, err))
 		}
-		tree, err := k.unpack(ctx, events.NewKey(k.Name(), namespace, name), i.artifact.Digest)
+		tree, err := trees.Unpack(ctx, name+"@"+i.artifact.Digest, func() (io.ReadCloser, error) {
+			return k.config.Artifact(ctx, events.NewKey(k.Name(), namespace, name), i.artifact.Digest)
+		})
 		if err == nil {
-			opened = append(opened, tree)
 			files, err = graft(files, target, tree.Files, from)
 		}
 		if err != nil {
@@ -135,13 +133,4 @@ func graft(files []pack.File, to string, branch []pack.File, from string) ([]pac
 		return nil, err
 	}
 	return pack.Graft(files, to, branch, start)
-}
-
-func (k *Kind) unpack(ctx context.Context, key events.Key, digest string) (*pack.Unpacked, error) {
-	body, err := k.config.Artifact(ctx, key, digest)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = body.Close() }() // it was only read
-	return pack.Unpack(ctx, body, k.config.Scratch, k.config.Limits)
 }
