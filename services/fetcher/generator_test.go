@@ -357,6 +357,29 @@ func generatorFailures(t *testing.T, w *world) {
 		}
 		w.kubernetesEvent(name, c.reason, c.message)
 	}
+	// What is made belongs to the object before all is made, and goes with it.
+	half := w.createGenerator("half-made", generatorv1.ArtifactGeneratorSpec{
+		Sources: []generatorv1.SourceReference{mono},
+		OutputArtifacts: []generatorv1.OutputArtifact{
+			{Name: "half-one", Copy: all}, {Name: "foreign", Copy: all}, {Name: "half-other", Copy: all},
+		},
+	})
+	var named []string
+	for _, ref := range w.generated("half-made", "ReconciliationFailed", "was not made by this").Status.Inventory {
+		named = append(named, ref.Name)
+	}
+	if strings.Join(named, " ") != "half-one half-other" {
+		t.Errorf("the inventory of what is half made names %q", named)
+	}
+	one := w.externalArtifact("half-one", whatever)
+	if err := w.client.Delete(t.Context(), half); err != nil {
+		t.Fatal(err)
+	}
+	w.nothingLeft("half-one", one.Status.Artifact.Digest)
+	if err := w.client.Get(t.Context(), client.ObjectKeyFromObject(foreign), &sourcev1.ExternalArtifact{}); err != nil {
+		t.Errorf("what others made: %v", err)
+	}
+
 	// What was missing comes: nobody has to ask.
 	w.gitSource("late", map[string]string{"a": "b"})
 	w.change("no-such-source", func(o *generatorv1.ArtifactGenerator) {

@@ -147,7 +147,7 @@ func (p *pass) apply(ctx context.Context, name string, labels, annotations map[s
 // prune deletes what was made earlier and is not wanted any more.
 func (p *pass) prune(ctx context.Context, wanted []generatorv1.ExternalArtifactReference) error {
 	for _, ref := range p.old.Status.Inventory {
-		if slices.ContainsFunc(wanted, func(w generatorv1.ExternalArtifactReference) bool { return w.Name == ref.Name }) {
+		if slices.ContainsFunc(wanted, named(ref.Name)) {
 			continue
 		}
 		now, err := p.external(ctx, ref.Name)

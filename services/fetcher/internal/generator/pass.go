@@ -26,8 +26,9 @@ import (
 // pass is one look at one object.
 type pass struct {
 	*Kind
-	// old is the object as it was read, obj as its status will be written.
-	old, obj *generatorv1.ArtifactGenerator
+	// old is the object as it was read, written as the API server has it now, and obj as its status will be
+	// written at the end.
+	old, written, obj *generatorv1.ArtifactGenerator
 }
 
 // Handle makes the artifacts of the object of a check.
@@ -48,7 +49,7 @@ func (k *Kind) Handle(ctx context.Context, check bus.Check) (bus.Result, error) 
 	if err := k.adopt(ctx, &obj); err != nil {
 		return bus.Result{}, err
 	}
-	p := &pass{Kind: k, old: &obj, obj: obj.DeepCopy()}
+	p := &pass{Kind: k, old: &obj, written: &obj, obj: obj.DeepCopy()}
 	return p.run(ctx, check)
 }
 
@@ -61,11 +62,8 @@ func (p *pass) run(ctx context.Context, check bus.Check) (bus.Result, error) {
 		failed = failureOf(err, meta.ReconciliationFailedReason)
 	}
 	p.conclude(failed)
-	if !equality.Semantic.DeepEqual(p.old.Status, p.obj.Status) {
-		patch := client.MergeFromWithOptions(p.old, client.MergeFromWithOptimisticLock{})
-		if err := p.Writer.Status().Patch(ctx, p.obj.DeepCopy(), patch); err != nil {
-			return bus.Result{}, fmt.Errorf("write status of %s: %w", check.Key, err)
-		}
+	if err := p.save(ctx); err != nil {
+		return bus.Result{}, err
 	}
 	p.announce(check, failed)
 	switch {
@@ -100,18 +98,66 @@ func (p *pass) reconcile(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := p.name(ctx, wanted); err != nil {
+		return err
+	}
 	var inventory []generatorv1.ExternalArtifactReference
 	for _, out := range wanted {
 		made, err := p.make(ctx, out, from)
 		if err != nil {
 			return err
 		}
+		p.made(made)
 		inventory = append(inventory, made)
 	}
 	if err := p.prune(ctx, inventory); err != nil {
 		return err
 	}
 	p.obj.Status.Inventory, p.obj.Status.ObservedSourcesDigest = inventory, digest
+	return nil
+}
+
+// name writes into the inventory what is to be made, beside what was: wherever the pass ends, it is the object's then,
+// and goes with it. What others made is not named.
+func (p *pass) name(ctx context.Context, wanted []output) error {
+	for _, out := range wanted {
+		if slices.ContainsFunc(p.obj.Status.Inventory, named(out.Name)) {
+			continue
+		}
+		switch now, err := p.external(ctx, out.Name); {
+		case err != nil:
+			return err
+		case now != nil && !p.owns(now):
+			continue
+		}
+		p.made(generatorv1.ExternalArtifactReference{Name: out.Name, Namespace: p.obj.Namespace})
+	}
+	return p.save(ctx)
+}
+
+// made puts an artifact into the inventory, in the place of what that had of its name.
+func (p *pass) made(ref generatorv1.ExternalArtifactReference) {
+	if at := slices.IndexFunc(p.obj.Status.Inventory, named(ref.Name)); at >= 0 {
+		p.obj.Status.Inventory[at] = ref
+		return
+	}
+	p.obj.Status.Inventory = append(p.obj.Status.Inventory, ref)
+}
+
+func named(name string) func(generatorv1.ExternalArtifactReference) bool {
+	return func(ref generatorv1.ExternalArtifactReference) bool { return ref.Name == name }
+}
+
+// save writes the status if it changed, on the version that was written last.
+func (p *pass) save(ctx context.Context) error {
+	if equality.Semantic.DeepEqual(p.written.Status, p.obj.Status) {
+		return nil
+	}
+	now := p.obj.DeepCopy()
+	if err := p.Writer.Status().Patch(ctx, now, client.MergeFromWithOptions(p.written, client.MergeFromWithOptimisticLock{})); err != nil {
+		return fmt.Errorf("write status of ArtifactGenerator '%s/%s': %w", p.obj.Namespace, p.obj.Name, err)
+	}
+	p.written = now
 	return nil
 }
 
