@@ -39,7 +39,7 @@ const maxHeader = 64 << 20
 // is built for it, and then nothing else.
 func decodeRefs(r io.Reader) (*packp.AdvRefs, error) {
 	refs, begin := packp.NewAdvRefs(), &beginning{left: maxCapabilities}
-	err := refs.Decode(io.TeeReader(newHeader(r), begin))
+	err := refs.Decode(io.TeeReader(newHeader(r, maxHeader), begin))
 	switch {
 	case err != nil && bytes.Contains(begin.Bytes(), []byte(formatSHA256)):
 		return nil, ErrSHA256
@@ -83,7 +83,7 @@ func encodeUpload(w io.Writer, req *packp.UploadPackRequest) error {
 }
 
 func decodeUpload(body io.ReadCloser, req *packp.UploadPackRequest) (*packp.UploadPackResponse, error) {
-	res, begin := packp.NewUploadPackResponse(req), newHeader(body)
+	res, begin := packp.NewUploadPackResponse(req), newHeader(body, maxHeader)
 	answer := struct {
 		io.Reader
 		io.Closer
@@ -98,16 +98,16 @@ func decodeUpload(body io.ReadCloser, req *packp.UploadPackRequest) (*packp.Uplo
 // header is an answer of which no more is read than there may be.
 type header struct {
 	io.Reader
-	left int64
+	most, left int64
 }
 
-func newHeader(r io.Reader) *header { return &header{r, maxHeader} }
+func newHeader(r io.Reader, most int64) *header { return &header{r, most, most} }
 
 // Read implements io.Reader.
 func (h *header) Read(p []byte) (int, error) {
 	n, err := h.Reader.Read(p)
 	if h.left -= int64(n); h.left < 0 {
-		return 0, fmt.Errorf("it has more than the %d bytes that are read: %w", maxHeader, ErrLimit)
+		return 0, fmt.Errorf("it has more than the %d bytes that are read: %w", h.most, ErrLimit)
 	}
 	return n, err
 }

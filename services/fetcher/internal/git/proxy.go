@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -28,6 +29,9 @@ func dial(ctx context.Context, via *url.URL, addr string) (net.Conn, error) {
 	}
 	return dialer.(proxy.ContextDialer).DialContext(ctx, "tcp", addr)
 }
+
+// maxTunnelHeader bounds what a proxy says before what comes through it.
+const maxTunnelHeader = 64 << 10
 
 // tunnel asks an HTTP proxy for a connection to addr.
 func tunnel(ctx context.Context, via *url.URL, addr string) (_ net.Conn, err error) {
@@ -61,7 +65,8 @@ func tunnel(ctx context.Context, via *url.URL, addr string) (_ net.Conn, err err
 	if err := request.Write(conn); err != nil {
 		return nil, fmt.Errorf("ask proxy: %w", err)
 	}
-	answer := bufio.NewReader(conn)
+	begin := newHeader(conn, maxTunnelHeader)
+	answer := bufio.NewReader(begin)
 	res, err := http.ReadResponse(answer, request)
 	if err != nil {
 		return nil, fmt.Errorf("read the proxy's answer: %w", err)
@@ -70,6 +75,7 @@ func tunnel(ctx context.Context, via *url.URL, addr string) (_ net.Conn, err err
 	if res.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("the proxy answers with HTTP status %d", res.StatusCode)
 	}
+	begin.left = math.MaxInt64
 	return &tunnelled{Conn: conn, answer: answer}, nil
 }
 
