@@ -297,20 +297,22 @@ func ociFailures(t *testing.T, w *world) {
 	r := newRegistry(t, false, nil)
 	r.push(t, "some", "1.0.0", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	r.push(t, "escape", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"../a": "1"}), nil})
+	r.push(t, "annotated", "latest", map[string]string{"a": strings.Repeat("x", 2<<20)}, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	url := "oci://" + r.host + "/some"
 	for name, c := range map[string]struct {
 		url, provider string
 		ref           *sourcev1.OCIRepositoryRef
 		reason, text  string
 	}{
-		"tag":      {url, "", nil, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
-		"semver":   {url, "", &sourcev1.OCIRepositoryRef{SemVer: "9.x"}, "ReadOperationFailed", "failed to determine the artifact tag for '" + url + "': no match found for semver: 9.x"},
-		"range":    {url, "", &sourcev1.OCIRepositoryRef{SemVer: "x y"}, "ReadOperationFailed", "semver 'x y' parse error"},
-		"filter":   {url, "", &sourcev1.OCIRepositoryRef{SemVer: "*", SemverFilter: "("}, "ReadOperationFailed", "semverFilter '(' parse error"},
-		"digest":   {url, "", &sourcev1.OCIRepositoryRef{Digest: "sha256:" + strings.Repeat("0", 64)}, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
-		"url":      {url + ":1.0.0", "", nil, "URLInvalid", "URL validation failed for '" + url + ":1.0.0': "},
-		"escape":   {"oci://" + r.host + "/escape", "", nil, "OCIArtifactLayerOperationFailed", `forbidden name "../a"`},
-		"provider": {url, "aws", nil, "AuthenticationFailed", "failed to get credential from aws: invalid AWS registry: '"},
+		"tag":         {url, "", nil, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
+		"semver":      {url, "", &sourcev1.OCIRepositoryRef{SemVer: "9.x"}, "ReadOperationFailed", "failed to determine the artifact tag for '" + url + "': no match found for semver: 9.x"},
+		"range":       {url, "", &sourcev1.OCIRepositoryRef{SemVer: "x y"}, "ReadOperationFailed", "semver 'x y' parse error"},
+		"filter":      {url, "", &sourcev1.OCIRepositoryRef{SemVer: "*", SemverFilter: "("}, "ReadOperationFailed", "semverFilter '(' parse error"},
+		"digest":      {url, "", &sourcev1.OCIRepositoryRef{Digest: "sha256:" + strings.Repeat("0", 64)}, "OCIArtifactPullFailed", "MANIFEST_UNKNOWN"},
+		"url":         {url + ":1.0.0", "", nil, "URLInvalid", "URL validation failed for '" + url + ":1.0.0': "},
+		"escape":      {"oci://" + r.host + "/escape", "", nil, "OCIArtifactLayerOperationFailed", `forbidden name "../a"`},
+		"annotations": {"oci://" + r.host + "/annotated", "", nil, "OCIArtifactPullFailed", "the annotations of its manifest have 2097153 bytes, more than the 65536"},
+		"provider":    {url, "aws", nil, "AuthenticationFailed", "failed to get credential from aws: invalid AWS registry: '"},
 	} {
 		obj := awaitObject(w, name, w.createOCI("oci-failing-"+name, sourcev1.OCIRepositorySpec{URL: c.url, Provider: c.provider, Reference: c.ref}), ociFails("FetchFailed", c.reason, c.text))
 		if stalled := apimeta.IsStatusConditionTrue(obj.Status.Conditions, "Stalled"); stalled != (c.reason == "URLInvalid") {

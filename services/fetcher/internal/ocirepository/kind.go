@@ -28,6 +28,10 @@ const (
 	// chartLayer is the media type of Helm's packages, whose tags have _ for +.
 	chartLayer = "application/vnd.cncf.helm.chart.content.v1.tar+gzip"
 
+	// maxAnnotations bounds those of a manifest, which the status of the object repeats: with more than some hundred KiB
+	// no API server takes it.
+	maxAnnotations = 64 << 10
+
 	// The annotations that tell where an artifact was made from (OCI image
 	// specification).
 	annotatedSource, annotatedRevision = "org.opencontainers.image.source", "org.opencontainers.image.revision"
@@ -176,6 +180,11 @@ func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository 
 		return nil, source.FetchFailed(sourcev1.OCIPullFailedReason, fmt.Errorf("failed to pull artifact from '%s': %w", o.Spec.URL, source.Cause(ctx, err)))
 	}
 	annotations := maps.Clone(pulled.Value.Annotations)
+	if size := sizeOf(annotations); size > maxAnnotations {
+		pulled.Close()
+		return nil, source.FetchFailed(sourcev1.OCIPullFailedReason, fmt.Errorf("failed to pull artifact from '%s': the annotations of its manifest have %d bytes, "+
+			"more than the %d that a status has room for: push it again with less", o.Spec.URL, size, maxAnnotations))
+	}
 	content := &source.Content{
 		Message: "stored artifact for digest '" + revision + "'", Metadata: annotations,
 		File: digest + ".tar.gz", Told: told(revision, o.Spec.URL, annotations),
@@ -205,6 +214,15 @@ func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository 
 		return nil, source.StorageFailed("SourceIgnoreError", err)
 	}
 	return content, nil
+}
+
+// sizeOf is how many bytes names and values have.
+func sizeOf(annotations map[string]string) int {
+	size := 0
+	for name, value := range annotations {
+		size += len(name) + len(value)
+	}
+	return size
 }
 
 func unreadable(ctx context.Context, err error) error {
