@@ -147,6 +147,22 @@ func TestNamespacesShare(t *testing.T) {
 	}
 }
 
+// What a killed process left beside the mirrors goes with the next start.
+func TestScratchGoes(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"known_hosts-1", "x.git"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := New(Config{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || slices.Contains(left, filepath.Join(dir, "known_hosts-1")) || !slices.Contains(left, filepath.Join(dir, "x.git")) {
+		t.Errorf("%q is there, %v", left, err)
+	}
+}
+
 // What a killed process left half done in a mirror goes when the mirror is opened.
 func TestHalfDoneFilesGo(t *testing.T) {
 	dir := t.TempDir()

@@ -93,6 +93,12 @@ func New(config Config) (*Client, error) {
 	if err := os.MkdirAll(config.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create folder for git mirrors: %w", err)
 	}
+	scratch, _ := filepath.Glob(filepath.Join(config.Dir, knownHostsFiles)) // the pattern is constant
+	for _, file := range scratch {                                          // of a process that was killed
+		if err := os.Remove(file); err != nil {
+			return nil, fmt.Errorf("tidy folder for git mirrors: %w", err)
+		}
+	}
 	secret, err := mirrorKey(config.Dir)
 	if err != nil {
 		return nil, err

@@ -156,13 +156,16 @@ func (c Config) checkAlgorithms() error {
 	return nil
 }
 
+// knownHostsFiles is the pattern of scratch files.
+const knownHostsFiles = "known_hosts-*"
+
 // knownHosts parses the accepted host keys. The parser reads files only.
 func (a Auth) knownHosts(dir string) (*knownhosts.HostKeyDB, error) {
-	f, err := os.CreateTemp(dir, "known_hosts-*")
+	f, err := os.CreateTemp(dir, knownHostsFiles)
 	if err != nil {
 		return nil, fmt.Errorf("read 'known_hosts': %w", err)
 	}
-	defer func() { _ = os.Remove(f.Name()) }() // scratch is emptied at the next start too
+	defer func() { _ = os.Remove(f.Name()) }() // New deletes what stays
 	_, err = f.Write(a.KnownHosts)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, fmt.Errorf("read 'known_hosts': %w", err)
