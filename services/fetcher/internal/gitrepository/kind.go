@@ -174,12 +174,12 @@ func (k *Kind) fetch(ctx context.Context, o *sourcev1.GitRepository, listing *gi
 	if err == nil {
 		return content, nil
 	}
-	commit.Close()
 	var known *source.Error
-	if errors.As(err, &known) {
-		return nil, err
+	if !errors.As(err, &known) {
+		err = source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", discard(commit, err)))
 	}
-	return nil, source.StorageFailed(sourcev1.ArchiveOperationFailedReason, fmt.Errorf("unable to archive artifact to storage: %w", discard(commit, err)))
+	commit.Close()
+	return nil, err
 }
 
 func (k *Kind) content(ctx context.Context, o *sourcev1.GitRepository, commit *git.Commit, includes []include) (*source.Content, error) {
