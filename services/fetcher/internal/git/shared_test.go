@@ -127,7 +127,7 @@ func TestHangingSubmodule(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() {
 		defer outer.Close()
-		_, err := outer.Recurse(ctx, files, 100)
+		_, err := outer.Recurse(ctx, files, 100, func(string) error { return nil })
 		ended <- err
 	}()
 	repo.Commit("main", "second", map[string]string{"a": "2"})

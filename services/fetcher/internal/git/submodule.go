@@ -31,9 +31,10 @@ const (
 // within each other are an error.
 //
 // Submodules are read with the commit's own SSH identity; a password, token or client
-// certificate goes only to the host that it is for.
-func (c *Commit) Recurse(ctx context.Context, files []File, limit int) ([]File, error) {
-	r := recursion{root: c.remote, limit: limit, left: maxSubmodules}
+// certificate goes only to the host that it is for. Before a submodule is read ask is called, with the URL of it; an
+// error of it ends the recursion.
+func (c *Commit) Recurse(ctx context.Context, files []File, limit int, ask func(url string) error) ([]File, error) {
+	r := recursion{root: c.remote, limit: limit, left: maxSubmodules, ask: ask}
 	return r.expand(ctx, c, files, 0)
 }
 
@@ -42,6 +43,7 @@ type recursion struct {
 	root  Remote
 	limit int
 	left  int
+	ask   func(url string) error
 }
 
 func (r *recursion) expand(ctx context.Context, c *Commit, files []File, depth int) ([]File, error) {
@@ -86,6 +88,9 @@ func (r *recursion) open(ctx context.Context, parent *Commit, f File, raw string
 	}
 	remote, err := r.remote(parent, raw)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.ask(remote.URL); err != nil {
 		return nil, err
 	}
 	commit, err := parent.client.pinned(ctx, remote, f.Submodule)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/git/gittest"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
 // fetch makes the first half of a pass, with a client of its own.
@@ -99,5 +101,46 @@ func lose(t *testing.T, dir, repo, object string) {
 		os.Remove(filepath.Join(loose, "objects", hash[:2], hash[2:])), os.RemoveAll(objects), os.Rename(filepath.Join(loose, "objects"), objects),
 	); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The hosts of submodules are asked as that of the repository is: when it is their turn.
+func TestSubmodulesAreAskedInTurn(t *testing.T) {
+	root, other := t.TempDir(), t.TempDir()
+	server, shown := gittest.ServeHTTP(t, root, false, nil), gittest.ServeHTTP(t, other, false, nil)
+	gittest.NewRepo(t, other, "inner").Commit("main", "first", map[string]string{"b": "1"})
+	repo := gittest.NewRepo(t, root, "repo")
+	repo.Commit("main", "first", map[string]string{"a": "1"})
+	repo.AddSubmodule(shown.URL+"/inner", "inner")
+	repo.Commit("main", "with a submodule", nil)
+	o := ofBranch(server.URL + "/repo")
+	o.Spec.RecurseSubmodules = true
+	shown.Requests()
+	var asked []string
+	turn := false
+	ctx := source.Asking(t.Context(), func(host, road string) error {
+		asked = append(asked, host+" "+road)
+		if !turn {
+			return &source.LaterError{Host: host, Wait: time.Second}
+		}
+		return nil
+	})
+	dir := t.TempDir()
+	for _, turn = range []bool{false, true} {
+		client, err := fetch(t, ctx, dir, o)
+		var later *source.LaterError
+		if errors.As(err, &later) == turn || turn && err != nil {
+			t.Errorf("its turn %t: %v", turn, err)
+		}
+		if sent := shown.Requests(); (len(sent) > 0) != turn {
+			t.Errorf("its turn %t: %q was sent", turn, sent)
+		}
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	k := Kind{}
+	if want := source.HostOf(shown.URL) + " " + k.State(o).Road; !slices.Equal(asked, []string{want, want}) {
+		t.Errorf("asked %q, want %q twice", asked, want)
 	}
 }

@@ -230,7 +230,8 @@ func (k *Kind) files(ctx context.Context, o *sourcev1.GitRepository, commit *git
 		return nil, err
 	}
 	if o.Spec.RecurseSubmodules {
-		if found, err = commit.Recurse(ctx, found, k.config.Limits.Entries); err != nil {
+		ask := func(url string) error { return source.Ask(ctx, source.HostOf(url), k.State(o).Road) }
+		if found, err = commit.Recurse(ctx, found, k.config.Limits.Entries, ask); err != nil {
 			return nil, failed(ctx, discard(commit, err))
 		}
 	}
