@@ -58,8 +58,8 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), room, hashKey, snapshots)
 		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
-		// So that several that hang leave some for the own cluster.
-		AllBusy: min(cfg.Concurrency-1, cfg.Concurrency*3/4),
+		// So that several that hang leave some for the own cluster. There are half as many workers more than one namespace has.
+		AllBusy: (cfg.Concurrency + (cfg.Concurrency+1)/2) * 3 / 4,
 		Check: func(user fleet.User) {
 			_ = sendCheck(ctx, cfg, user, bus.Note{Reason: plan.ReasonCluster}) // the timer of its retry asks too
 		},

@@ -63,6 +63,7 @@ func TestTooLarge(t *testing.T) {
 	n.ready("web")
 	n.await(harness.ConfigMapKind, "web", holds("message", "small"))
 }
+
 // TestKeepPolicy leaves what asks to be kept, as Helm reads that, when it is in the chart no more and when the release goes.
 func TestKeepPolicy(t *testing.T) {
 	files := webChart()

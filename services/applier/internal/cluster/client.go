@@ -70,12 +70,16 @@ func (c *Client) Get(ctx context.Context, r Ref) (*unstructured.Unstructured, er
 // Served returns the API server's version and all that it serves now.
 func (c *Client) Served() (render.Served, error) { return render.Discover(c.served) }
 
-// Ping returns nil when the API server answers at all, also when it refuses.
+// Ping returns nil when the API server answers, also when it refuses. One that says it is not ready, as without its
+// store, answers nothing else.
 func (c *Client) Ping(ctx context.Context) error {
 	ctx, a := c.cluster.allow(ctx, maxProbe)
 	defer a.end()
 	err := c.rest.Get().AbsPath("/readyz").Do(ctx).Error()
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		if code := status.Status().Code; code >= http.StatusInternalServerError {
+			return fmt.Errorf("it is not ready: /readyz answers with status %d", code)
+		}
 		return nil
 	}
 	return bare(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,7 +20,17 @@ type kinds struct {
 
 	mu     sync.RWMutex
 	mapper meta.RESTMapper
+	known  map[schema.GroupVersionKind]*meta.RESTMapping
+
+	// asking is held by who asks the API server, so that who knows a kind already waits for nobody. When an answer did not
+	// come, silent is that error, and those who ask soon after are told the same.
+	asking sync.Mutex
+	silent error
+	since  time.Time
 }
+
+// silence is for how long nobody else asks an API server that did not answer: all who waited meanwhile would wait as long.
+const silence = 10 * time.Second
 
 func newKinds(config *rest.Config, client *http.Client) (*kinds, error) {
 	k := &kinds{config: config, client: client}
@@ -34,18 +45,47 @@ func (k *kinds) reset() error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.mapper = mapper
+	k.mapper, k.known = mapper, map[schema.GroupVersionKind]*meta.RESTMapping{}
 	return nil
 }
 
 func (k *kinds) mapping(gvk schema.GroupVersionKind) (*meta.RESTMapping, error) {
-	k.mu.RLock()
-	mapper := k.mapper
-	k.mu.RUnlock()
-	if gvk.Version == "" {
-		return mapper.RESTMapping(gvk.GroupKind())
+	if m, _ := k.look(gvk); m != nil {
+		return m, nil
 	}
-	return mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	k.asking.Lock()
+	defer k.asking.Unlock()
+	m, mapper := k.look(gvk)
+	if m != nil {
+		return m, nil
+	}
+	if k.silent != nil && time.Since(k.since) < silence {
+		return nil, k.silent
+	}
+	var versions []string
+	if gvk.Version != "" {
+		versions = []string{gvk.Version}
+	}
+	m, err := mapper.RESTMapping(gvk.GroupKind(), versions...)
+	if k.silent = nil; TimedOut(err) {
+		k.silent, k.since = err, time.Now()
+	}
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.mapper == mapper { // it was not forgotten meanwhile
+		k.known[gvk] = m
+	}
+	return m, nil
+}
+
+// look returns what is known of a kind, nil when that is nothing, and the mapper to ask.
+func (k *kinds) look(gvk schema.GroupVersionKind) (*meta.RESTMapping, meta.RESTMapper) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.known[gvk], k.mapper
 }
 
 // Mapping returns how the API server serves a kind. With an empty version it is

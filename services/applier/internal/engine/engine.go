@@ -272,19 +272,26 @@ func (c *call) sure(i *item) bool {
 }
 
 // each works on items in parallel and joins their errors. Services that need an
-// address start first, in a lane of their own, so that nothing waits behind them.
+// address start first, in a lane of their own, so that nothing waits behind them. It ends at the first request that gets no
+// answer in time.
 func (c *call) each(ctx context.Context, items []*item, work func(context.Context, *item) error) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	errs := make([]error, len(items))
 	var services, others errgroup.Group
 	services.SetLimit(c.opts.ServiceLane)
 	others.SetLimit(c.opts.Parallel)
 	run := func(g *errgroup.Group, n int) {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
+			if err := context.Cause(ctx); err != nil {
 				errs[n] = objectError(items[n], "%s not tried: %s", err)
 				return nil
 			}
 			errs[n] = work(ctx, items[n])
+			if cluster.TimedOut(errs[n]) {
+				end(errSilent)
+				return errs[n]
+			}
 			return nil
 		})
 	}
@@ -302,6 +309,5 @@ func (c *call) each(ctx context.Context, items []*item, work func(context.Contex
 			run(&others, n)
 		}
 	}
-	ended := errors.Join(others.Wait(), starters.Wait())
-	return join([]error{join(errs), ended})
+	return joinTried(errs, errors.Join(others.Wait(), starters.Wait()))
 }

@@ -39,7 +39,7 @@ func (c *call) inert(i *item) bool {
 }
 
 // create makes an inert object, if there is none of its name. When the API server does
-// not take it, a trial shall say why.
+// not take it, a trial shall say why. It fails when there is no answer.
 func (c *call) create(ctx context.Context, i *item) error {
 	i.absent = true
 	defer func() { i.absent = false }()
@@ -50,6 +50,9 @@ func (c *call) create(ctx context.Context, i *item) error {
 			c.writes.Add(-1)
 		}
 		c.records.Abort(i.ref)
+		if cluster.TimedOut(err) {
+			return applyError(i, err)
+		}
 		return nil
 	}
 	meta := cluster.MetadataOf(answer)
@@ -69,8 +72,8 @@ func refused(err error) bool {
 // nothing had been made. What stays, and what somebody changed meanwhile, is in the
 // inventory of the attempt.
 func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
-	if len(made) == 0 || ctx.Err() != nil || c.req.Guard(ctx) != nil {
-		return why // stopped, or another applier's by now: the next attempt goes on
+	if len(made) == 0 || ctx.Err() != nil || cluster.TimedOut(why) || c.req.Guard(ctx) != nil {
+		return why // stopped, out of reach, or another applier's by now: the next attempt goes on
 	}
 	ctx, cancel := context.WithTimeout(ctx, takeBackTime)
 	defer cancel()

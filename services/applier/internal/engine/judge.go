@@ -74,7 +74,13 @@ func (e *Engine) inspect(ctx context.Context, req PruneRequest, f func(cluster.R
 		return err
 	}
 	verdicts := make([]verdict, len(refs))
-	e.parallel(len(refs), func(n int) { verdicts[n] = judge(ctx, req, refs[n]) })
+	silent := e.parallel(ctx, len(refs), func(ctx context.Context, n int) error {
+		verdicts[n] = judge(ctx, req, refs[n])
+		return verdicts[n].err
+	})
+	if silent != nil {
+		return fmt.Errorf("look at what is to be deleted: %w", silent)
+	}
 	for n, v := range verdicts {
 		if v.err != nil {
 			return fmt.Errorf("read %s: %w", refs[n], v.err)

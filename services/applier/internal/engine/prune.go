@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -43,10 +44,14 @@ func (e *Engine) Prune(ctx context.Context, req PruneRequest) (PruneResult, erro
 				return result, join(append(errs, err))
 			}
 		}
-		if err := e.prune(ctx, req, refs[:n], &result); err != nil {
+		err := e.prune(ctx, req, refs[:n], &result)
+		if err != nil {
 			errs = append(errs, err)
 		}
-		refs = refs[n:]
+		if refs = refs[n:]; cluster.TimedOut(err) {
+			result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
+			break
+		}
 	}
 	return result, join(errs)
 }
@@ -92,39 +97,55 @@ func WithoutRights(entries []inventory.Entry) (others, rights []inventory.Entry)
 // of a group of rights whether they may be deleted: afterwards the right to may be gone.
 func (e *Engine) prune(ctx context.Context, req PruneRequest, refs []cluster.Ref, result *PruneResult) error {
 	verdicts := make([]verdict, len(refs))
-	e.parallel(len(refs), func(n int) {
+	silent := e.parallel(ctx, len(refs), func(ctx context.Context, n int) error {
 		verdicts[n] = judge(ctx, req, refs[n])
 		if v := &verdicts[n]; v.doomed() && req.Own != nil && isRight(refs[n].Kind) {
 			v.err = req.Client.MayDelete(ctx, refs[n], v.live.UID)
 			v.allowed = v.err == nil
 		}
+		return verdicts[n].err
 	})
+	if silent != nil {
+		result.Failed = append(result.Failed, inventory.OfRefs(refs)...)
+		return fmt.Errorf("look at what is to be deleted: %w", silent)
+	}
 	var (
 		mu   sync.Mutex
 		errs = make([]error, len(refs))
 	)
-	e.parallel(len(refs), func(n int) {
+	silent = e.parallel(ctx, len(refs), func(ctx context.Context, n int) error {
 		outcome, err := e.remove(ctx, req, refs[n], verdicts[n])
 		mu.Lock()
 		defer mu.Unlock()
 		if err != nil {
 			errs[n] = objectError(&item{ref: refs[n]}, "%s delete failed: %s", err)
 			result.Failed = append(result.Failed, inventory.EntryOf(refs[n]))
-			return
+			return err
 		}
 		result.Outcomes = append(result.Outcomes, outcome)
+		return nil
 	})
-	return join(errs)
+	return joinTried(errs, silent)
 }
 
-// parallel calls f for 0 to n-1, as many at once as the engine's options say.
-func (e *Engine) parallel(n int, f func(int)) {
+// parallel calls f for 0 to n-1, as many at once as the engine's options say. It returns the first error of a request that
+// got no answer in time; the context of the others ends then.
+func (e *Engine) parallel(ctx context.Context, n int, f func(context.Context, int) error) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	var group errgroup.Group
 	group.SetLimit(e.opts.Parallel)
 	for i := range n {
-		group.Go(func() error { f(i); return nil })
+		group.Go(func() error {
+			err := f(ctx, i)
+			if !cluster.TimedOut(err) {
+				return nil
+			}
+			end(errSilent)
+			return err
+		})
 	}
-	_ = group.Wait() // nothing returns an error
+	return group.Wait()
 }
 
 // deleteAttempts bounds the deletions of an object as it was judged, when it changes each time

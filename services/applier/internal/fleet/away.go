@@ -33,7 +33,7 @@ func (a *away) remove(user User) {
 // next takes out the first object whose cluster has room.
 func (a *away) next() (user User, ok bool) {
 	for e := a.order.Front(); e != nil; e = e.Next() {
-		if t := e.Value.(turned); t.from.room() {
+		if t := e.Value.(turned); t.from.room(t.user.Namespace) {
 			a.remove(t.user)
 			return t.user, true
 		}

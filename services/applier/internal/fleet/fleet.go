@@ -84,7 +84,7 @@ type Options struct {
 	// Busy is how many passes may be under way in one remote cluster.
 	Busy int
 	// AllBusy is how many passes may be under way in all remote clusters together, so
-	// that some workers are always left for the applier's own.
+	// that some workers are always left for the applier's own. A namespace takes two thirds of them at most.
 	AllBusy int
 	// Check asks for a pass over an object: whether its cluster answers has changed.
 	Check func(user User)
@@ -94,8 +94,8 @@ type Options struct {
 type Fleet struct {
 	opts Options
 	now  func() time.Time
-	// slots are the passes that may be under way in remote clusters.
-	slots chan struct{}
+	// slots are the passes that may be under way in remote clusters, by namespace.
+	slots *share.Line
 	// lookups are the clouds that may be asked at once.
 	lookups *share.Line
 
@@ -110,7 +110,7 @@ type Fleet struct {
 // New returns a fleet. Remote clusters are served while Run runs.
 func New(o Options) *Fleet {
 	return &Fleet{
-		opts: o, now: time.Now, slots: make(chan struct{}, max(o.AllBusy, 1)), lookups: share.New(lookups, lookupsEach),
+		opts: o, now: time.Now, slots: share.New(max(o.AllBusy, 1), max(o.AllBusy-1, 1)), lookups: share.New(lookups, lookupsEach),
 		members: map[kubeconfig.Key]*member{}, users: map[User]*member{}, searches: map[kubeconfig.Key]*search{},
 		away: away{at: map[User]*list.Element{}},
 	}
@@ -180,7 +180,7 @@ func (f *Fleet) find(ctx context.Context, user User, ref *fluxmeta.KubeConfigRef
 	if err != nil {
 		return Opened{}, nil, err
 	}
-	leave, err := m.enter(ctx, wait)
+	leave, err := m.enter(ctx, user.Namespace, wait)
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -201,7 +202,7 @@ func TestSlotsBoundAllMembers(t *testing.T) {
 	w.server["a"], w.server["b"], w.server["c"] = answering(t), answering(t), answering(t)
 	_, first := w.enter(object("one", "a"))
 	_, second := w.enter(object("two", "a"))
-	_, third := w.enter(object("three", "b"))
+	_, third := w.enter(of("others", object("three", "b")))
 	for _, secret := range []string{"b", "c"} {
 		if _, _, err := w.For(t.Context(), object("four", secret)); !errors.Is(err, cluster.ErrBusy) {
 			t.Fatalf("a fourth pass, in cluster %s: %v", secret, err)
@@ -214,9 +215,44 @@ func TestSlotsBoundAllMembers(t *testing.T) {
 	for _, leave := range []func(){second, third, fourth} {
 		leave()
 	}
-	if len(w.slots) != 0 {
+	if w.slots.Held() != 0 {
 		t.Fatal("places are lost")
 	}
+}
+
+// TestSlotsAreShared shows that the clusters of one tenant, which may hold every pass for as long as a request takes, leave
+// some to those of others, and that who is turned away is told when its own namespace has room.
+func TestSlotsAreShared(t *testing.T) {
+	w := newWorld(t, 3, 6)
+	w.server["a"], w.server["b"], w.server["c"] = answering(t), answering(t), answering(t)
+	var leaves []func()
+	for n, secret := range []string{"a", "a", "b", "b"} {
+		_, leave := w.enter(object(fmt.Sprint(n), secret))
+		leaves = append(leaves, leave)
+	}
+	if _, _, err := w.For(t.Context(), object("more", "b")); !errors.Is(err, cluster.ErrBusy) {
+		t.Fatalf("a fifth pass of six for one namespace: %v", err)
+	}
+	_, other := w.enter(of("others", object("one", "c")))
+	for len(w.told) > 0 { // of the first answers of the clusters
+		<-w.told
+	}
+	other()
+	if len(w.told) > 0 {
+		t.Errorf("%s was told of a place that its namespace may not have", (<-w.told).Name)
+	}
+	for _, leave := range leaves {
+		leave()
+	}
+	if told := <-w.told; told.Name != "more" {
+		t.Errorf("told was %s", told.Name)
+	}
+}
+
+// of puts an object into a namespace.
+func of(namespace string, ks *kustomizev1.Kustomization) *kustomizev1.Kustomization {
+	ks.Namespace = namespace
+	return ks
 }
 
 // TestWhoIsTurnedAwayIsTold: each pass that leaves lets one in, in the order of their coming.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/kubeconfig"
 )
@@ -15,8 +16,8 @@ type member struct {
 	reach  *reach
 	// slots are the passes that may be under way at once.
 	slots chan struct{}
-	// shared are those that may be under way in all members.
-	shared chan struct{}
+	// shared are those that may be under way in all members, by namespace.
+	shared *share.Line
 	// left is called when a pass has left its slot.
 	left func()
 	stop context.CancelFunc
@@ -31,22 +32,20 @@ type member struct {
 // one that answers is applied to at once. Other passes come back later.
 const firstMeeting = time.Second
 
-// enter takes a slot of a cluster that answers. It returns cluster.ErrBusy when there is
-// none, and cluster.ErrUnknown when it is not known yet whether the cluster answers.
-func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error) {
+// enter takes a slot of a cluster that answers, for an object of a namespace. It returns cluster.ErrBusy when there is
+// none for it, and cluster.ErrUnknown when it is not known yet whether the cluster answers.
+func (m *member) enter(ctx context.Context, namespace string, wait bool) (leave func(), err error) {
 	select {
 	case m.slots <- struct{}{}:
 	default:
 		return nil, cluster.ErrBusy
 	}
-	select {
-	case m.shared <- struct{}{}:
-	default:
+	if !m.shared.Try(namespace) {
 		<-m.slots
 		return nil, cluster.ErrBusy
 	}
 	leave = func() {
-		<-m.shared
+		m.shared.Leave(namespace)
 		<-m.slots
 		m.left()
 	}
@@ -70,5 +69,11 @@ func (m *member) enter(ctx context.Context, wait bool) (leave func(), err error)
 	return leave, nil
 }
 
-// room says whether a pass would find a slot now.
-func (m *member) room() bool { return len(m.slots) < cap(m.slots) && len(m.shared) < cap(m.shared) }
+// room says whether a pass over an object of a namespace would find a slot now.
+func (m *member) room(namespace string) bool {
+	if len(m.slots) == cap(m.slots) || !m.shared.Try(namespace) {
+		return false
+	}
+	m.shared.Leave(namespace)
+	return true
+}

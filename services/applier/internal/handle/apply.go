@@ -82,8 +82,19 @@ func (p *pass) open(ctx context.Context, a status.Attempt) ([]render.Object, err
 		return nil, err
 	}
 	p.opened = closed
-	p.Target.Place(objects)
+	if err := p.Target.Place(ctx, objects); err != nil {
+		return nil, silent(err)
+	}
 	return objects, nil
+}
+
+// silent turns the error of a request that the cluster let wait for as long as one may into one that ends the pass: what
+// comes next would wait as long.
+func silent(err error) error {
+	if cluster.TimedOut(err) {
+		return &cluster.NoTargetError{Err: err}
+	}
+	return err
 }
 
 // close gives back the room of the render that the pass opened last.

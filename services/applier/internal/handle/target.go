@@ -59,8 +59,8 @@ type Target interface {
 	// Deletions returns those of the objects that left the render that Prune would
 	// delete now.
 	Deletions(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry) (budget.Plan, error)
-	// Place drops the namespaces of objects whose kind has none.
-	Place(objects []render.Object)
+	// Place drops the namespaces of objects whose kind has none. It fails when the cluster does not answer.
+	Place(ctx context.Context, objects []render.Object) error
 	// Prune deletes objects that left the render, as far as they are the owner's. Its
 	// result is valid with an error too.
 	Prune(ctx context.Context, ks *kustomizev1.Kustomization, stale []inventory.Entry, guard func(context.Context) error) (engine.PruneResult, error)

@@ -147,8 +147,12 @@ func (w *Worker) once(ctx context.Context, check bus.Check, ks *kustomizev1.Kust
 	}
 	defer p.close()
 	result, err := p.run(ctx)
-	if errors.Is(err, desired.ErrNoRoom) {
+	switch {
+	case errors.Is(err, desired.ErrNoRoom):
 		return bus.Result{Next: cluster.BusyFor(err)}, nil
+	case errors.As(err, &p.lost) && ctx.Err() == nil:
+		p.Target = nil
+		return p.noTarget(ctx)
 	}
 	return result, err
 }

@@ -82,8 +82,10 @@ func (t *Target) client(ks *kustomizev1.Kustomization) (*cluster.Client, error) 
 	return t.cluster.Client()
 }
 
-// Place drops the namespaces of objects that have none.
-func (t *Target) Place(objects []render.Object) { t.cluster.Place(plain(objects)) }
+// Place drops the namespaces of objects whose kind has none.
+func (t *Target) Place(ctx context.Context, objects []render.Object) error {
+	return t.cluster.Place(ctx, plain(objects))
+}
 
 // Apply makes the objects exist as rendered.
 func (t *Target) Apply(ctx context.Context, w handle.Work) (handle.Applied, error) {
