@@ -1,6 +1,8 @@
 package kube
 
 import (
+	"strings"
+
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -33,10 +35,11 @@ type Conditions struct {
 	Generation int64
 }
 
-// Set adds or replaces a condition; its transition time moves only with its status.
+// Set adds or replaces a condition; its transition time moves only with its status. A long message is cut between characters:
+// the API server would store another one else, which were written again by every pass.
 func (c Conditions) Set(kind string, status metav1.ConditionStatus, reason, message string) {
 	if len(message) > maxMessage {
-		message = message[:maxMessage] + "…"
+		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
 	}
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
