@@ -61,12 +61,15 @@ func applyError(i *item, err error) error {
 	return objectError(i, "%s apply failed: %s", classify(i, err))
 }
 
+// maxConflict bounds, in bytes, what is told of the API server's message on an object that is another one by now.
+const maxConflict = 512
+
 // objectError words an object's failure, with what can be done about it.
 func objectError(i *item, format string, err error) error {
 	hide := func(text string) string { return mask(text, i.desired) }
 	about := refusal.Object{Kind: i.ref.Kind, Namespace: i.ref.Namespace, Size: sizeOf(i.desired), Forced: i.refused != nil}
 	if errors.Is(err, ErrConflict) { // what is there now is looked at again soon
-		return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, hide(err.Error()))}
+		return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, refusal.Cut(hide(err.Error()), maxConflict))}
 	}
 	remedy := refusal.Remedy(err, about)
 	if about.Forced && remedy != "" {

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -81,7 +79,7 @@ func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
 	for _, i := range made {
 		err := c.req.Client.DeleteVersion(ctx, i.ref, i.before.UID, i.before.ResourceVersion)
 		if err != nil && !cluster.IsGone(err) {
-			errs = append(errs, fmt.Errorf("take back %s: %w", i.ref, err))
+			errs = append(errs, objectError(i, "take back %s: %s", err))
 			continue
 		}
 		c.records.Withdraw(i.ref, c.req.Owner)
@@ -91,5 +89,5 @@ func (c *call) takeBack(ctx context.Context, made []*item, why error) error {
 	if len(errs) == 1 {
 		return why
 	}
-	return errors.Join(errs...)
+	return join(errs)
 }

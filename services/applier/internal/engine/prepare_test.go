@@ -1,11 +1,15 @@
 package engine
 
 import (
+	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 )
@@ -67,4 +71,17 @@ func heap() int64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
+}
+
+// What an API server says of an object that is another one by now is cut like all that it says, the values of a Secret before.
+func TestConflictsAreToldBriefly(t *testing.T) {
+	secret := cluster.Ref{Version: "v1", Kind: "Secret", Namespace: "a", Name: "b"}.Object()
+	secret.Object["stringData"] = map[string]any{"a": strings.Repeat("hunter2", 100)}
+	i := &item{ref: cluster.RefOf(secret), desired: secret, exists: true}
+	i.before.UID = "u"
+	err := applyError(i, apierrors.NewConflict(schema.GroupResource{Resource: "secrets"}, "b",
+		errors.New("the UID differs "+strings.Repeat("hunter2", 100)+strings.Repeat(" →", 1<<20))))
+	if text := err.Error(); !errors.Is(err, ErrConflict) || len(text) > 2*maxConflict || strings.Contains(text, "hunter2") {
+		t.Errorf("%d bytes: %.200s", len(text), text)
+	}
 }

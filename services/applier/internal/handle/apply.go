@@ -20,6 +20,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
+	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
@@ -238,7 +239,7 @@ func (p *pass) failed(ctx context.Context, try *attempt, f status.Failure) (bus.
 	if f.Cause != nil && stopped(ctx, f.Cause) {
 		return bus.Result{}, fmt.Errorf("attempt stopped: %w", f.Cause)
 	}
-	f.Message = strings.TrimSpace(f.Message)
+	f.Message = refusal.Cut(strings.TrimSpace(f.Message), maxFailure)
 	p.Target.Await(try.next, nil)
 	status.Fail(try.next, try.Attempt, f, time.Now())
 	if err := try.claim.Write(ctx, try.next); err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
+	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 	"github.com/sluice-gitops/sluice/services/applier/internal/status"
 )
@@ -248,6 +249,9 @@ func (p *pass) fail(ctx context.Context, a status.Attempt, f status.Failure, nex
 // took are durations, in which the same failure differs each time.
 var took = regexp.MustCompile(`\b(\d+(\.\d+)?(h|m|s|ms|µs|ns))+\b`)
 
+// maxFailure bounds, in bytes, what is told of a failure: as much as a condition holds. What a remote server says may be part of it.
+const maxFailure = 16 << 10
+
 // lasting is what stays the same of a failure that is tried again: not what was
 // changed before it, nor how long it took.
 func lasting(f status.Failure) string {
@@ -255,12 +259,13 @@ func lasting(f status.Failure) string {
 	if f.Cause != nil {
 		text = f.Cause.Error()
 	}
-	return took.ReplaceAllString(text, "")
+	return took.ReplaceAllString(refusal.Cut(text, maxFailure), "")
 }
 
 // tellFailure reports a failure whose status is written. The log has it once, until
 // it changes; Events count how often, and the journal ends with every attempt's outcome.
 func (p *pass) tellFailure(ctx context.Context, ks *kustomizev1.Kustomization, a status.Attempt, f status.Failure, changes []events.Change) error {
+	f.Message = refusal.Cut(f.Message, maxFailure)
 	level := slog.LevelError
 	switch {
 	case !p.said.News(p.check.Key, f.Reason+" "+lasting(f)):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -22,13 +23,16 @@ type State struct {
 	Object cluster.Ref
 	// Status is Current, InProgress, Failed, Terminating, NotFound or Unknown.
 	Status string
-	// Message says what the object waits for or why it failed.
+	// Message says what the object waits for or why it failed, in 512 bytes at most: it may be anybody's words.
 	Message string
-	// Error says why the status is Unknown.
+	// Error says why the status is Unknown, as briefly.
 	Error string
 	// At is the resourceVersion of the object that was evaluated; empty when there was none.
 	At string
 }
+
+// maxMessage bounds, in bytes, what is told of one object.
+const maxMessage = 512
 
 // String returns <Kind/namespace/name status: 'Status'> without the brackets.
 func (s State) String() string {
@@ -170,7 +174,7 @@ func evaluate(o *unstructured.Unstructured) (State, error) {
 	if o.GetDeletionTimestamp() != nil {
 		result.Message = leaving(o)
 	}
-	return State{Object: r, Status: string(result.Status), Message: result.Message}, nil
+	return State{Object: r, Status: string(result.Status), Message: refusal.Cut(result.Message, maxMessage)}, nil
 }
 
 // Leaving is the state of an object that is deleted and still there.
@@ -203,7 +207,8 @@ func leaving(o *unstructured.Unstructured) string {
 			message += fmt.Sprintf(": %v", condition["message"])
 		}
 	}
-	return message + "; let the deletion end, then it is made anew"
+	const remedy = "; let the deletion end, then it is made anew"
+	return refusal.Cut(message, maxMessage-len(remedy)) + remedy
 }
 
 // unfinishedJob covers what kstatus sees otherwise: it calls a Job current as soon

@@ -1,8 +1,12 @@
 package health
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/fluxcd/pkg/apis/kustomize"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -41,5 +45,53 @@ func TestAbsentJobCountsAsReady(t *testing.T) {
 	got := absent(cluster.Ref{Group: "apps", Version: "v1", Kind: "Deployment", Namespace: "a", Name: "b"})
 	if want := "[Deployment/a/b status: 'NotFound']"; List([]State{got}) != want {
 		t.Errorf("%s, want %s", List([]State{got}), want)
+	}
+}
+
+// What an object's own controller says of it may be of any length, in a cluster that a tenant runs.
+func TestWhatIsToldOfAnObjectIsBounded(t *testing.T) {
+	much := strings.Repeat("ü→", 1<<20)
+	object := func(fields map[string]any) *unstructured.Unstructured {
+		u := cluster.Ref{Group: "example.com", Version: "v1", Kind: "X", Namespace: "a", Name: "b"}.Object()
+		for k, v := range fields {
+			if err := unstructured.SetNestedField(u.Object, v, strings.Split(k, ".")...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return u
+	}
+	conditions := func(kind string) []any {
+		return []any{map[string]any{"type": kind, "status": "True", "reason": "Much", "message": much}}
+	}
+	compiler, err := cel.NewCompiler()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := Compile(compiler, []kustomize.CustomHealthCheck{{
+		APIVersion: "example.com/v1", Kind: "X", HealthCheckExpressions: kustomize.HealthCheckExpressions{Current: "int(status.number) > 0"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const deleted, at = "metadata.deletionTimestamp", "2026-01-01T00:00:00Z"
+	for _, tt := range []struct {
+		why    string
+		rules  Rules
+		fields map[string]any
+	}{
+		{"a condition", nil, map[string]any{"status.conditions": conditions("Stalled")}},
+		{"an expression's error", rules, map[string]any{"status.number": much}},
+		{"finalizers", nil, map[string]any{deleted: at, "metadata.finalizers": []any{much}}},
+		{"what a namespace has left", nil, map[string]any{
+			deleted: at, "status.conditions": conditions("NamespaceContentRemaining"),
+		}},
+	} {
+		got, err := tt.rules.Evaluate(t.Context(), object(tt.fields))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := got.Message + got.Error; len(text) > maxMessage || text == "" || !utf8.ValidString(text) {
+			t.Errorf("%s: %d bytes are told: %.40q", tt.why, len(text), text)
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 )
 
 // Rules are CEL expressions that stand in for the kstatus rules of some kinds. One
@@ -88,7 +89,7 @@ func (rules Rules) Evaluate(ctx context.Context, o *unstructured.Unstructured) (
 		return State{}, fmt.Errorf("evaluate %s: %w", r, context.Cause(ctx))
 	}
 	if err != nil {
-		return State{Object: r, Status: string(status.UnknownStatus), Error: err.Error()}, nil //nolint:nilerr // the state carries it
+		return State{Object: r, Status: string(status.UnknownStatus), Error: refusal.Cut(err.Error(), maxMessage)}, nil //nolint:nilerr // the state carries it
 	}
 	return State{Object: r, Status: string(s)}, nil
 }
