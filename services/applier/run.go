@@ -113,8 +113,8 @@ func (a *applier) run(ctx context.Context) error {
 // work takes checks and questions, once the caches are filled.
 func (a *applier) work(ctx context.Context) error {
 	gone := bus.NewGone(a.forget)
-	if !a.watch(ctx, gone) {
-		return nil
+	if ready, err := a.watch(ctx, gone); err != nil || !ready {
+		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -148,21 +148,25 @@ func (a *applier) forget(key events.Key) {
 }
 
 // watch fills the caches that workers read, before they take a check. What is deleted is forgotten
-// by every replica, whoever gets its check.
-func (a *applier) watch(ctx context.Context, gone *bus.Gone) bool {
+// by every replica, whoever gets its check. It returns false when the context ended before.
+func (a *applier) watch(ctx context.Context, gone *bus.Gone) (ready bool, err error) {
 	c := a.manager.GetCache()
 	for kind, object := range map[string]client.Object{
 		kustomizev1.KustomizationKind: &kustomizev1.Kustomization{}, helmv2.HelmReleaseKind: &helmv2.HelmRelease{},
 	} {
-		if kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
+		err := kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
 			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
-		}) != nil {
-			return false // the context ended, or the manager reports the same error
+		})
+		switch {
+		case ctx.Err() != nil:
+			return false, nil
+		case err != nil:
+			return false, err
 		}
 	}
 	select {
 	case <-a.planner.Looked():
 	case <-ctx.Done():
 	}
-	return c.WaitForCacheSync(ctx)
+	return c.WaitForCacheSync(ctx), nil
 }
