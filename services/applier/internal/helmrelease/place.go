@@ -75,10 +75,10 @@ func (p *pass) nowhere(ctx context.Context, lost *cluster.NoTargetError) (bus.Re
 	return p.refuse(ctx, f)
 }
 
-// powerless says why nothing can be uninstalled any more: the account that the release was made
-// with, or the kubeconfig that leads to it, is gone, as when their namespace is deleted.
+// powerless says why nothing of a HelmRelease that is deleted can be uninstalled any more: the account that the release was
+// made with is gone, as when its namespace is deleted. While the HelmRelease is there the account may come yet.
 func (p *pass) powerless(ctx context.Context) (string, error) {
-	if p.account == "" {
+	if p.account == "" || p.hr.DeletionTimestamp.IsZero() {
 		return "", nil
 	}
 	own, err := p.place.Cluster.Client()

@@ -69,15 +69,13 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 	if err := p.connect(p.hr.Status.StorageNamespace); err != nil {
 		return bus.Result{}, false, err
 	}
-	if !p.hr.DeletionTimestamp.IsZero() { // else the account may come yet
-		why, err := p.powerless(ctx)
-		if err != nil {
-			return bus.Result{}, false, err
-		}
-		if why != "" {
-			p.leftBehind(why)
-			return bus.Result{}, true, nil
-		}
+	why, err := p.powerless(ctx)
+	if err != nil {
+		return bus.Result{}, false, err
+	}
+	if why != "" {
+		p.leftBehind(why)
+		return bus.Result{}, true, nil
 	}
 	all, err := p.store.List(ctx, p.madeName())
 	if err != nil && ctx.Err() == nil {
