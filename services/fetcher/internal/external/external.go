@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -256,13 +258,38 @@ func (k *Kind) failed(ctx context.Context, key events.Key, obj *sourcev1.Externa
 	})
 }
 
+// remove drops what is known of an object that is gone, and its artifact. That of a generator's output is the generator's
+// to remove: it may be making the same one anew just now.
 func (k *Kind) remove(ctx context.Context, key events.Key) error {
 	k.said.Forget(key)
-	if err := k.Shelf.Remove(ctx, key); err != nil {
+	generated, err := k.generated(ctx, key)
+	if err != nil {
 		return err
+	}
+	if !generated {
+		if err := k.Shelf.Remove(ctx, key); err != nil {
+			return err
+		}
 	}
 	if err := k.Bus.Forget(ctx, events.StageFetch, key); err != nil {
 		return fmt.Errorf("forget %s: %w", key, err)
 	}
 	return nil
+}
+
+// generated says whether an ArtifactGenerator names an object as what it makes.
+func (k *Kind) generated(ctx context.Context, key events.Key) (bool, error) {
+	var all generatorv1.ArtifactGeneratorList
+	err := k.Live.List(ctx, &all, client.InNamespace(key.Namespace))
+	if apimeta.IsNoMatchError(err) || apierrors.IsNotFound(err) {
+		return false, nil // a cluster without the kind
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the ArtifactGenerator of %s: %w", key, err)
+	}
+	return slices.ContainsFunc(all.Items, func(g generatorv1.ArtifactGenerator) bool {
+		return slices.ContainsFunc(g.Status.Inventory, func(made generatorv1.ExternalArtifactReference) bool {
+			return made.Name == key.Name && made.Namespace == key.Namespace
+		})
+	}), nil
 }

@@ -10,7 +10,9 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	generatorv1 "github.com/fluxcd/source-watcher/api/v2/v1beta1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -27,16 +29,30 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
-// one is an API server that has one object.
+// one is an API server that has one object, or none, and a generator, which names some.
 type one struct {
 	client.Reader
 
 	object *sourcev1.ExternalArtifact
+	named  []string
 }
 
 // Get implements client.Reader.
-func (o one) Get(_ context.Context, _ client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+func (o one) Get(_ context.Context, key client.ObjectKey, into client.Object, _ ...client.GetOption) error {
+	if o.object == nil {
+		return apierrors.NewNotFound(sourcev1.GroupVersion.WithResource("externalartifacts").GroupResource(), key.Name)
+	}
 	o.object.DeepCopyInto(into.(*sourcev1.ExternalArtifact))
+	return nil
+}
+
+// List implements client.Reader.
+func (o one) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	var generator generatorv1.ArtifactGenerator
+	for _, name := range o.named {
+		generator.Status.Inventory = append(generator.Status.Inventory, generatorv1.ExternalArtifactReference{Namespace: "apps", Name: name})
+	}
+	into.(*generatorv1.ArtifactGeneratorList).Items = []generatorv1.ArtifactGenerator{generator}
 	return nil
 }
 
@@ -165,5 +181,34 @@ func TestWhatAGeneratorToldOfIsTidiedByIt(t *testing.T) {
 		if _, err := s.Store.Stat(t.Context(), shelf.BlobName(key, digest)); err != nil {
 			t.Errorf("artifact %d: %v", n, err)
 		}
+	}
+}
+
+// The artifact of an object that somebody deleted goes with it, unless a generator names it: that may be making it anew.
+func TestArtifactOfADeletedObject(t *testing.T) {
+	key := events.NewKey("ExternalArtifact", "apps", "made")
+	for why, c := range map[string]struct {
+		named []string
+		stays bool
+	}{
+		"somebody else's": {[]string{"other"}, false},
+		"a generator's":   {[]string{"other", "made"}, true},
+	} {
+		t.Run(why, func(t *testing.T) {
+			artifacts := newShelf(t)
+			stored, err := artifacts.Copy(t.Context(), key, strings.NewReader("content"), "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := bustest.Connect(t, bustest.Server(t), bus.Config{})
+			kind := external.New(external.Config{Live: one{named: c.named}, Shelf: artifacts, Bus: log, Asking: freely})
+			if _, err := kind.Handle(t.Context(), bus.Check{Key: key}); err != nil {
+				t.Fatal(err)
+			}
+			_, err = artifacts.Store.Stat(t.Context(), shelf.BlobName(key, stored.Digest))
+			if stays := err == nil; stays != c.stays {
+				t.Errorf("it stays: %t (%v)", stays, err)
+			}
+		})
 	}
 }
