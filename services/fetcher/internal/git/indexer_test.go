@@ -115,6 +115,13 @@ func (l *live) Seek(offset int64, whence int) (int64, error) {
 	return l.Reader.Seek(offset, whence)
 }
 
+// firstTwo returns the hashes of an object of zeros, and of the one made of it by an x at its end.
+func firstTwo(size int) (first, second plumbing.Hash) {
+	content := make([]byte, size+1)
+	content[size] = 'x'
+	return plumbing.ComputeHash(plumbing.BlobObject, content[:size]), plumbing.ComputeHash(plumbing.BlobObject, content)
+}
+
 // However many large objects are made one of the other, no more of them are in memory than it takes to
 // make one, and what two are made of.
 func TestMemoryOfLargeObjects(t *testing.T) {
@@ -124,11 +131,7 @@ func TestMemoryOfLargeObjects(t *testing.T) {
 	for n := range 6 {
 		chain = append(chain, far(t, len(chain[n]), alter(size+n, "x")))
 	}
-	content := make([]byte, size+1)
-	first := plumbing.ComputeHash(plumbing.BlobObject, content[:size])
-	content[size] = 'x'
-	second := plumbing.ComputeHash(plumbing.BlobObject, content)
-	content = nil
+	first, second := firstTwo(size)
 	for why, parts := range map[string][][]byte{
 		"each of the one before":               chain,
 		"two of one, and another of the first": {base, about(t, first, alter(size, "x")), about(t, first, alter(size, "y")), about(t, second, alter(size+1, "z"))},

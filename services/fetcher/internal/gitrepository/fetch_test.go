@@ -21,7 +21,7 @@ import (
 )
 
 // fetch makes the first half of a pass, with a client of its own.
-func fetch(t *testing.T, ctx context.Context, dir string, o *sourcev1.GitRepository) (*git.Client, error) {
+func fetch(ctx context.Context, t *testing.T, dir string, o *sourcev1.GitRepository) (*git.Client, error) {
 	t.Helper()
 	client, err := git.New(git.Config{Dir: dir})
 	if err != nil {
@@ -50,12 +50,12 @@ func TestBrokenMirrorGoes(t *testing.T) {
 	repo.Commit("main", "first", map[string]string{".sourceignore": "x", "a": "1"})
 	server := gittest.ServeHTTP(t, root, false, nil)
 	o := ofBranch(server.URL + "/repo")
-	client, err := fetch(t, t.Context(), dir, o)
+	client, err := fetch(t.Context(), t, dir, o)
 	if err = errors.Join(err, client.Close()); err != nil {
 		t.Fatal(err)
 	}
 	lose(t, dir, repo.Dir(), "main:.sourceignore")
-	client, err = fetch(t, t.Context(), dir, o)
+	client, err = fetch(t.Context(), t, dir, o)
 	if err == nil || !strings.Contains(err.Error(), "mirror is broken") {
 		t.Errorf("got %v, want that the mirror is broken", err)
 	}
@@ -65,7 +65,7 @@ func TestBrokenMirrorGoes(t *testing.T) {
 	if err := errors.Join(client.Trim(time.Now()), client.Close()); err != nil {
 		t.Error(err)
 	}
-	client, err = fetch(t, t.Context(), dir, o)
+	client, err = fetch(t.Context(), t, dir, o)
 	if err = errors.Join(err, client.Close()); err != nil {
 		t.Errorf("then: %v", err)
 	}
@@ -127,7 +127,7 @@ func TestSubmodulesAreAskedInTurn(t *testing.T) {
 	})
 	dir := t.TempDir()
 	for _, turn = range []bool{false, true} {
-		client, err := fetch(t, ctx, dir, o)
+		client, err := fetch(ctx, t, dir, o)
 		var later *source.LaterError
 		if errors.As(err, &later) == turn || turn && err != nil {
 			t.Errorf("its turn %t: %v", turn, err)
