@@ -157,10 +157,7 @@ func (a *applier) watch(ctx context.Context, gone *bus.Gone) (ready bool, err er
 		err := kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
 			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
 		})
-		switch {
-		case ctx.Err() != nil:
-			return false, nil
-		case err != nil:
+		if err != nil && ctx.Err() == nil {
 			return false, err
 		}
 	}

@@ -89,7 +89,7 @@ func (rules Rules) Evaluate(ctx context.Context, o *unstructured.Unstructured) (
 		return State{}, fmt.Errorf("evaluate %s: %w", r, context.Cause(ctx))
 	}
 	if err != nil {
-		return State{Object: r, Status: string(status.UnknownStatus), Error: refusal.Cut(err.Error(), maxMessage)}, nil //nolint:nilerr // the state carries it
+		return State{Object: r, Status: string(status.UnknownStatus), Error: refusal.Cut(err.Error(), maxMessage)}, nil
 	}
 	return State{Object: r, Status: string(s)}, nil
 }

@@ -53,7 +53,7 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 	case live.OptOut.Any(NoReconcile | Ignore):
 		// Marked dirty, so that the end of the opt-out is acted on; reported to no one.
 		rec.state, rec.reported = Dirty, mark{}
-	case live.Owner != a.owner && live.Owner != a.slim.Owner && live.Owner.Name != "" && live.Owner.Namespace != "":
+	case a.lostTo(live.Owner):
 		t.lose(r, rec, live.Owner)
 	case live.OptOut.Has(IfNotPresent), a.leave == WhilePresent:
 		rec.state = Clean
@@ -73,6 +73,11 @@ func (t *Table) judge(r cluster.Ref, rec *record) {
 		// version may have been asked for meanwhile.
 		t.dirty(r, rec, Changed)
 	}
+}
+
+// lostTo says whether labels name an owner that is neither who applied nor who was named then.
+func (a *applied) lostTo(owner cluster.Owner) bool {
+	return owner != a.owner && owner != a.slim.Owner && owner.Name != "" && owner.Namespace != ""
 }
 
 // dirty marks an object and reports it, within what the object has earned. What was
