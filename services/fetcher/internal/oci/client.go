@@ -177,16 +177,18 @@ func (r *Repository) Digest(ctx context.Context, tag string) (string, error) {
 // head asks for what a tag names. A refusal of HEAD says nothing of why: with GET the registry gives its own words, or the
 // digest if it knows no HEAD.
 func (r *Repository) head(ctx context.Context, tag string) (*v1.Descriptor, error) {
-	found, err := through(r.door, func(p *remote.Puller) (*v1.Descriptor, error) { return p.Head(ctx, r.name.Tag(tag)) })
-	var refusal *registry.Error
-	if !errors.As(err, &refusal) || len(refusal.Errors) > 0 || refusal.StatusCode == http.StatusTooManyRequests || refusal.StatusCode >= http.StatusInternalServerError {
-		return found, err
-	}
-	whole, err := through(r.door, func(p *remote.Puller) (*remote.Descriptor, error) { return p.Get(ctx, r.name.Tag(tag)) })
-	if err != nil {
-		return nil, err
-	}
-	return &whole.Descriptor, nil
+	return through(r.door, func(p *remote.Puller) (*v1.Descriptor, error) {
+		found, err := p.Head(ctx, r.name.Tag(tag))
+		var refusal *registry.Error
+		if !errors.As(err, &refusal) || len(refusal.Errors) > 0 || refusal.StatusCode == http.StatusTooManyRequests || refusal.StatusCode >= http.StatusInternalServerError {
+			return found, err
+		}
+		whole, err := p.Get(ctx, r.name.Tag(tag))
+		if err != nil {
+			return nil, err
+		}
+		return &whole.Descriptor, nil
+	})
 }
 
 // Tags returns all tags. Do not change them.
