@@ -75,7 +75,7 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 }
 
 // open returns the objects of an attempt's render as the target cluster has them. They are in use until the pass opens
-// others, or ends.
+// others, or ends. The error is a *cluster.NoTargetError when the cluster does not answer.
 func (p *pass) open(ctx context.Context, a status.Attempt) ([]render.Object, error) {
 	p.close()
 	objects, closed, err := p.Renders.Open(ctx, desired.Identity(p.Options.Cluster, p.ks), p.renderName(a), a.RenderID)
@@ -83,19 +83,14 @@ func (p *pass) open(ctx context.Context, a status.Attempt) ([]render.Object, err
 		return nil, err
 	}
 	p.opened = closed
-	if err := p.Target.Place(ctx, objects); err != nil {
-		return nil, silent(err)
+	err = p.Target.Place(ctx, objects)
+	if cluster.Unanswered(err) {
+		err = &cluster.NoTargetError{Err: err}
+	}
+	if err != nil {
+		return nil, err
 	}
 	return objects, nil
-}
-
-// silent turns the error of a request that the cluster let wait for as long as one may into one that ends the pass: what
-// comes next would wait as long.
-func silent(err error) error {
-	if cluster.TimedOut(err) {
-		return &cluster.NoTargetError{Err: err}
-	}
-	return err
 }
 
 // close gives back the room of the render that the pass opened last.

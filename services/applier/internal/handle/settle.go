@@ -55,8 +55,8 @@ func (p *pass) done(ctx context.Context, a status.Attempt, dirty []cluster.Ref) 
 		if p.reportOnly() {
 			return p.notCompared(a, err), nil
 		}
-		if err := silent(err); errors.As(err, &p.lost) {
-			return bus.Result{}, err
+		if errors.As(err, &p.lost) || cluster.TimedOut(err) { // what comes next would wait as long
+			return bus.Result{}, &cluster.NoTargetError{Err: err}
 		}
 		p.log.Info("drift could not be put back alone", "revision", a.Revision, "error", err.Error())
 		return p.apply(ctx, a) // which reports what is in the way
