@@ -16,7 +16,7 @@ const (
 	// ampleMemory is the Go memory in bytes up to which the collector may be that lazy:
 	// enough for 1,000 Kustomizations of 5,000 objects. Above it the limit follows what
 	// is alive, so that the collector never works against what is needed.
-	ampleMemory = 300 << 20
+	ampleMemory = 270 << 20
 	// roomPercent is the limit above what is alive, as a share of it.
 	roomPercent = 100
 

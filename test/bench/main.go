@@ -165,17 +165,7 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 	if r.push, err = w.pushes(ctx, r.rounds); err != nil {
 		return err
 	}
-	p.say("median %s, p99 %s; %d pushes of another tenant, alone and while %d change", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds, r.n)
-	if r.neighbour, err = w.neighbour(ctx); err == nil {
-		err = r.neighbour.pushAlone(ctx, w, min(r.rounds, 20))
-	}
-	if err == nil {
-		err = r.neighbour.pushBeside(ctx, w, min(r.rounds, 20), app)
-	}
-	if err != nil {
-		return err
-	}
-	p.say("median %s and %s; %d hand edits", r.neighbour.alone.median(onePush.took), r.neighbour.beside.median(onePush.took), r.rounds)
+	p.say("median %s, p99 %s; %d hand edits", r.push.quantile(0.5), r.push.quantile(0.99), r.rounds)
 	if r.drift, err = w.drifts(ctx, r.rounds); err != nil {
 		return err
 	}
@@ -186,11 +176,22 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 	if r.idle, err = w.rest(ctx, quiet); err != nil {
 		return err
 	}
-	r.peak = peak()
-	p.say("%d MiB at most; restart", r.peak>>20)
+	p.say("%d MiB; restart", r.idle.memory>>20)
 	if r.restart, err = w.restarted(ctx); err != nil {
 		return err
 	}
+	p.say("quiet after %s; %d pushes of another tenant, alone and while %d change", r.restart.quiet, r.rounds, r.n)
+	// Last, because the Events of so many changes are written for minutes afterwards.
+	if r.neighbour, err = w.neighbour(ctx); err == nil {
+		err = r.neighbour.pushAlone(ctx, w, min(r.rounds, 20))
+	}
+	if err == nil {
+		err = r.neighbour.pushBeside(ctx, w, min(r.rounds, 20), app)
+	}
+	if err != nil {
+		return err
+	}
+	r.peak = peak()
 	r.took = time.Since(start)
 	return nil
 }

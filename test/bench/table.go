@@ -33,14 +33,15 @@ What the rows mean:
   processes they build in, from the start of that row's measurement to its end. The bare client's own is not counted.
 - **requests**: of all services to the API server, without watches, by verb and resource; a dry run counts like an apply.
 - **push to live**: commit in the repository, signed webhook, object changed in the cluster; one push at a time.
-- **push of another tenant**: the same for a tenant with one Kustomization in a namespace of its own, first alone, then while commit
-  after commit changes every application of the first; the ratio is that of the medians. The processors are then busy with the
-  first tenant's changes, which costs the second more than waiting its turn does: [fairness.md](fairness.md) takes it apart.
 - **hand edit to reverted**: a ConfigMap edited by another field manager until it has its value of Git again.
 - **idle**: requests of all services to the API server, without watches; the processor time and memory are those of the whole process,
   embedded NATS and S3 and the build processes included.
 - **restart**: the process is stopped, an object edited by hand, and the process started on its data: from the start until the edit is
   reverted, and until the last request to the API server before five seconds without one.
+- **push of another tenant**: the same for a tenant with one Kustomization in a namespace of its own, first alone, then while commit
+  after commit changes every application of the first; the ratio is that of the medians. The processors are then busy with the
+  first tenant's changes, which costs the second more than waiting its turn does: [fairness.md](fairness.md) takes it apart.
+- **most memory** is that of the whole run, looked at every second.
 `
 
 // counted renders requests for a cell.
@@ -75,16 +76,16 @@ func (r results) markdown() string {
 	row("one commit changes one: processor", r.one.bareCPU, r.one.sluiceCPU, "")
 	row("one commit changes one: requests", "1", counted(r.oneRequests), "")
 	row(fmt.Sprintf("push to live, %d rounds: median, p99", r.rounds), "", millis(r.push.quantile(0.5))+", "+millis(r.push.quantile(0.99)), "")
-	row(fmt.Sprintf("push of another tenant, %d rounds: median alone, median while all of the first change", len(r.neighbour.alone)), "",
-		millis(r.neighbour.alone.median(onePush.took))+", "+millis(r.neighbour.beside.median(onePush.took)), fmt.Sprintf("%.1fx", r.neighbour.ratio()))
 	row(fmt.Sprintf("hand edit to reverted, %d rounds: median, p99", r.rounds), "", millis(r.drift.quantile(0.5))+", "+millis(r.drift.quantile(0.99)), "")
 	row(fmt.Sprintf("idle for %s: requests", r.idle.span.Round(time.Second)), "", fmt.Sprintf("%d (%s)", total(r.idle.requests), listing(r.idle.requests)), "")
 	row("idle: processor, memory", "", fmt.Sprintf("%.1f millicores, %d MiB",
 		1000*r.idle.cpu.Seconds()/r.idle.span.Seconds(), r.idle.memory>>20), "")
-	row("most memory until here", "", fmt.Sprintf("%d MiB", r.peak>>20), "")
 	row("restart: edit made meanwhile reverted, quiet", "", seconds(r.restart.reverted)+", "+seconds(r.restart.quiet), "")
 	row("restart: requests", "", fmt.Sprintf("%d (%s)", total(r.restart.requests), listing(r.restart.requests)), "")
 	row("restart: processor", "", fmt.Sprintf("services %.1f s", r.restart.cpu.services.Seconds()), "")
+	row(fmt.Sprintf("push of another tenant, %d rounds: median alone, median while all of the first change", len(r.neighbour.alone)), "",
+		millis(r.neighbour.alone.median(onePush.took))+", "+millis(r.neighbour.beside.median(onePush.took)), fmt.Sprintf("%.1fx", r.neighbour.ratio()))
+	row("most memory", "", fmt.Sprintf("%d MiB", r.peak>>20), "")
 	return b.String()
 }
 
