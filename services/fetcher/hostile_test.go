@@ -535,7 +535,7 @@ func bombs(t *testing.T, w *world) {
 		"large":         {registry.host, "OCIArtifactLayerOperationFailed", "more than 16777216 bytes in all", &sourcev1.OCIRepositoryRef{Tag: "large"}},
 		"crowd":         {registry.host, "OCIArtifactLayerOperationFailed", "more than 2000 entries", &sourcev1.OCIRepositoryRef{Tag: "crowd"}},
 		"endless pages": {host(endlessPages), "ReadOperationFailed", "more than the 1000000 tags", all},
-		"endless page":  {host(endlessPage), "ReadOperationFailed", "the server's answer has more than the 16777216 bytes", all},
+		"endless page":  {host(endlessPage), "ReadOperationFailed", "the server's answer has more than the 1048576 values", all},
 	} {
 		spec := sourcev1.OCIRepositorySpec{URL: "oci://" + c.url + "/bombs", Insecure: true, Reference: c.ref}
 		w.unpublished(awaitObject(w, name, w.createOCI("bomb-"+strings.ReplaceAll(name, " ", "-"), spec), ociFails("FetchFailed", c.reason, c.text)))
@@ -599,8 +599,9 @@ func bombs(t *testing.T, w *world) {
 		"bomb-pages": {serve(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(rw, listing+"<IsTruncated>true</IsTruncated><NextContinuationToken>next</NextContinuationToken>"+keys.String()+"</ListBucketResult>")
 		})), "bombs", "lists more than 8000 objects"},
-		"bomb-page":   {serve(forever(listing, fmt.Sprintf(listed, strings.Repeat("a", 1000)))), "bombs", "the server's answer has more than the 16777216 bytes"},
-		"bomb-object": {lies.url, "bomb-liar", "it has not the 5 bytes it should"},
+		"bomb-page":     {serve(forever(listing, fmt.Sprintf(listed, strings.Repeat("a", 1000)))), "bombs", "the server's answer has more than the 131072 objects or elements"},
+		"bomb-elements": {serve(forever(listing, "<Contents/>")), "bombs", "the server's answer has more than the 131072 objects or elements"},
+		"bomb-object":   {lies.url, "bomb-liar", "it has not the 5 bytes it should"},
 	} {
 		spec := sourcev1.BucketSpec{BucketName: c.bucket, Endpoint: host(c.url), Insecure: true, Region: "us-east-1"}
 		if c.bucket == "bomb-liar" {

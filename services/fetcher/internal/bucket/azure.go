@@ -163,8 +163,12 @@ func (s secrets) account(spec sourcev1.BucketSpec) (*container.SharedKeyCredenti
 	return login, nil
 }
 
+// pageOfBlobs is how many blobs a page of a listing has: with all that is said of each, 5,000 are more than is read at once.
+const pageOfBlobs = 1000
+
 func (a *azure) list(ctx context.Context, prefix string, found func(object)) error {
-	options := &container.ListBlobsFlatOptions{}
+	most := int32(pageOfBlobs)
+	options := &container.ListBlobsFlatOptions{MaxResults: &most}
 	if prefix != "" {
 		options.Prefix = &prefix
 	}

@@ -1,15 +1,21 @@
 package transport
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
 )
 
-// maxAnswer bounds an answer that a library reads into memory as a whole: a page of a list, an
-// error, a login.
-const maxAnswer = 16 << 20
+// What bounds an answer that a library reads into memory as a whole: a page of a list, an error, a login. It makes of a
+// few bytes a structure of hundreds, so there are bounds too for the objects of JSON and the tags of XML, of which a page
+// of a thousand objects has 30,000, and for the commas of JSON: a list of all tags of a repository has one for each.
+const (
+	maxAnswer     = 16 << 20
+	maxStructures = 128 << 10
+	maxCommas     = 1 << 20
+)
 
 type streamed struct{}
 
@@ -31,7 +37,7 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	res, err := g.via.RoundTrip(r)
 	if err == nil && (r.Context().Value(streamed{}) == nil || res.StatusCode >= http.StatusMultipleChoices) {
-		res.Body = &bounded{ReadCloser: res.Body, left: maxAnswer}
+		res.Body = &bounded{ReadCloser: res.Body}
 	}
 	return res, err
 }
@@ -40,14 +46,23 @@ func (g guard) RoundTrip(r *http.Request) (*http.Response, error) {
 type bounded struct {
 	io.ReadCloser
 
-	left int64
+	bytes, structures, commas int
 }
 
 // Read implements io.Reader.
 func (b *bounded) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.left -= int64(n); b.left < 0 {
-		return 0, fmt.Errorf("the server's answer has more than the %d bytes that are read", maxAnswer)
+	b.bytes += n
+	b.structures += bytes.Count(p[:n], []byte("{")) + bytes.Count(p[:n], []byte("<"))
+	b.commas += bytes.Count(p[:n], []byte(","))
+	for _, is := range []struct {
+		have, most int
+		what       string
+	}{{b.bytes, maxAnswer, "bytes"}, {b.structures, maxStructures, "objects or elements"}, {b.commas, maxCommas, "values"}} {
+		if is.have > is.most {
+			_ = b.Close() // who reads may not, and the server would wait
+			return 0, fmt.Errorf("the server's answer has more than the %d %s that are read", is.most, is.what)
+		}
 	}
 	return n, err
 }

@@ -48,3 +48,32 @@ func TestGuard(t *testing.T) {
 		server.Close()
 	}
 }
+
+// An answer of few bytes from which a library would make far more of memory: one for each object, element or name.
+func TestGuardCountsValues(t *testing.T) {
+	for reason, c := range map[string]struct {
+		sent  string
+		times int
+		whole bool
+	}{
+		"a listing of a thousand objects, with all that is said of each": {`<Blob>` + strings.Repeat(`<Name>a</Name>`, 30) + `</Blob>`, 1000, true},
+		"a list of as many tags as are looked at":                        {`"1.0",`, 1_000_000, true},
+		"objects in JSON": {`{},`, 200_000, false},
+		"elements in XML": {`<Contents/>`, 200_000, false},
+		"names in JSON":   {`"a":"",`, 1_100_000, false},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(c.sent, c.times)) // who reads may stop
+		}))
+		res, err := (&http.Client{Transport: transport.Guard(http.DefaultTransport)}).Get(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if whole := err == nil; whole != c.whole {
+			t.Errorf("%s: read to the end %t, want %t: %v", reason, whole, c.whole, err)
+		}
+		server.Close()
+	}
+}
