@@ -122,7 +122,7 @@ func (r *registry) make(ctx context.Context, f found) (made, error) {
 }
 
 func pull(ctx context.Context, repository *oci.Repository, digest string, limit int64) ([]byte, error) {
-	pulled, err := repository.Pull(ctx, digest, packageType, limit)
+	pulled, err := repository.Pull(ctx, digest, packageType, oci.Limits{Bytes: limit})
 	if err != nil {
 		return nil, err
 	}

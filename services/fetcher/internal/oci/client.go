@@ -304,11 +304,7 @@ func (r *Repository) Blob(ctx context.Context, digest v1.Hash, limit int64) ([]b
 		return nil, err
 	}
 	answer, err := r.client.blobs.Do(flight.Since(ctx, time.Time{}), key, func() ([]byte, error) {
-		layer, err := through(r.door, func(p *remote.Puller) (v1.Layer, error) { return p.Layer(ctx, r.name.Digest(digest.String())) })
-		if err != nil {
-			return nil, err
-		}
-		body, err := layer.Compressed()
+		body, err := r.blob(ctx, digest)
 		if err != nil {
 			return nil, err
 		}
@@ -320,6 +316,15 @@ func (r *Repository) Blob(ctx context.Context, digest v1.Hash, limit int64) ([]b
 		return data, err
 	})
 	return answer.Value, err
+}
+
+// blob opens the blob with a digest, which is verified.
+func (r *Repository) blob(ctx context.Context, digest v1.Hash) (io.ReadCloser, error) {
+	layer, err := through(r.door, func(p *remote.Puller) (v1.Layer, error) { return p.Layer(ctx, r.name.Digest(digest.String())) })
+	if err != nil {
+		return nil, err
+	}
+	return layer.Compressed()
 }
 
 // Referrers returns the manifests that refer to an artifact. Do not change them.

@@ -172,7 +172,7 @@ func resolve(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Rep
 
 func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Repository, revision, digest string) (*source.Content, error) {
 	var layer *oci.LayerError
-	pulled, err := repository.Pull(ctx, digest, o.GetLayerMediaType(), k.config.Limits.Bytes)
+	pulled, err := repository.Pull(ctx, digest, o.GetLayerMediaType(), oci.Limits{Bytes: k.config.Limits.Bytes, Annotations: maxAnnotations})
 	switch {
 	case errors.As(err, &layer):
 		return nil, unreadable(ctx, err)
@@ -180,11 +180,6 @@ func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository 
 		return nil, source.FetchFailed(sourcev1.OCIPullFailedReason, fmt.Errorf("failed to pull artifact from '%s': %w", o.Spec.URL, source.Cause(ctx, err)))
 	}
 	annotations := maps.Clone(pulled.Value.Annotations)
-	if size := sizeOf(annotations); size > maxAnnotations {
-		pulled.Close()
-		return nil, source.FetchFailed(sourcev1.OCIPullFailedReason, fmt.Errorf("failed to pull artifact from '%s': the annotations of its manifest have %d bytes, "+
-			"more than the %d that a status has room for: push it again with less", o.Spec.URL, size, maxAnnotations))
-	}
 	content := &source.Content{
 		Message: "stored artifact for digest '" + revision + "'", Metadata: annotations,
 		File: digest + ".tar.gz", Told: told(revision, o.Spec.URL, annotations),
@@ -214,15 +209,6 @@ func (k *Kind) fetch(ctx context.Context, o *sourcev1.OCIRepository, repository 
 		return nil, source.StorageFailed("SourceIgnoreError", err)
 	}
 	return content, nil
-}
-
-// sizeOf is how many bytes names and values have.
-func sizeOf(annotations map[string]string) int {
-	size := 0
-	for name, value := range annotations {
-		size += len(name) + len(value)
-	}
-	return size
 }
 
 func unreadable(ctx context.Context, err error) error {
