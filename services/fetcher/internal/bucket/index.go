@@ -51,10 +51,14 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 		if l.path, err = pack.Within(l.key); err != nil || l.path == "." {
 			return nil, fmt.Errorf("object %q of bucket '%s' cannot be a file of an artifact: rename it, or leave it out with spec.ignore", l.key, o.Spec.BucketName)
 		}
-		if size += l.size; size > k.config.Limits.Bytes || len(found.objects) >= k.config.Limits.Entries {
+		if l.size < 0 {
+			return nil, fmt.Errorf("bucket '%s' lists object %q with %d bytes: its server counts wrong", o.Spec.BucketName, l.key, l.size)
+		}
+		if l.size > k.config.Limits.Bytes-size || len(found.objects) >= k.config.Limits.Entries {
 			return nil, fmt.Errorf("bucket '%s' has more than %d bytes or %d objects: leave some out with spec.prefix or spec.ignore: %w",
 				o.Spec.BucketName, k.config.Limits.Bytes, k.config.Limits.Entries, pack.ErrLimit)
 		}
+		size += l.size
 		found.objects = append(found.objects, l)
 	}
 	slices.SortFunc(found.objects, func(a, b object) int { return strings.Compare(a.key, b.key) })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -35,6 +36,34 @@ func TestListingsAreBounded(t *testing.T) {
 		got, err := list(t.Context(), &sourcev1.Bucket{}, from, pack.Limits{Entries: 1000, Bytes: 1})
 		if !errors.Is(err, pack.ErrLimit) || len(got.objects) > 0 {
 			t.Errorf("%s: %d objects, error %v", why, len(got.objects), err)
+		}
+	}
+}
+
+// few is a bucket that says it has these objects.
+type few []object
+
+func (f few) list(_ context.Context, _ string, found func(object)) error {
+	for _, o := range f {
+		found(o)
+	}
+	return nil
+}
+
+func (few) open(context.Context, object) (io.ReadCloser, error) { return nil, errNoObject }
+
+// What a server says of sizes makes no room for more than an artifact may have.
+func TestSizesAreBounded(t *testing.T) {
+	k := New(nil, Config{Limits: pack.Limits{Entries: 10, Bytes: 100}})
+	for why, from := range map[string]few{
+		"less than nothing, then much": {{key: "a", size: -1 << 40}, {key: "b", size: 1 << 40}},
+		"less than nothing":            {{key: "a", size: -1}},
+		"much":                         {{key: "a", size: 60}, {key: "b", size: 60}},
+		"more than can be counted":     {{key: "a", size: 60}, {key: "b", size: math.MaxInt64}},
+	} {
+		o := &sourcev1.Bucket{Spec: sourcev1.BucketSpec{BucketName: "b", Prefix: why}}
+		if _, err := k.index(t.Context(), o, &connection{store: from}); err == nil {
+			t.Errorf("%s: taken", why)
 		}
 	}
 }
