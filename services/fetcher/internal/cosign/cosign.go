@@ -36,8 +36,9 @@ const (
 	bundleType     = "application/vnd.dev.sigstore.bundle"
 	statementType  = "application/vnd.in-toto+json"
 
-	// maxPayload bounds what is read of one signature, maxSignatures how many are.
-	maxPayload, maxSignatures = 1 << 20, 100
+	// maxPayload bounds what is read of one signature, maxSignatures how many are, and maxEnvelope how many of one
+	// bundle: the format has one.
+	maxPayload, maxSignatures, maxEnvelope = 1 << 20, 100, 10
 )
 
 // Keys are public keys, each of which is trusted.
@@ -236,7 +237,7 @@ func (k Keys) bundle(text []byte, digest string) bool {
 	}
 	// What is signed is the payload with its type, as DSSE encodes them.
 	signed := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(b.Envelope.Type), b.Envelope.Type, len(b.Envelope.Payload), b.Envelope.Payload)
-	for _, s := range b.Envelope.Signatures {
+	for _, s := range b.Envelope.Signatures[:min(len(b.Envelope.Signatures), maxEnvelope)] {
 		if about && k.signed(signed, s.Signature) {
 			return true
 		}
@@ -244,27 +245,26 @@ func (k Keys) bundle(text []byte, digest string) bool {
 	return false
 }
 
-// signed says whether a signature of data is one of the keys'.
+// signed says whether a signature of data is one of the keys'. There may be thousands, so the data are hashed once.
 func (k Keys) signed(data, signature []byte) bool {
-	for _, key := range k {
-		if verifies(key, data, signature) {
-			return true
-		}
-	}
-	return false
+	short, middle, long := sha256.Sum256(data), sha512.Sum384(data), sha512.Sum512(data)
+	return slices.ContainsFunc(k, func(key crypto.PublicKey) bool {
+		return verifies(key, data, hashes{short[:], middle[:], long[:]}, signature)
+	})
 }
 
-func verifies(key crypto.PublicKey, data, signature []byte) bool {
-	short := sha256.Sum256(data)
+// hashes are the SHA-256, SHA-384 and SHA-512 of data.
+type hashes struct{ short, middle, long []byte }
+
+func verifies(key crypto.PublicKey, data []byte, h hashes, signature []byte) bool {
 	switch key := key.(type) {
 	case *ecdsa.PublicKey:
 		// A tool takes SHA-256 for every curve, or the hash of the curve's size.
-		middle, long := sha512.Sum384(data), sha512.Sum512(data)
-		return ecdsa.VerifyASN1(key, short[:], signature) ||
-			key.Params().BitSize == 384 && ecdsa.VerifyASN1(key, middle[:], signature) ||
-			key.Params().BitSize == 521 && ecdsa.VerifyASN1(key, long[:], signature)
+		return ecdsa.VerifyASN1(key, h.short, signature) ||
+			key.Params().BitSize == 384 && ecdsa.VerifyASN1(key, h.middle, signature) ||
+			key.Params().BitSize == 521 && ecdsa.VerifyASN1(key, h.long, signature)
 	case *rsa.PublicKey:
-		return rsa.VerifyPKCS1v15(key, crypto.SHA256, short[:], signature) == nil
+		return rsa.VerifyPKCS1v15(key, crypto.SHA256, h.short, signature) == nil
 	case ed25519.PublicKey:
 		return ed25519.Verify(key, data, signature)
 	}
