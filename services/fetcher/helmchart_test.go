@@ -457,7 +457,7 @@ func chartLogin(t *testing.T, w *world) {
 	s.user, s.password = packages.user, packages.password
 	w.secret("chart-login", map[string]string{"username": s.user, "password": s.password})
 	w.createRepository("chart-login", sourcev1.HelmRepositorySpec{URL: s.URL, SecretRef: local("chart-login")})
-	awaitObject(w, "the refusal", w.createChart("chart-login", inRepository("app", "*", "chart-login")), chartFails("FetchFailed", "ChartPullError", "chart pull error: failed to download chart for remote reference: failed to fetch "+packages.URL+"/packages/app-1.0.0.tgz : 401 Unauthorized"))
+	awaitObject(w, "the refusal", w.createChart("chart-login", inRepository("app", "*", "chart-login")), chartFails("FetchFailed", "AuthenticationFailed", "chart pull error: failed to download chart for remote reference: failed to fetch "+packages.URL+"/packages/app-1.0.0.tgz : 401 Unauthorized"))
 	if got, _ := packages.since(0); got[0] != "/packages/app-1.0.0.tgz" {
 		t.Errorf("the other host got %q", got)
 	}
@@ -565,13 +565,13 @@ func chartFromRegistry(t *testing.T, w *world) {
 		t.Errorf("dependencies are %v", loaded.Dependencies())
 	}
 	w.createRepository("registry-anonymous", ociCharts(r, ""))
-	for name, c := range map[string]struct{ chart, version, repository, text string }{
-		"range":     {"app", "9.x", "registry", "chart pull error: failed to get chart version for remote reference: no match found for semver: 9.x"},
-		"exact":     {"app", "9.0.0", "registry", "chart pull error: failed to download chart for remote reference: "},
-		"no chart":  {"nochart", "1.0.0", "registry", "failed to find layer with media type"},
-		"anonymous": {"app", "*", "registry-anonymous", "chart pull error: failed to get chart version for remote reference: "},
+	for name, c := range map[string]struct{ chart, version, repository, reason, text string }{
+		"range":     {"app", "9.x", "registry", "ChartPullError", "chart pull error: failed to get chart version for remote reference: no match found for semver: 9.x"},
+		"exact":     {"app", "9.0.0", "registry", "ChartPullError", "chart pull error: failed to download chart for remote reference: "},
+		"no chart":  {"nochart", "1.0.0", "registry", "ChartPullError", "failed to find layer with media type"},
+		"anonymous": {"app", "*", "registry-anonymous", "AuthenticationFailed", "chart pull error: failed to get chart version for remote reference: "},
 	} {
-		awaitObject(w, name, w.createChart("registry-"+strings.ReplaceAll(name, " ", "-"), inRepository(c.chart, c.version, c.repository)), chartFails("FetchFailed", "ChartPullError", c.text))
+		awaitObject(w, name, w.createChart("registry-"+strings.ReplaceAll(name, " ", "-"), inRepository(c.chart, c.version, c.repository)), chartFails("FetchFailed", c.reason, c.text))
 	}
 }
 

@@ -290,7 +290,7 @@ func loginsOfBytes(t *testing.T, w *world) {
 		return w.createChart(name, inRepository("app", "1.0.0", name))
 	}
 	awaitObject(w, "the chart", chart("bytes-right", right), chartAt("1.0.0"))
-	refused := awaitObject(w, "the refusal", chart("bytes-wrong", wrong), chartFails("FetchFailed", "ChartPullError", "failed to download chart for remote reference: "))
+	refused := awaitObject(w, "the refusal", chart("bytes-wrong", wrong), chartFails("FetchFailed", "AuthenticationFailed", "failed to download chart for remote reference: "))
 	w.unpublished(refused)
 }
 

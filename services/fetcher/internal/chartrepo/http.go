@@ -124,8 +124,19 @@ func (c *Client) get(ctx context.Context, r Repository, location *url.URL, heade
 		return res, done, nil
 	}
 	done()
-	return nil, nil, fmt.Errorf("failed to fetch %s : %s", shown(&target), res.Status)
+	return nil, nil, &StatusError{Code: res.StatusCode, text: fmt.Sprintf("failed to fetch %s : %s", shown(&target), res.Status)}
 }
+
+// StatusError says that a server refuses a request.
+type StatusError struct {
+	// Code is the HTTP status.
+	Code int
+
+	text string
+}
+
+// Error implements error.
+func (e *StatusError) Error() string { return e.text }
 
 // shown is a URL without what may be a secret.
 func shown(u *url.URL) string { return u.Scheme + "://" + u.Host + u.EscapedPath() }
