@@ -1,6 +1,9 @@
 package helmchart
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
@@ -92,4 +95,32 @@ func reasonOf(t *testing.T, kind, url string, insecure bool) string {
 		t.Fatalf("got %v", err)
 	}
 	return failure.Reason
+}
+
+// A chart whose version cannot be changed, which values files ask for, stalls until it or the object changes.
+func TestMetadataThatCannotBePatched(t *testing.T) {
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	archive := tar.NewWriter(zip)
+	for name, text := range map[string]string{
+		"app/Chart.yaml":       "apiVersion: v2\nname: app\nversion: 1.0.0\ndependencies:\n- {name: a, version: 1.0.0, import-values: [" + strings.Repeat("[", 150) + strings.Repeat("]", 150) + "]}\n",
+		"app/values-prod.yaml": "a: 1\n",
+	} {
+		if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o600, Size: int64(len(text))}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(archive, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(archive.Close(), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	chart := &sourcev1.HelmChart{Spec: sourcev1.HelmChartSpec{Chart: "app", ValuesFiles: []string{"values-prod.yaml"}}}
+	_, err := repackage(chart, found{name: "app", version: "1.0.0+1"}, out.Bytes())
+	var failure *source.Error
+	if !errors.As(err, &failure) || failure.Condition != sourcev1.BuildFailedCondition || failure.Reason != "MetadataPatchError" || !failure.Stalled ||
+		!strings.HasPrefix(err.Error(), "chart metadata patch error: import-values of dependency 'a': ") {
+		t.Errorf("got %+v: %v", failure, err)
+	}
 }
