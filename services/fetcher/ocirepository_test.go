@@ -298,7 +298,10 @@ func ociFailures(t *testing.T, w *world) {
 	r.push(t, "some", "1.0.0", nil, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
 	r.push(t, "escape", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{"../a": "1"}), nil})
 	r.push(t, "annotated", "latest", map[string]string{"a": strings.Repeat("x", 2<<20)}, layer{fluxLayer, tarred(t, map[string]string{"a": "1"}), nil})
+	r.push(t, "rules", "latest", nil, layer{fluxLayer, tarred(t, map[string]string{".sourceignore": strings.Repeat("x\n", 10_001), "a": "1"}), nil})
 	url := "oci://" + r.host + "/some"
+	awaitObject(w, "rules", w.createOCI("oci-failing-rules", sourcev1.OCIRepositorySpec{URL: "oci://" + r.host + "/rules"}),
+		ociFails("StorageOperationFailed", "SourceIgnoreError", ".sourceignore: there are more than 10000 ignore rules together"))
 	for name, c := range map[string]struct {
 		url, provider string
 		ref           *sourcev1.OCIRepositoryRef

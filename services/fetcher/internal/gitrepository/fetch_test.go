@@ -144,3 +144,15 @@ func TestSubmodulesAreAskedInTurn(t *testing.T) {
 		t.Errorf("asked %q, want %q twice", asked, want)
 	}
 }
+
+// Ignore rules that cannot be taken are told as such.
+func TestIgnoreRulesThatAreTooMany(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{".sourceignore": strings.Repeat("x\n", 10_001), "a": "1"})
+	_, err := fetch(t.Context(), t, t.TempDir(), ofBranch(gittest.ServeHTTP(t, root, false, nil).URL+"/repo"))
+	var failure *source.Error
+	if !errors.As(err, &failure) || failure.Condition != sourcev1.StorageOperationFailedCondition || failure.Reason != "SourceIgnoreError" ||
+		!strings.Contains(err.Error(), "there are more than 10000 ignore rules together") {
+		t.Errorf("got %+v: %v", failure, err)
+	}
+}

@@ -194,7 +194,7 @@ func (k *Kind) content(ctx context.Context, o *sourcev1.GitRepository, commit *g
 	ignore, err := pack.ReadIgnore(files, o.Spec.Ignore)
 	if err != nil {
 		done()
-		return nil, err
+		return nil, source.StorageFailed("SourceIgnoreError", discard(commit, err))
 	}
 	content := &source.Content{
 		File: commit.Hash + ".tar.gz", Files: files, Ignore: ignore, Summary: summary(commit.Message),
