@@ -2,6 +2,8 @@ package compose_test
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -184,5 +186,44 @@ func TestPattern(t *testing.T) {
 	}
 	if got := (compose.Captures{"app": "web", "env": "{app}"}).Fill("x-{app}-{env}-{other}"); got != "x-web-{app}-{other}" {
 		t.Errorf("filled in: %s", got)
+	}
+}
+
+// However often something is copied or extracted, an artifact in the making is no larger than one may be.
+func TestTreesAreBounded(t *testing.T) {
+	few := map[string]string{}
+	for n := range limits().Entries * 2 / 3 {
+		few[fmt.Sprint("f", n)] = ""
+	}
+	many := archive(t, few)
+	large := archive(t, map[string]string{"zeros": strings.Repeat("0", int(limits().Bytes)*2/3)})
+	for reason, c := range map[string]struct {
+		source map[string]string
+		copies []compose.Copy
+		fails  string
+	}{
+		"copied once":                   {few, []compose.Copy{{From: "**", To: "a/"}}, ""},
+		"copied into two folders":       {few, []compose.Copy{{From: "**", To: "a/"}, {From: "**", To: "b/"}}, "more than 1000 files and folders"},
+		"extracted once":                {map[string]string{"a.tgz": large}, []compose.Copy{{From: "a.tgz", To: "a/", Strategy: compose.Extract}}, ""},
+		"large archives of one pattern": {map[string]string{"a.tgz": large, "b.tgz": large}, []compose.Copy{{From: "*.tgz", To: "a/", Strategy: compose.Extract}}, "1048576 bytes and 1000 entries at most"},
+		"archives of many entries": {
+			map[string]string{"a.tgz": many},
+			[]compose.Copy{{From: "a.tgz", To: "a/", Strategy: compose.Extract}, {From: "a.tgz", To: "a/", Strategy: compose.Extract}},
+			"1048576 bytes and 1000 entries at most",
+		},
+	} {
+		made := compose.New(t.TempDir(), limits())
+		var err error
+		for _, one := range c.copies {
+			if err = made.Add(t.Context(), tree(c.source), one); err != nil {
+				break
+			}
+		}
+		if c.fails == "" && err != nil || c.fails != "" && (!errors.Is(err, pack.ErrLimit) || !strings.Contains(err.Error(), c.fails)) {
+			t.Errorf("%s: got %v, want %q", reason, err, c.fails)
+		}
+		if err := made.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

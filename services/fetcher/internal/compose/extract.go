@@ -2,9 +2,10 @@ package compose
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"io"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -34,17 +35,15 @@ func (t *Tree) extract(ctx context.Context, chosen []choice, c Copy) error {
 	return nil
 }
 
-func (t *Tree) unpack(ctx context.Context, archive pack.File, to string) (err error) {
-	_, body, err := archive.Open()
+func (t *Tree) unpack(ctx context.Context, archive pack.File, to string) error {
+	t.times++
+	unpacked, err := t.extracted.Unpack(ctx, strconv.Itoa(t.times), func() (io.ReadCloser, error) {
+		_, body, err := archive.Open()
+		return body, err
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
-	unpacked, err := pack.Unpack(ctx, body, t.scratch, t.limits)
-	if err != nil {
-		return err
-	}
-	t.opened = append(t.opened, unpacked)
 	found := make([]choice, 0, len(unpacked.Files))
 	for _, f := range unpacked.Files {
 		if !f.Dir {

@@ -2,7 +2,6 @@ package compose
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
@@ -38,26 +37,22 @@ type Tree struct {
 	// Files in lexical order, folders before what they hold.
 	Files []pack.File
 
-	scratch string
-	limits  pack.Limits
-	opened  []*pack.Unpacked
+	limits pack.Limits
+	// extracted has each archive as often as it was extracted.
+	extracted *pack.Trees
+	times     int
 	// kept is the bytes that merging made.
 	kept int
 }
 
-// New returns a tree without files. What is extracted is kept in the folder scratch,
-// within the limits.
-func New(scratch string, limits pack.Limits) *Tree { return &Tree{scratch: scratch, limits: limits} }
+// New returns a tree without files, which never has more of them than the limits say. What is
+// extracted is kept in the folder scratch, all of it within the limits.
+func New(scratch string, limits pack.Limits) *Tree {
+	return &Tree{limits: limits, extracted: pack.NewTrees(scratch, limits)}
+}
 
 // Close forgets what was extracted.
-func (t *Tree) Close() error {
-	var errs []error
-	for _, u := range t.opened {
-		errs = append(errs, u.Close())
-	}
-	t.opened = nil
-	return errors.Join(errs...)
-}
+func (t *Tree) Close() error { return t.extracted.Close() }
 
 // Add carries out an operation on the files of a source. What it brings takes the place of
 // what is there.
@@ -84,6 +79,9 @@ func (t *Tree) graft(chosen []choice) (err error) {
 		files[i].Path = c.to
 	}
 	t.Files, err = pack.Graft(t.Files, ".", files, ".")
+	if err == nil && len(t.Files) > t.limits.Entries {
+		err = fmt.Errorf("the artifact has more than %d files and folders: %w", t.limits.Entries, pack.ErrLimit)
+	}
 	return err
 }
 
