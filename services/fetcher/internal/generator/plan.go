@@ -18,6 +18,9 @@ type output struct {
 	labels map[string]string
 }
 
+// maxOutputs bounds the artifacts of one object: its status names each, and what has more than a megabyte the API server refuses.
+const maxOutputs = 5000
+
 // outputs returns the artifacts that the spec asks for, one for each folder that the path
 // pattern matches, if there is one.
 func outputs(o *generatorv1.ArtifactGenerator, sources *sources) ([]output, error) {
@@ -57,6 +60,9 @@ func expand(o *generatorv1.ArtifactGenerator, sources *sources) ([]output, error
 	}
 	var all []output
 	for _, captures := range pattern.Find(from.tree.Files) {
+		if len(all)+len(o.Spec.OutputArtifacts) > maxOutputs {
+			return nil, invalid("pathPattern %q asks for more than %d artifacts: match fewer folders, or make several ArtifactGenerators", o.Spec.PathPattern, maxOutputs)
+		}
 		labels, err := labelsOf(captures)
 		if err != nil {
 			return nil, err
