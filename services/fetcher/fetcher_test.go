@@ -70,6 +70,7 @@ const maxTestIndex, maxTestBytes, maxTestEntries = 1 << 20, 16 << 20, 2000
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Chdir(".") // and back: the embedded S3 server goes into its own folder, which ends with the test
 	w := &world{t: t, root: t.TempDir(), address: freeAddress(t), log: &record{}, traces: &record{}, metrics: prometheus.NewRegistry()}
 	w.cluster = controlplane.StartT(t, controlplane.Options{NoNodes: true, NoControllerManager: true, RequestLog: true, Progress: io.Discard})
 	if err := w.cluster.InstallCRDs(t.Context()); err != nil {
