@@ -45,6 +45,9 @@ func (k *Kind) index(ctx context.Context, o *sourcev1.Bucket, from *connection) 
 	found := &index{}
 	var size int64
 	for _, l := range answer.Value.objects {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if ignore.Match(l.key, false) {
 			continue
 		}

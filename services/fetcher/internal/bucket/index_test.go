@@ -67,3 +67,29 @@ func TestSizesAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// ends is a bucket that lists one object, and whose reader has no more time then.
+type ends struct {
+	few
+
+	end context.CancelCauseFunc
+}
+
+func (e ends) list(ctx context.Context, prefix string, found func(object)) error {
+	err := e.few.list(ctx, prefix, found)
+	e.end(errEnded)
+	return err
+}
+
+var errEnded = errors.New("the time is up")
+
+// What compares many objects with many rules ends with the pass.
+func TestRulesEndWithThePass(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	k := New(nil, Config{Limits: pack.Limits{Entries: 10, Bytes: 100}})
+	rules := "x"
+	o := &sourcev1.Bucket{Spec: sourcev1.BucketSpec{BucketName: "b", Ignore: &rules}}
+	if _, err := k.index(ctx, o, &connection{store: ends{few{{key: "a"}}, end}}); !errors.Is(err, errEnded) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -73,7 +73,7 @@ func TestPackagesExpandToLittle(t *testing.T) {
 			}})
 			inside["x/"+path] = data
 		}
-		if _, err := NewTree(files, maxExpanded, maxExpanded).Chart("."); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
+		if _, err := NewTree(files, maxExpanded, maxExpanded).Chart(t.Context(), "."); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
 			t.Errorf("%s, in a folder: %v", name, err)
 		}
 		if _, err := Open(packed(t, inside, 0)); errors.Is(err, pack.ErrLimit) != c.limit || err != nil && !c.limit {
@@ -118,7 +118,7 @@ func TestChartsOfBombs(t *testing.T) {
 			}})
 		}
 		for how, read := range map[string]func() (*Chart, error){
-			"in a folder":  func() (*Chart, error) { return NewTree(files, maxExpanded, maxExpanded).Chart(".") },
+			"in a folder":  func() (*Chart, error) { return NewTree(files, maxExpanded, maxExpanded).Chart(t.Context(), ".") },
 			"in a package": func() (*Chart, error) { return Open(packed(t, inside, 0)) },
 		} {
 			_, err := read()

@@ -2,6 +2,7 @@ package chartfile
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -39,9 +40,12 @@ func (t *Tree) Package(name string) ([]byte, error) {
 	return t.read(*f, t.MaxChart)
 }
 
+// maxRules bounds the lines of a .helmignore: each file is compared with each.
+const maxRules = 10_000
+
 // Chart reads the chart in a folder, but for the files that its .helmignore names, or
 // a package.
-func (t *Tree) Chart(name string) (*Chart, error) {
+func (t *Tree) Chart(ctx context.Context, name string) (*Chart, error) {
 	archive, err := t.Package(name)
 	if err != nil {
 		return nil, err
@@ -60,6 +64,9 @@ func (t *Tree) Chart(name string) (*Chart, error) {
 	var files []*loader.BufferedFile
 	left := newRoom()
 	for _, f := range below {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if f.Dir || ignored(rules, f.Path) {
 			continue
 		}
@@ -129,6 +136,9 @@ func (t *Tree) rules(files []pack.File) (*ignore.Rules, error) {
 		text, err := t.read(files[n], t.MaxFile)
 		if err != nil {
 			return nil, err
+		}
+		if bytes.Count(text, []byte("\n")) > maxRules {
+			return nil, fmt.Errorf("%s has more than %d lines: %w", ignore.HelmIgnore, maxRules, pack.ErrLimit)
 		}
 		if rules, err = ignore.Parse(bytes.NewReader(text)); err != nil {
 			return nil, fmt.Errorf("read %s: %w", ignore.HelmIgnore, err)

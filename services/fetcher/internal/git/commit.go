@@ -112,9 +112,6 @@ type walker struct {
 }
 
 func (w *walker) folder(ctx context.Context, hash plumbing.Hash, prefix string, depth int) error {
-	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
-	}
 	if depth > maxDepth {
 		return fmt.Errorf("folders are nested deeper than %d: %w", maxDepth, ErrLimit)
 	}
@@ -133,6 +130,9 @@ func (w *walker) folder(ctx context.Context, hash plumbing.Hash, prefix string, 
 }
 
 func (w *walker) entry(ctx context.Context, entry object.TreeEntry, prefix string, depth int) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if !validName(entry.Name) {
 		return fmt.Errorf("folder %q holds the forbidden name %q", prefix, entry.Name)
 	}

@@ -513,3 +513,42 @@ func TestSSHAlgorithms(t *testing.T) {
 		}
 	}
 }
+
+// spent is a context that ends after its end was asked for so often.
+type spent struct {
+	context.Context
+
+	left int
+}
+
+func (s *spent) Err() error {
+	if s.left--; s.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// The files of a folder may be compared with many folders of a sparse checkout: that ends with the pass.
+func TestFilesEndWithThePass(t *testing.T) {
+	root := t.TempDir()
+	gittest.NewRepo(t, root, "repo").Commit("main", "first", map[string]string{"a": "1", "b": "1", "c": "1", "d": "1"})
+	server := gittest.ServeHTTP(t, root, false, nil)
+	client, _ := newClient(t)
+	l, err := client.Connect(t.Context(), git.Remote{URL: server.URL + "/repo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	target, err := l.Resolve(t.Context(), git.Reference{Branch: "main"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit, err := l.Fetch(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer commit.Close()
+	if files, err := commit.Files(&spent{context.Background(), 2}, 100); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %d files, %v", len(files), err)
+	}
+}

@@ -75,8 +75,11 @@ func (a *artifact) chart(ctx context.Context) (*chartfile.Chart, error) {
 	if err := a.unpack(ctx); err != nil {
 		return nil, err
 	}
-	c, err := a.tree.Chart(a.path)
-	if err != nil {
+	c, err := a.tree.Chart(ctx, a.path)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, pullFailed.of(source.Cause(ctx, err)) // which says nothing of the reference
+	case err != nil:
 		return nil, badReference.of(err)
 	}
 	return c, nil

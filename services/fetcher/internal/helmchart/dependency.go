@@ -43,7 +43,7 @@ func (a *artifact) vendor(ctx context.Context, c *chartfile.Chart) error {
 		var found *chartfile.Chart
 		var err error
 		if d.Repository == "" || strings.HasPrefix(d.Repository, "file://") {
-			if found, err = a.beside(d); err != nil {
+			if found, err = a.beside(ctx, d); err != nil {
 				return fmt.Errorf("failed to add local dependency '%s': %w", d.Name, err)
 			}
 		} else if found, err = a.remote(ctx, d); err != nil {
@@ -57,7 +57,7 @@ func (a *artifact) vendor(ctx context.Context, c *chartfile.Chart) error {
 }
 
 // beside reads a dependency from the source itself; its path is relative to the chart.
-func (a *artifact) beside(d *chart.Dependency) (*chartfile.Chart, error) {
+func (a *artifact) beside(ctx context.Context, d *chart.Dependency) (*chartfile.Chart, error) {
 	u, err := url.Parse(d.Repository)
 	if err != nil {
 		return nil, errors.New("its repository is no file URL")
@@ -70,7 +70,7 @@ func (a *artifact) beside(d *chart.Dependency) (*chartfile.Chart, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := a.tree.Chart(clean)
+	found, err := a.tree.Chart(ctx, clean)
 	if err != nil {
 		return nil, fmt.Errorf("no chart found at '%s' (reference '%s'): %w", clean, d.Repository, err)
 	}

@@ -45,7 +45,7 @@ func TestDependenciesAreBounded(t *testing.T) {
 			files = append(files, file("lib/zeros", zeros))
 		}
 		a := &artifact{object: &sourcev1.HelmChart{}, path: "app", tree: chartfile.NewTree(files, 1<<20, 64<<20)}
-		chart, err := a.tree.Chart("app")
+		chart, err := a.tree.Chart(t.Context(), "app")
 		if err != nil {
 			t.Fatal(err)
 		}

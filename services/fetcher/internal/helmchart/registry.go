@@ -100,7 +100,7 @@ func newest(ctx context.Context, repository *oci.Repository, within string) (str
 	if err != nil {
 		return "", err
 	}
-	tag, err := oci.Highest(tags, within, "", true)
+	tag, err := oci.Highest(ctx, tags, within, "", true)
 	return strings.ReplaceAll(tag, "_", "+"), err
 }
 

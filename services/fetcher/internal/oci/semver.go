@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
@@ -8,10 +9,13 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
+// maxTag is the characters that a tag may have (OCI distribution specification).
+const maxTag = 128
+
 // Highest returns the tag with the highest version in a range, of those that match the
 // filter, a regular expression that may be empty. Helm writes the + of a version as _,
 // as a tag cannot have it; plus reads it so.
-func Highest(tags []string, within, filter string, plus bool) (string, error) {
+func Highest(ctx context.Context, tags []string, within, filter string, plus bool) (string, error) {
 	constraint, err := semver.NewConstraint(within)
 	if err != nil {
 		return "", fmt.Errorf("semver '%s' parse error: %w", within, err)
@@ -23,7 +27,10 @@ func Highest(tags []string, within, filter string, plus bool) (string, error) {
 	var best *semver.Version
 	var found string
 	for _, tag := range tags {
-		if !matches.MatchString(tag) {
+		if ctx.Err() != nil {
+			return "", context.Cause(ctx)
+		}
+		if len(tag) > maxTag || !matches.MatchString(tag) {
 			continue
 		}
 		text := tag

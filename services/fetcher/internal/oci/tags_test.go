@@ -1,6 +1,8 @@
 package oci_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -38,5 +40,18 @@ func TestTagsAreBounded(t *testing.T) {
 				t.Errorf("%d pages are read, with error %.1000v", pages, err)
 			}
 		})
+	}
+}
+
+// What compares many tags with a filter ends with the pass, and does not look at what can be no tag.
+func TestFiltersEndWithThePass(t *testing.T) {
+	tags := []string{"1.0.0-" + strings.Repeat("x", 123), "1.0.0-" + strings.Repeat("x", 122)}
+	if got, err := oci.Highest(t.Context(), tags, ">=1.0.0-0", "x", false); got != tags[1] {
+		t.Errorf("got %q, %v", got, err)
+	}
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if _, err := oci.Highest(ctx, tags, "*", "x", false); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }

@@ -155,7 +155,7 @@ func resolve(ctx context.Context, o *sourcev1.OCIRepository, repository *oci.Rep
 	case ref.SemVer != "":
 		tags, err := repository.Tags(ctx)
 		if err == nil {
-			tag, err = oci.Highest(tags, ref.SemVer, ref.SemverFilter, o.GetLayerMediaType() == chartLayer)
+			tag, err = oci.Highest(ctx, tags, ref.SemVer, ref.SemverFilter, o.GetLayerMediaType() == chartLayer)
 		}
 		if err != nil {
 			return "", "", source.FetchFailed(sourcev1.ReadOperationFailedReason,
