@@ -119,6 +119,10 @@ func (k *Kind) copyIncludes(ctx context.Context, namespace string, files []pack.
 		if err == nil {
 			files, err = graft(files, target, tree.Files, from)
 		}
+		// As many as the repository and all that is included have, of which the ignore rules may leave out what is too much.
+		if most := 2 * k.config.Limits.Entries; err == nil && len(files) > most {
+			err = fmt.Errorf("with it there are more than %d files and folders: %w", most, pack.ErrLimit)
+		}
 		if err != nil {
 			return nil, nil, source.StorageFailed("CopyFailure",
 				fmt.Errorf("failed to copy '%s' include from %s to %s: %w", name, from, to, source.Cause(ctx, err)))
