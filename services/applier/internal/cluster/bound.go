@@ -68,6 +68,10 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if code := resp.StatusCode; code >= http.StatusMultipleChoices && code < http.StatusBadRequest {
+		_ = resp.Body.Close() // nothing of it was read
+		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, errElsewhere)
+	}
 	if err := textual(resp); err != nil {
 		_ = resp.Body.Close() // nothing of it was read
 		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, err)
@@ -80,6 +84,9 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body = body
 	return resp, nil
 }
+
+// errElsewhere refuses a redirect: whoever names a cluster must not choose what else the applier asks, and shows the answer of.
+var errElsewhere = errors.New("leads elsewhere, and is not followed")
 
 // textual returns nil when an answer is text. The client would decode one without a type by that of its request. Errors and
 // redirects may be a proxy's, in whatever it likes: they are shown, not decoded. One that has nothing needs no type.
