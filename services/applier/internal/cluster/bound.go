@@ -20,6 +20,8 @@ const (
 	maxObject = 12 << 20
 	// maxProbe bounds the answer to a probe.
 	maxProbe = 64 << 10
+	// maxRefusal bounds an answer that is an error, which statuses, events and logs quote.
+	maxRefusal = 128 << 10
 	// maxList bounds a list of metadata, and perObject is what each object of it counts beside its bytes.
 	maxList   = 128 << 20
 	perObject = 1 << 10
@@ -68,7 +70,10 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if code := resp.StatusCode; code >= http.StatusMultipleChoices && code < http.StatusBadRequest {
+	switch {
+	case resp.StatusCode >= http.StatusBadRequest:
+		return refused(req, resp)
+	case resp.StatusCode >= http.StatusMultipleChoices:
 		_ = resp.Body.Close() // nothing of it was read
 		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, errElsewhere)
 	}
@@ -88,14 +93,49 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 // errElsewhere refuses a redirect: whoever names a cluster must not choose what else the applier asks, and shows the answer of.
 var errElsewhere = errors.New("leads elsewhere, and is not followed")
 
-// textual returns nil when an answer is text. The client would decode one without a type by that of its request. Errors and
-// redirects may be a proxy's, in whatever it likes: they are shown, not decoded. One that has nothing needs no type.
+// refused returns an error of an API server, or of a proxy before it, with no more of its text than has a bound, and without
+// the credentials of the request, which some repeat. One that is not JSON may be anything: it is shown, not decoded.
+func refused(req *http.Request, resp *http.Response) (*http.Response, error) {
+	body := &boundedBody{ReadCloser: resp.Body, request: req, allowance: &allowance{limit: maxRefusal}, own: true}
+	text, err := io.ReadAll(body)
+	_ = body.Close() // what matters was read
+	if large := (*TooLargeError)(nil); errors.As(err, &large) {
+		text, err = []byte("what it says is too large to be told"), nil
+		resp.Header.Set("Content-Type", "text/plain")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read what is wrong with %s %s: %w", req.Method, req.URL.Path, err)
+	}
+	for _, secret := range credentialsOf(req) {
+		text = bytes.ReplaceAll(text, []byte(secret), []byte("***"))
+	}
+	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != "application/json" {
+		resp.Header.Set("Content-Type", "text/plain")
+	}
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	return resp, nil
+}
+
+// credentialsOf returns what a request authenticates with: as it is sent, and the password in it.
+func credentialsOf(req *http.Request) []string {
+	_, sent, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	if sent == "" {
+		return nil
+	}
+	if _, password, ok := req.BasicAuth(); ok && password != "" {
+		return []string{sent, password}
+	}
+	return []string{sent}
+}
+
+// textual returns nil when an answer is text. The client would decode one without a type by that of its request. One that has
+// nothing needs no type.
 func textual(resp *http.Response) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
 	case kind == "application/json", kind == "text/plain":
 		return nil
-	case resp.StatusCode >= http.StatusMultipleChoices, resp.ContentLength == 0:
+	case resp.ContentLength == 0:
 		resp.Header.Set("Content-Type", "text/plain")
 		return nil
 	}

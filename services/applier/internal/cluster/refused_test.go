@@ -1,12 +1,16 @@
 package cluster
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
 )
 
 // A tenant's API server must not have the applier ask others for it, such as the machine's metadata, whose answer an
@@ -30,5 +34,60 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	}
 	if n := asked.Load(); n > 0 {
 		t.Errorf("another server was asked %d times", n)
+	}
+}
+
+// What a remote API server refuses with is told to people and logged: it may be any amount of anything.
+func TestRefusalsAreBounded(t *testing.T) {
+	const token, password = "the-token-of-a-tenant", "the-password"
+	status := func(message string) string {
+		return fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":422,"reason":"Invalid","message":%q}`, message)
+	}
+	for _, tt := range []struct {
+		why, kind, body string
+		config          rest.Config
+		status          int
+		says            string
+	}{
+		{"what is short is told", "application/json", status("no"), rest.Config{}, 422, "no"},
+		{"what is long is not, and stays what it is", "application/json", status(strings.Repeat("no ", 1<<20)), rest.Config{}, 422, "422"},
+		{"nor what is much when it is read", "application/json", `{"kind":"Status","details":{"causes":[` + strings.Repeat("{},", 10_000) + `{}]}}`, rest.Config{}, 409, "409"},
+		{"nor what is long and no JSON", "text/html", strings.Repeat("<p>", 1<<20), rest.Config{}, 503, "unable to handle the request"},
+		{"a token is not repeated", "application/json", status("who is " + token + "?"), rest.Config{BearerToken: token}, 422, "who is ***?"},
+		{"nor a password", "text/plain", password, rest.Config{Username: "me", Password: password}, 400, "the server rejected our request"},
+	} {
+		front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if q.URL.Path != theConfigMap {
+				_, _ = io.WriteString(w, kindsServed[q.URL.Path])
+				return
+			}
+			w.Header().Set("Content-Type", tt.kind)
+			w.WriteHeader(tt.status)
+			_, _ = io.WriteString(w, tt.body)
+		}))
+		tt.config.Host = front.URL
+		c, err := New(&tt.config, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := c.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.Get(t.Context(), Ref{Version: "v1", Kind: "ConfigMap", Namespace: "default", Name: "one"})
+		front.Close()
+		text := fmt.Sprintf("%v %#v", err, err)
+		var refusal apierrors.APIStatus
+		if refusal, _ = err.(apierrors.APIStatus); refusal == nil || int(refusal.Status().Code) != tt.status { //nolint:errorlint // as the client returns it
+			t.Errorf("%s: got %.300v", tt.why, err)
+			continue
+		}
+		if text += fmt.Sprint(refusal.Status().Details); len(text) > 128<<10 || !strings.Contains(text, tt.says) {
+			t.Errorf("%s: got %d bytes: %.300s", tt.why, len(text), text)
+		}
+		if strings.Contains(text, token) || strings.Contains(text, password) {
+			t.Errorf("%s: a credential is told: %.300s", tt.why, text)
+		}
 	}
 }
