@@ -27,7 +27,7 @@ type Client struct {
 	core     typedcorev1.CoreV1Interface
 	metadata metadata.Interface
 	watches  metadata.Interface
-	served   discovery.DiscoveryInterface
+	served   discovery.AggregatedDiscoveryInterface
 }
 
 // Cluster returns the cluster the client talks to.
