@@ -36,7 +36,7 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
-	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, "", nil, hashKey, snapshots)
+	home, err := openCluster(ctx, cfg, m, tell, cfg.REST, "", cluster.Options{Trusted: true}, hashKey, snapshots)
 	if err != nil {
 		return nil, fleet.Opened{}, err
 	}
@@ -54,8 +54,8 @@ func newFleet(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recor
 			AllowExec: cfg.InsecureKubeconfigExec, AllowInsecureTLS: cfg.InsecureKubeconfigTLS,
 			DefaultServiceAccount: cfg.DefaultKubeconfigServiceAccount, UserAgent: cfg.REST.UserAgent,
 		}),
-		Open: func(reach *rest.Config) (fleet.Opened, error) {
-			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), room, hashKey, snapshots)
+		Open: func(reach *rest.Config, namespace string) (fleet.Opened, error) {
+			return openCluster(ctx, cfg, m, tell, reach, placeOf(reach), cluster.Options{Room: room, Tenant: namespace}, hashKey, snapshots)
 		},
 		Busy: cfg.Concurrency / 2, // so that one that hangs leaves workers for the others
 		// So that several that hang leave some for the own cluster. There are half as many workers more than one namespace has.
@@ -89,8 +89,9 @@ func placeOf(reach *rest.Config) string {
 
 // openCluster makes what serves a cluster that is applied to. What its watches see
 // becomes checks. place names it in snapshots; it is empty for the applier's own.
-func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, room *cluster.Room, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
-	c, err := cluster.New(reach, cluster.Options{OverrideManagers: cfg.OverrideManagers, Trusted: place == "", Room: room})
+func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Recorder, reach *rest.Config, place string, opts cluster.Options, hashKey []byte, snapshots *snapshot.Store) (fleet.Opened, error) {
+	opts.OverrideManagers = cfg.OverrideManagers
+	c, err := cluster.New(reach, opts)
 	if err != nil {
 		return fleet.Opened{}, fmt.Errorf("connect to cluster: %w", err)
 	}
@@ -126,6 +127,7 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 		Identity: func(ks *kustomizev1.Kustomization) seal.Identity { return desired.Identity(cfg.ClusterName, ks) },
 	})
 	return fleet.Opened{Target: t, Place: releases, Ping: own.Ping, Run: func(ctx context.Context) error {
+		defer c.Close()
 		group, ctx := errgroup.WithContext(ctx)
 		group.Go(func() error { return table.Run(ctx) })
 		group.Go(func() error { return releases.Table.Run(ctx) })

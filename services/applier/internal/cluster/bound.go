@@ -54,6 +54,8 @@ func bare(err error) error {
 type bounded struct {
 	next    http.RoundTripper
 	cluster *Cluster
+	// served is what the answers add up to that say what is served; nil for others.
+	served *discovered
 }
 
 const protobuf = "application/vnd.kubernetes.protobuf"
@@ -81,7 +83,7 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 		_ = resp.Body.Close() // nothing of it was read
 		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, err)
 	}
-	body := &boundedBody{ReadCloser: resp.Body, request: req}
+	body := &boundedBody{ReadCloser: resp.Body, request: req, served: b.served}
 	var ok bool
 	if body.allowance, ok = req.Context().Value(allowanceKey{}).(*allowance); !ok {
 		body.allowance, body.own = b.cluster.allowance(maxAnswer), true
@@ -147,6 +149,7 @@ type boundedBody struct {
 	*allowance
 	request *http.Request
 	own     bool // the allowance ends with the body
+	served  *discovered
 }
 
 // Read implements io.Reader.
@@ -154,8 +157,12 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.read.Add(int64(n))
 	counts := n + perBrace*bytes.Count(p[:n], []byte("{")) + perComma*bytes.Count(p[:n], []byte(","))
-	if b.used.Add(int64(counts)) > b.limit {
+	used := b.used.Add(int64(counts))
+	if used > b.limit {
 		return 0, &TooLargeError{Request: b.request.Method + " " + b.request.URL.Path, Limit: b.limit}
+	}
+	if err := b.served.note(b.request.URL.Path, used); err != nil {
+		return 0, err
 	}
 	if err := b.enter(b.request.Context()); err != nil {
 		return 0, err

@@ -38,6 +38,8 @@ type Options struct {
 	// Room is where large answers are read, together with those of other clusters; one of its own when nil. One that is
 	// trusted has none.
 	Room *Room
+	// Tenant is the namespace that what is kept of a cluster counts for that is not trusted.
+	Tenant string
 }
 
 // ErrBusy says that enough is under way in a cluster. When there is room there is a check.
@@ -82,6 +84,8 @@ type Cluster struct {
 	overrides []string
 	trusted   bool
 	room      *Room
+	tenant    string
+	served    *discovered // nil when it is trusted
 
 	mu      sync.Mutex
 	clients *lru.Cache // *Client by who it acts as
@@ -118,13 +122,14 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 		clients:   lru.New(maxClients),
 	}
 	if !opts.Trusted {
-		c.room, c.transport = cmp.Or(opts.Room, NewRoom()), bounded{next: transport, cluster: c}
+		c.room, c.tenant, c.transport = cmp.Or(opts.Room, NewRoom()), opts.Tenant, bounded{next: transport, cluster: c}
+		c.served = &discovered{kept: c.Keep(), sizes: map[string]int64{}}
 	}
-	client, err := c.httpClient(config)
+	client, err := c.discoveryClient(config)
 	if err != nil {
 		return nil, err
 	}
-	if c.kinds, err = newKinds(config, client); err != nil {
+	if c.kinds, err = newKinds(config, client, c.served); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -198,7 +203,11 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	served, err := discovery.NewDiscoveryClientForConfigAndClient(plain, httpClient)
+	asking, err := c.discoveryClient(config)
+	if err != nil {
+		return nil, err
+	}
+	served, err := discovery.NewDiscoveryClientForConfigAndClient(plain, asking)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +216,21 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 
 // httpClient wraps the shared connections with a configuration's credentials.
 func (c *Cluster) httpClient(config *rest.Config) (*http.Client, error) {
-	rt, err := rest.HTTPWrappersForConfig(config, c.transport)
+	return clientOver(config, c.transport)
+}
+
+// discoveryClient is httpClient for what asks what is served: the answers have a bound together.
+func (c *Cluster) discoveryClient(config *rest.Config) (*http.Client, error) {
+	transport := c.transport
+	if b, ok := transport.(bounded); ok {
+		b.served = c.served
+		transport = b
+	}
+	return clientOver(config, transport)
+}
+
+func clientOver(config *rest.Config, transport http.RoundTripper) (*http.Client, error) {
+	rt, err := rest.HTTPWrappersForConfig(config, transport)
 	if err != nil {
 		return nil, fmt.Errorf("set up credentials: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 type kinds struct {
 	config *rest.Config
 	client *http.Client
+	served *discovered
 
 	mu     sync.RWMutex
 	mapper meta.RESTMapper
@@ -32,8 +33,8 @@ type kinds struct {
 // silence is for how long nobody else asks an API server that did not answer: all who waited meanwhile would wait as long.
 const silence = 10 * time.Second
 
-func newKinds(config *rest.Config, client *http.Client) (*kinds, error) {
-	k := &kinds{config: config, client: client}
+func newKinds(config *rest.Config, client *http.Client, served *discovered) (*kinds, error) {
+	k := &kinds{config: config, client: client, served: served}
 	return k, k.reset()
 }
 
@@ -46,6 +47,7 @@ func (k *kinds) reset() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mapper, k.known = mapper, map[schema.GroupVersionKind]*meta.RESTMapping{}
+	k.served.reset()
 	return nil
 }
 

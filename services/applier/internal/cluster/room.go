@@ -11,7 +11,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/share"
 )
 
-// How many large answers there are at once.
+// How many large answers there are at once, and how much is kept of them.
 const (
 	// small is what counts of an answer that needs no place; nearly all are such.
 	small = 256 << 10
@@ -19,14 +19,24 @@ const (
 	largeAnswers, largeEach = 12, 4
 	// patience is for how long an event of a watch may hold a place. The configuration's timeout bounds requests.
 	patience = 10 * time.Second
+	// maxKept bounds, in bytes, what is kept of all clusters for longer than a request.
+	maxKept = 1 << 30
 )
 
 // Room is where large answers of API servers are read and decoded, so that they are few at once, however many
-// requests there are. It is safe for concurrent use.
-type Room struct{ line *share.Line }
+// requests there are, and where there is a bound to what is kept of them. It is safe for concurrent use.
+type Room struct {
+	line *share.Line
+
+	mu   sync.Mutex
+	free int64
+	held map[string]int64 // by tenant
+}
 
 // NewRoom returns a room for the clusters that it is given to.
-func NewRoom() *Room { return &Room{line: share.New(largeAnswers, largeEach)} }
+func NewRoom() *Room {
+	return &Room{line: share.New(largeAnswers, largeEach), free: maxKept, held: map[string]int64{}}
+}
 
 // allowance is how much of an answer may be read, and the place that it has when it is large.
 type allowance struct {

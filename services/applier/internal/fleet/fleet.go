@@ -79,8 +79,8 @@ type Options struct {
 	Home Opened
 	// Connections of remote clusters.
 	Connections connector
-	// Open makes a cluster of a connection, without a request.
-	Open func(config *rest.Config) (Opened, error)
+	// Open makes a cluster of a connection, without a request. What is kept of it counts for the namespace.
+	Open func(config *rest.Config, namespace string) (Opened, error)
 	// Busy is how many passes may be under way in one remote cluster.
 	Busy int
 	// AllBusy is how many passes may be under way in all remote clusters together, so
@@ -209,7 +209,7 @@ func (f *Fleet) join(user User, c kubeconfig.Connection, keep time.Duration) (m 
 	f.mu.Lock()
 	m = f.members[c.Key]
 	if m == nil {
-		if m, err = f.open(c); err != nil {
+		if m, err = f.open(c, user.Namespace); err != nil {
 			f.mu.Unlock()
 			return nil, false, err
 		}
@@ -222,7 +222,7 @@ func (f *Fleet) join(user User, c kubeconfig.Connection, keep time.Duration) (m 
 	return m, wait, nil
 }
 
-func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
+func (f *Fleet) open(c kubeconfig.Connection, namespace string) (*member, error) {
 	if f.start == nil {
 		return nil, fmt.Errorf("connect to cluster %s: the applier stops", c.Config.Host)
 	}
@@ -230,7 +230,7 @@ func (f *Fleet) open(c kubeconfig.Connection) (*member, error) {
 	config := rest.CopyConfig(c.Config)
 	config.Dial = r.dial
 	config.Wrap(r.wrap)
-	opened, err := f.opts.Open(config)
+	opened, err := f.opts.Open(config, namespace)
 	if err != nil {
 		return nil, &cluster.NoTargetError{Err: fmt.Errorf("connect to cluster %s: %w", c.Config.Host, err)}
 	}

@@ -53,7 +53,7 @@ func newWorld(t *testing.T, busy, all int) *world {
 	w.Fleet = New(Options{
 		Home: Opened{Target: newPlace("home")}, Connections: w, Busy: busy, AllBusy: all,
 		Check: func(u User) { w.told <- u.Owner },
-		Open: func(config *rest.Config) (Opened, error) {
+		Open: func(config *rest.Config, _ string) (Opened, error) {
 			p := newPlace(config.Host)
 			w.opened = append(w.opened, p)
 			transport := config.WrapTransport(&http.Transport{DialContext: config.Dial})

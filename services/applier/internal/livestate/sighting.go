@@ -16,6 +16,8 @@ import (
 const (
 	// maxObjects is how many objects a table has before it takes no more of a kind.
 	maxObjects = 100_000
+	// recordSize is what an object counts of what is kept of all such clusters, in bytes.
+	recordSize = 1 << 10
 	maxText    = 128
 	maxName    = 253
 )
@@ -96,7 +98,7 @@ func (f *feed) list(ctx context.Context, r cluster.Ref, opts metav1.ListOptions)
 	return all, err
 }
 
-// full says whether so many new objects are too many. The lock is held.
+// full says whether so many new objects are too many, for the table or with all others. The lock is held.
 func (t *Table) full(objects int) bool {
 	if t.limit == 0 {
 		return false
@@ -104,7 +106,7 @@ func (t *Table) full(objects int) bool {
 	for _, k := range t.kinds {
 		objects += len(k.records)
 	}
-	return objects > t.limit
+	return objects > t.limit || !t.kept.Resize(int64(objects)*recordSize)
 }
 
 // overflow takes the fact that the kind has too many objects: it counts as one that is not watched until a list of it
@@ -121,5 +123,5 @@ func (f *feed) overflow() error {
 			f.kind.tidy(key, rec)
 		}
 	}
-	return fmt.Errorf("watch %s: the cluster has more than %d objects with owner labels", f.kind.gvk.Kind, f.table.limit)
+	return fmt.Errorf("watch %s: the cluster has more objects with owner labels than there is room for, of %d at most", f.kind.gvk.Kind, f.table.limit)
 }

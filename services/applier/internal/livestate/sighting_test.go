@@ -180,3 +180,50 @@ func TestWatchOfTooManyObjectsEnds(t *testing.T) {
 		t.Errorf("%d records are kept", got)
 	}
 }
+
+// However many remote clusters there are, and tables of them, there is a bound to the objects of all together.
+func TestTablesShareTheirRoom(t *testing.T) {
+	room := cluster.NewRoom()
+	in := func(tenant string) *cluster.Client {
+		c, err := cluster.New(&rest.Config{Host: "https://127.0.0.1:1"}, cluster.Options{Room: room, Tenant: tenant})
+		if err != nil {
+			t.Fatal(err)
+		}
+		client, err := c.Client()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return client
+	}
+	first, second := New(in("a"), Options{}), New(in("b"), Options{})
+	fits := func(table *Table, objects int) bool {
+		table.mu.Lock()
+		defer table.mu.Unlock()
+		return !table.full(objects)
+	}
+	if !fits(first, 1000) || !fits(second, 1000) {
+		t.Fatal("there is no room for a thousand objects")
+	}
+	for n := range 5 { // who take all that they can have
+		others, held := in(fmt.Sprint("other-", n)).Cluster().Keep(), int64(0)
+		for more := int64(1 << 30); more > 0; more /= 2 {
+			if others.Resize(held + more) {
+				held += more
+			}
+		}
+	}
+	if fits(first, 50_000) {
+		t.Error("there is still room for many more objects")
+	}
+	if !fits(first, 1001) {
+		t.Error("there is none for one more")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := first.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if fits(first, 1) {
+		t.Error("a table takes room after its end")
+	}
+}

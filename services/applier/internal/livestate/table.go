@@ -22,6 +22,7 @@ type Table struct {
 	hash   hasher
 	now    func() time.Time
 	limit  int // of objects; zero when there is none
+	kept   *cluster.Kept
 
 	mu       sync.Mutex
 	kinds    map[schema.GroupKind]*kind
@@ -107,7 +108,7 @@ func New(client *cluster.Client, opts Options) *Table {
 		limit = maxObjects
 	}
 	return &Table{
-		limit: limit, client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
+		limit: limit, kept: client.Cluster().Keep(), client: client, opts: opts, hash: newHasher(opts.HashKey, client.Cluster().OverrideManagers(), opts.Ownership), now: time.Now,
 		kinds:    map[schema.GroupKind]*kind{},
 		owned:    map[cluster.Owner]map[*record]struct{}{},
 		awaiting: newAwaiting(),
@@ -124,6 +125,7 @@ func orDefault(d *time.Duration, value time.Duration) {
 // Run watches and reports until the context ends. Kinds may be managed before and
 // while it runs.
 func (t *Table) Run(ctx context.Context) error {
+	defer t.kept.End()
 	group, ctx := errgroup.WithContext(ctx)
 	t.mu.Lock()
 	t.start = func(k *kind) {
