@@ -6,7 +6,6 @@ import (
 	"reflect"
 	"slices"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
@@ -55,12 +54,7 @@ func (r *Runner) Drift(ctx context.Context, record *helmstore.Record, all bool) 
 			suspects = append(suspects, s)
 		}
 	}
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for _, s := range suspects {
-		group.Go(func() error { return r.differs(ctx, s) })
-	}
-	err = group.Wait()
+	err = each(ctx, parallel, suspects, r.differs)
 	for _, s := range suspects {
 		if s.difference != nil {
 			found = append(found, *s.difference)

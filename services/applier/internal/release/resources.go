@@ -93,21 +93,50 @@ func (r *Runner) putOwn(ctx context.Context, o *unstructured.Unstructured) (*uns
 	return r.Live.put(ctx, r.Client, o, digest)
 }
 
+// each works on objects of one kind.
 func (a *acting) each(ctx context.Context, objects []*unstructured.Unstructured, work func(context.Context, *unstructured.Unstructured) error) error {
-	var group errgroup.Group
-	group.SetLimit(parallel)
+	limit := parallel
 	if objects[0].GetKind() == "Service" {
-		group.SetLimit(parallelServices)
+		limit = parallelServices
 	}
-	errs := make([]error, len(objects))
-	for i, o := range objects {
+	return each(ctx, limit, objects, work)
+}
+
+// errSilent ends requests, and keeps others from being sent: the cluster let one wait for as long as one may.
+var errSilent = errors.New("the cluster does not answer")
+
+// each works on items, so many at once, and joins their errors. It ends at the first request that gets no answer in time,
+// and returns its error and those before.
+func each[T any](ctx context.Context, limit int, items []T, work func(context.Context, T) error) error {
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	var group errgroup.Group
+	group.SetLimit(limit)
+	errs := make([]error, len(items))
+	for i, item := range items {
 		group.Go(func() error {
-			errs[i] = work(ctx, o)
+			if err := context.Cause(ctx); err != nil {
+				errs[i] = err
+				return nil
+			}
+			errs[i] = work(ctx, item)
+			if cluster.TimedOut(errs[i]) {
+				end(errSilent)
+			}
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil { // never: the errors are in errs
 		return err
+	}
+	if errors.Is(context.Cause(ctx), errSilent) {
+		told := false
+		errs = slices.DeleteFunc(errs, func(err error) bool {
+			late := cluster.TimedOut(err)
+			again := late && told
+			told = told || late
+			return again || errors.Is(err, errSilent) || errors.Is(err, context.Canceled)
+		})
 	}
 	return errors.Join(errs...)
 }
