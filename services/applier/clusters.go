@@ -135,12 +135,15 @@ func openCluster(ctx context.Context, cfg Config, m ctrl.Manager, tell report.Re
 	}}, nil
 }
 
+// maxNoted is how many objects a check names that drifted: a message has not room for any number. The table knows them all.
+const maxNoted = 20
+
 // drifted names what drifted. An object that another Kustomization took over is
 // not ours to put back.
 func drifted(notices []livestate.Notice) (bus.Note, bool) {
 	note := bus.Note{Reason: plan.ReasonDrift}
 	for _, n := range notices {
-		if n.Why != livestate.Conflict {
+		if n.Why != livestate.Conflict && len(note.Objects) < maxNoted {
 			note.Objects = append(note.Objects, n.Object.String())
 		}
 	}
