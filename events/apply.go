@@ -62,6 +62,8 @@ type ApplySucceeded struct {
 	Applied
 	// Changes lists changed objects only; empty when nothing had to change.
 	Changes []Change `json:"changes,omitempty"`
+	// Omitted is how many changes are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 	// DurationMS is how long the apply took, in milliseconds, waits included.
 	DurationMS int64 `json:"durationMS"`
 }
@@ -77,6 +79,8 @@ type ApplyFailed struct {
 	Stalled bool `json:"stalled,omitempty"`
 	// Changes lists what was changed before the failure.
 	Changes []Change `json:"changes,omitempty"`
+	// Omitted is how many changes are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 }
 
 // Health says that the health of an applied revision is known or changed.
@@ -87,6 +91,8 @@ type Health struct {
 	Message string `json:"message"`
 	// Waiting lists the objects that are not ready.
 	Waiting []ObjectRef `json:"waiting,omitempty"`
+	// Omitted is how many of them are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 }
 
 // DriftDetected says that managed objects differ from the render. No objects mean
@@ -97,6 +103,8 @@ type DriftDetected struct {
 	// Differences says how the objects differ. It is given when drift is reported and
 	// not put back, of at most 100 objects and 20 fields each.
 	Differences []Difference `json:"differences,omitempty"`
+	// Omitted is how many objects are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 }
 
 // Difference is an object that differs from the render.
@@ -124,6 +132,8 @@ type FieldDifference struct {
 type DriftCorrected struct {
 	Applied
 	Objects []ObjectRef `json:"objects"`
+	// Omitted is how many objects are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 	// DurationMS is the time from detection to correction in milliseconds.
 	DurationMS int64 `json:"durationMS"`
 }
@@ -147,6 +157,8 @@ type DriftContested struct {
 type Pruned struct {
 	Applied
 	Objects []ObjectRef `json:"objects"`
+	// Omitted is how many objects are left out, because an event has no room for more.
+	Omitted int `json:"omitted,omitempty"`
 }
 
 // EventType implements Data.

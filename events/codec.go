@@ -31,9 +31,12 @@ func New(stage string, object Key, data Data, now time.Time) (event.Event, error
 	e.SetSource("/sluice/" + stage)
 	e.SetSubject(object.String())
 	e.SetTime(now.UTC())
-	if err := e.SetData(event.ApplicationJSON, data); err != nil {
-		return e, fmt.Errorf("encode %s for %s: %w", data.EventType(), object, err)
+	body, err := Encode(data)
+	if err != nil {
+		return e, fmt.Errorf("%w, for %s", err, object)
 	}
+	e.SetDataContentType(event.ApplicationJSON)
+	e.DataEncoded = body
 	return e, nil
 }
 

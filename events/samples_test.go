@@ -42,16 +42,16 @@ func samples() []events.Data {
 		events.BuildUnchanged{BuildRendered: rendered},
 		events.BuildFailed{BuildInput: input, Reason: "BuildFailed", Message: "apps/podinfo/deployment.yaml: line 3: mapping values", Stalled: true},
 		events.ApplyProgressing{Applied: applied, Attempt: "4HQX2K", Message: "Applying " + revision, Objects: []events.ObjectRef{service}},
-		events.ApplySucceeded{Applied: applied, Changes: changes, DurationMS: 34},
-		events.ApplyFailed{Applied: applied, Reason: "ReconciliationFailed", Message: "Service/apps/podinfo: field is immutable", Stalled: true, Changes: changes},
-		events.Health{Applied: applied, Healthy: false, Message: "1 of 5 objects is not ready", Waiting: []events.ObjectRef{service}},
+		events.ApplySucceeded{Applied: applied, Changes: changes, Omitted: 7, DurationMS: 34},
+		events.ApplyFailed{Applied: applied, Reason: "ReconciliationFailed", Message: "Service/apps/podinfo: field is immutable", Stalled: true, Changes: changes, Omitted: 7},
+		events.Health{Applied: applied, Healthy: false, Message: "1 of 5 objects is not ready", Waiting: []events.ObjectRef{service}, Omitted: 7},
 		events.DriftDetected{Applied: applied, Objects: []events.ObjectRef{service}, Differences: []events.Difference{{
 			Object: service, Missing: true, Fields: []events.FieldDifference{{Path: "/spec/ports/0/port", Live: "81", Wanted: "80", Manager: "other-controller"}},
-		}}},
-		events.DriftCorrected{Applied: applied, Objects: []events.ObjectRef{service}, DurationMS: 56},
+		}}, Omitted: 7},
+		events.DriftCorrected{Applied: applied, Objects: []events.ObjectRef{service}, Omitted: 7, DurationMS: 56},
 		events.DriftContested{
 			Applied: applied, Contested: service, Fields: []string{"/spec/ports/0/port"}, Managers: []string{"other-controller"}, Reverts: 5, Ended: true,
 		},
-		events.Pruned{Applied: applied, Objects: []events.ObjectRef{role}},
+		events.Pruned{Applied: applied, Objects: []events.ObjectRef{role}, Omitted: 7},
 	}
 }

@@ -3,7 +3,6 @@ package handle
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/sluice-gitops/sluice/events"
@@ -44,9 +43,9 @@ func (p *pass) tellDifferences(ctx context.Context, a status.Attempt, found []ev
 			data.Differences = append(data.Differences, d)
 		}
 	}
-	body, err := json.Marshal(data)
+	body, err := events.Encode(data)
 	if err != nil {
-		return fmt.Errorf("encode drift of %s: %w", nameOf(p.ks), err)
+		return fmt.Errorf("%w, of %s", err, nameOf(p.ks))
 	}
 	told := last.Type == events.TypeDriftDetected
 	if told && bytes.Equal(body, last.Data) || !told && len(found) == 0 {
