@@ -10,7 +10,7 @@ import (
 )
 
 // NewLogger returns a logger that writes one JSON object a line to w (stdout
-// in a service) and removes credentials from it. level is trace, debug, info
+// in a service) and removes credentials from it. No attribute has more than 16 KiB. level is trace, debug, info
 // or error, the only levels that Flux's tools know: a warning is written as info,
 // so what somebody has to mend is logged as an error.
 //
@@ -40,8 +40,13 @@ func ParseLevel(level string) (slog.Level, error) {
 	return 0, fmt.Errorf("log level %q is not one of trace, debug, info, error", level)
 }
 
+// maxLogged bounds an attribute, in bytes: some quote what a server or a repository of somebody else says.
+const maxLogged = 16 << 10
+
+func clean(s string) string { return Brief(s, maxLogged) }
+
 // replaceAttr sees every attribute that is written: it gives it the key that
-// readers expect and removes credentials from its value.
+// readers expect, removes credentials from its value and cuts it when it is long.
 func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 {
 		a.Key = outerKey(a.Key)
@@ -51,7 +56,7 @@ func replaceAttr(groups []string, a slog.Attr) slog.Attr {
 	}
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(Redact(a.Value.String()))
+		a.Value = slog.StringValue(clean(a.Value.String()))
 	case slog.KindAny:
 		a.Value = redactAny(a.Value.Any())
 	case slog.KindTime:
@@ -79,21 +84,21 @@ func redactAny(v any) slog.Value {
 	case slog.Level:
 		return slog.StringValue(levelName(v))
 	case error:
-		return slog.StringValue(Redact(v.Error()))
+		return slog.StringValue(clean(v.Error()))
 	case fmt.Stringer:
-		return slog.StringValue(Redact(v.String()))
+		return slog.StringValue(clean(v.String()))
 	case []byte:
-		return slog.StringValue(Redact(string(v)))
+		return slog.StringValue(clean(string(v)))
 	}
 	raw, err := json.Marshal(v)
 	if err != nil {
-		return slog.StringValue(Redact(fmt.Sprint(v)))
+		return slog.StringValue(clean(fmt.Sprint(v)))
 	}
-	clean := Redact(string(raw))
-	if !json.Valid([]byte(clean)) {
-		return slog.StringValue(clean)
+	text := clean(string(raw))
+	if !json.Valid([]byte(text)) {
+		return slog.StringValue(text)
 	}
-	return slog.AnyValue(json.RawMessage(clean))
+	return slog.AnyValue(json.RawMessage(text))
 }
 
 // levelName writes levels in lower case, as the flux CLI filters them.

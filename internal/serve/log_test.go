@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -90,5 +91,43 @@ func TestNothingLeaks(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "kept") {
 		t.Errorf("more than the secret is gone: %s", out.String())
+	}
+}
+
+type long string
+
+func (l long) String() string { return string(l) }
+
+// An error may quote what the API server of a tenant says, and that may be anything.
+func TestLongAttributesAreCut(t *testing.T) {
+	const secret = "the-secret-of-a-tenant"
+	for reason, value := range map[string]any{
+		"text":            strings.Repeat("no ", 1<<20) + secret,
+		"an error":        errors.New(strings.Repeat("no ", 1<<20)),
+		"a stringer":      long(strings.Repeat("no ", 1<<20)),
+		"bytes":           []byte(strings.Repeat("no ", 1<<20)),
+		"a list":          strings.Fields(strings.Repeat("no ", 1<<20)),
+		"a credential":    strings.Repeat("n", 16<<10-len("password=")-5) + " password=" + secret + strings.Repeat(" no", 1<<20),
+		"one in its URL":  strings.Repeat("n", 16<<10-20) + " https://me:" + secret + "@example.com/" + strings.Repeat(" no", 1<<20),
+		"one in quotes":   strings.Repeat("n", 16<<10-20) + ` {"password":"` + secret + strings.Repeat("x", 1<<10) + `"}` + strings.Repeat(" no", 1<<20),
+		"one at the edge": strings.Repeat("n", 80<<10-10) + `{"password":"` + secret + `"}` + strings.Repeat(" no", 1<<20),
+		"one that is cut": strings.Repeat("n", 80<<10-30) + ` https://me:` + secret + `@example.com/` + strings.Repeat(" no", 1<<20),
+		"characters":      strings.Repeat("ß", 1<<20),
+	} {
+		var out bytes.Buffer
+		log, err := serve.NewLogger(&out, "info")
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Info("it failed", "error", value)
+		if n := out.Len(); n < 10<<10 || n > 24<<10 {
+			t.Errorf("%s: a line of %d bytes", reason, n)
+		}
+		if text := out.String(); strings.Contains(text, secret[:5]) || !strings.Contains(text, "cut; ") || !utf8.ValidString(text) {
+			t.Errorf("%s: …%s", reason, text[max(len(text)-200, 0):])
+		}
+	}
+	if got := serve.Brief("short, password=x", 20); got != "short, password=***" {
+		t.Errorf("got %q", got)
 	}
 }

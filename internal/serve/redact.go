@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -76,6 +77,27 @@ func Redact(s string) string {
 		}
 		return part[1] + part[2] + redacted
 	})
+}
+
+// margin is how much more of a long text is looked at than is told: a credential that lies across its end would not be known
+// for one. None is as long as that, but for a private key, of which the begin suffices.
+const margin = 64 << 10
+
+// Brief is Redact for text that may be of any length, as others write it: it returns no more than limit bytes, and says how
+// many are missing.
+func Brief(s string, limit int) string {
+	whole := len(s)
+	if whole > limit+margin {
+		s = Redact(s[:limit+margin])
+		s = s[:max(len(s)-margin, 0)]
+	} else {
+		s = Redact(s)
+		if len(s) <= limit {
+			return s
+		}
+	}
+	s = strings.ToValidUTF8(s[:min(len(s), limit)], "")
+	return fmt.Sprintf("%s… (cut; %d bytes in all)", s, whole)
 }
 
 // RedactError returns err with credentials removed from its text. errors.Is
