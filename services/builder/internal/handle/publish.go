@@ -40,13 +40,16 @@ func (j *job) failOr(ctx context.Context, err error) (bus.Result, error) {
 	return bus.Result{}, err
 }
 
+// maxMessage bounds, in bytes, what is told of a failure, which may quote a file: as much as a condition holds.
+const maxMessage = 15 << 10
+
 // fail publishes a failure, unless the log already ends with it.
 func (j *job) fail(ctx context.Context, f failure) (bus.Result, error) {
 	next := f.retry
 	if f.stalled || next <= 0 {
 		next = bus.Never
 	}
-	data := events.BuildFailed{BuildInput: j.input, Reason: f.reason, Message: serve.Redact(f.message), Stalled: f.stalled}
+	data := events.BuildFailed{BuildInput: j.input, Reason: f.reason, Message: serve.Brief(f.message, maxMessage), Stalled: f.stalled}
 	if j.endsWith(data) {
 		return bus.Result{Next: next}, nil
 	}
