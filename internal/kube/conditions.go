@@ -1,10 +1,10 @@
 package kube
 
 import (
-	"strings"
-
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
 // Condition types and generic reasons, as Flux's APIs and the kstatus convention
@@ -35,12 +35,10 @@ type Conditions struct {
 	Generation int64
 }
 
-// Set adds or replaces a condition; its transition time moves only with its status. A long message is cut between characters:
+// Set adds or replaces a condition; its transition time moves only with its status. Credentials in the message are hidden. A long one is cut between characters:
 // the API server would store another one else, which were written again by every pass.
 func (c Conditions) Set(kind string, status metav1.ConditionStatus, reason, message string) {
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "…"
-	}
+	message = serve.Brief(message, maxMessage)
 	meta.SetStatusCondition(c.List, metav1.Condition{
 		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
 	})

@@ -26,8 +26,18 @@ func TestLongMessagesAreStoredAsTheyAreSet(t *testing.T) {
 		if got, want := stored[0].Message, list[0].Message; got != want {
 			t.Errorf("after %d bytes: %s", shift, cmp.Diff(want[len(want)-8:], got[len(got)-8:]))
 		}
-		if n := len(list[0].Message); n < maxMessage-8 || n > maxMessage+8 {
+		if n := len(list[0].Message); n < maxMessage-8 || n > maxMessage+48 {
 			t.Errorf("after %d bytes: %d bytes are left", shift, n)
+		}
+	}
+}
+
+func TestCredentialsAreNotInStatuses(t *testing.T) {
+	var list []metav1.Condition
+	for _, message := range []string{"cannot read https://me:hunter2@example.com/", strings.Repeat("n", maxMessage-20) + " https://me:hunter2@example.com/"} {
+		Conditions{List: &list}.Set(ConditionReady, metav1.ConditionFalse, "Failed", message)
+		if got := list[0].Message; strings.Contains(got, "hunt") {
+			t.Errorf("got …%s", got[max(len(got)-100, 0):])
 		}
 	}
 }

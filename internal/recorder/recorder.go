@@ -13,10 +13,12 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+
+	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
 // Recorder takes Kubernetes Events from any goroutine, without waiting. It writes
-// them while Run runs: a burst of 50 at once, then 20 a second, warnings first. Past
+// them, without credentials and cut at 1 KiB, while Run runs: a burst of 50 at once, then 20 a second, warnings first. Past
 // 10,000 that wait, further ones are dropped and that is logged.
 type Recorder struct {
 	record.EventRecorder
@@ -38,9 +40,30 @@ func newRecorder(sink record.EventSink, scheme *runtime.Scheme, component string
 	broadcaster := record.NewBroadcaster()
 	broadcaster.StartRecordingToSink(q)
 	return &Recorder{
-		EventRecorder: broadcaster.NewRecorder(scheme, corev1.EventSource{Component: component}),
+		EventRecorder: discreet{broadcaster.NewRecorder(scheme, corev1.EventSource{Component: component})},
 		broadcaster:   broadcaster, queue: q,
 	}
+}
+
+// MaxMessage is the length, in bytes, at which messages are cut: the API server takes 1024, the words that say so included.
+const MaxMessage = 1024 - 64
+
+// discreet removes credentials from messages, and cuts long ones.
+type discreet struct{ record.EventRecorder }
+
+// Event implements record.EventRecorder.
+func (d discreet) Event(about runtime.Object, kind, reason, message string) {
+	d.EventRecorder.Event(about, kind, reason, serve.Brief(message, MaxMessage))
+}
+
+// Eventf implements record.EventRecorder.
+func (d discreet) Eventf(about runtime.Object, kind, reason, format string, args ...any) {
+	d.Event(about, kind, reason, fmt.Sprintf(format, args...))
+}
+
+// AnnotatedEventf implements record.EventRecorder.
+func (d discreet) AnnotatedEventf(about runtime.Object, annotations map[string]string, kind, reason, format string, args ...any) {
+	d.EventRecorder.AnnotatedEventf(about, annotations, kind, reason, "%s", serve.Brief(fmt.Sprintf(format, args...), MaxMessage))
 }
 
 // Run writes until the context ends, and then, for two seconds at most, what is left.

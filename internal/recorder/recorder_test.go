@@ -170,3 +170,36 @@ func waiting(q *queue) int {
 	defer q.mu.Unlock()
 	return len(q.warning) + len(q.normal)
 }
+
+// Whoever may read Events need not be who may read what others' servers say.
+func TestCredentialsAreNotTold(t *testing.T) {
+	const secret = "hunter2hunter2"
+	s := &sink{}
+	r := newRecorder(s, scheme.Scheme, "test", slog.New(slog.DiscardHandler))
+	ended, cancel := context.WithCancel(t.Context())
+	about := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "one"}}
+	r.Event(about, corev1.EventTypeWarning, "One", "cannot read https://me:"+secret+"@example.com/")
+	r.Eventf(about, corev1.EventTypeWarning, "Two", "password=%s", secret)
+	r.AnnotatedEventf(about, map[string]string{"a": "b"}, corev1.EventTypeWarning, "Three", "%s", strings.Repeat("n", 940)+" https://me:"+secret+strings.Repeat("x", 100)+"@example.com/")
+	deadline, tick := time.After(30*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for waiting(r.queue) < 3 {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%d wait", waiting(r.queue))
+		}
+	}
+	cancel()
+	if err := r.Run(ended); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range s.all() {
+		if strings.Contains(text, secret[:4]) || len(text) > 1024+len("create ") {
+			t.Errorf("%d bytes are written: %s", len(text), text)
+		}
+	}
+	if n := len(s.all()); n != 3 {
+		t.Errorf("%d were written", n)
+	}
+}

@@ -12,7 +12,6 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/serve"
-	"github.com/sluice-gitops/sluice/services/applier/internal/report"
 )
 
 // Component is the source of the Kubernetes Events, the one that Flux users filter by.
@@ -141,9 +140,6 @@ func (p *pass) event(n note) {
 	message := n.message
 	if len(n.lines) > 0 {
 		message += "\n\nLast Helm logs:\n\n" + strings.Join(n.lines, "\n")
-	}
-	if len(message) > report.MaxMessage {
-		message = strings.ToValidUTF8(message[:report.MaxMessage-3], "") + "…"
 	}
 	p.Recorder.AnnotatedEventf(p.hr, metadata, kind, n.reason, "%s", message)
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/client-go/tools/record"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/recorder"
 )
 
 // Keys of the metadata on Kubernetes Events, as Flux's tools read them.
@@ -23,8 +24,8 @@ const (
 	Component = "kustomize-controller"
 	// eventPrefix marks annotations of the object that its events carry too.
 	eventPrefix = "event.toolkit.fluxcd.io/"
-	// MaxMessage is how many bytes the API server accepts in an Event's message.
-	MaxMessage = 1024
+	// MaxMessage is how many bytes of an Event's message the recorder leaves as they are.
+	MaxMessage = recorder.MaxMessage
 )
 
 const (
@@ -72,11 +73,7 @@ func (r Recorder) Tell(ks *kustomizev1.Kustomization, n Note) {
 	if n.Warning {
 		kind = corev1.EventTypeWarning
 	}
-	message := n.Message
-	if len(message) > MaxMessage {
-		message = strings.ToValidUTF8(message[:MaxMessage-3], "") + "…"
-	}
-	r.Events.AnnotatedEventf(ks, metadata, kind, n.Reason, "%s", message)
+	r.Events.AnnotatedEventf(ks, metadata, kind, n.Reason, "%s", n.Message)
 }
 
 // Changes writes one line for each changed object.
