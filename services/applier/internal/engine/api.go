@@ -111,12 +111,9 @@ const (
 
 // Outcome is what happened to one object.
 type Outcome struct {
-	Object          cluster.Ref
-	Action          Action
-	UID             types.UID
-	ResourceVersion string
-	// Note says why an object was skipped.
-	Note string
+	Object cluster.Ref
+	Action Action
+	UID    types.UID
 	// Held is true for a deleted object whose finalizers keep it for now.
 	Held bool
 }

@@ -71,7 +71,7 @@ func (c *call) compare(ctx context.Context, i *item) error {
 		// Only who manages what differs, and that is nobody's concern.
 		c.records.Begin(i.ref)
 		c.records.Applied(i.ref, c.req.Owner, i.digest, cluster.MetadataOf(live))
-		i.settle(Unchanged, "")
+		i.settle(Unchanged)
 		return nil
 	}
 	i.difference = &Difference{Object: i.ref, Fields: show(live, fields)}

@@ -48,11 +48,9 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 	switch {
 	case after.OptOut.Any(livestate.NoReconcile | livestate.Ignore):
 		i.before.OptOut = after.OptOut
-		c.leaveBe(i, livestate.WhileOptedOut, optedOut)
-	case i.optOut.Has(livestate.IfNotPresent):
-		c.leaveBe(i, livestate.WhilePresent, exists)
-	case i.leftWhole():
-		c.leaveBe(i, livestate.WhilePresent, leftWhole)
+		c.leaveBe(i, livestate.WhileOptedOut)
+	case i.optOut.Has(livestate.IfNotPresent), i.leftWhole():
+		c.leaveBe(i, livestate.WhilePresent)
 	case after.Absorb && !i.optOut.Has(livestate.Merge):
 		i.takeover = true
 	case len(i.ignored) > 0 && i.found != nil:
@@ -60,12 +58,12 @@ func (c *call) dryRun(ctx context.Context, i *item) error {
 			// Others own fields that are left to them, which is no difference.
 			c.records.Begin(i.ref)
 			c.records.Applied(i.ref, c.req.Owner, i.digest, cluster.MetadataOf(i.found))
-			i.settle(Unchanged, "")
+			i.settle(Unchanged)
 		}
 	case same(i.before, after):
 		c.records.Begin(i.ref)
 		c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
-		i.settle(Unchanged, "")
+		i.settle(Unchanged)
 	}
 	return nil
 }

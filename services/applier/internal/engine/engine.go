@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -237,29 +236,25 @@ func (c *call) look(i *item) {
 	i.before, i.exists = c.records.Seen(i.ref)
 	standing := c.records.Standing(i.ref, c.req.Owner, i.digest)
 	if c.req.Again && standing != livestate.Dirty && standing != livestate.Doubtful {
-		i.settle(Skipped, "it is not known to have been applied and changed")
+		i.settle(Skipped) // it is not known to have been applied and changed
 		return
 	}
 	if i.optOut.Any(livestate.NoReconcile | livestate.Ignore) {
-		i.settle(Skipped, "the manifest opts out")
+		i.settle(Skipped)
 		return
 	}
-	if i.exists && i.optOut.Has(livestate.IfNotPresent) {
-		c.leaveBe(i, livestate.WhilePresent, exists)
-		return
-	}
-	if i.exists && i.leftWhole() {
-		c.leaveBe(i, livestate.WhilePresent, leftWhole)
+	if i.exists && (i.optOut.Has(livestate.IfNotPresent) || i.leftWhole()) {
+		c.leaveBe(i, livestate.WhilePresent)
 		return
 	}
 	switch standing {
 	case livestate.OptedOut:
-		c.leaveBe(i, livestate.WhileOptedOut, optedOut)
+		c.leaveBe(i, livestate.WhileOptedOut)
 	case livestate.Lost:
-		i.settle(Skipped, fmt.Sprintf("taken over by %s", i.before.Owner))
+		i.settle(Skipped) // it was taken over
 	case livestate.Clean:
 		if !c.req.Verify {
-			i.settle(Unchanged, "")
+			i.settle(Unchanged)
 		}
 	case livestate.Unknown, livestate.Dirty, livestate.Outdated, livestate.Doubtful: // a dry run or a write decides
 	}

@@ -56,7 +56,7 @@ func (c *call) create(ctx context.Context, i *item) error {
 	meta := cluster.MetadataOf(answer)
 	c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
 	i.before, i.exists = c.records.Reduce(meta), true
-	i.settle(Created, "")
+	i.settle(Created)
 	return nil
 }
 

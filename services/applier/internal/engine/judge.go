@@ -11,35 +11,32 @@ import (
 )
 
 // verdict says what is to become of a stale object. It is to be deleted when it
-// has neither a note, which says why not, nor an error.
+// is neither spared nor has an error.
 type verdict struct {
-	live    *metav1.PartialObjectMetadata
-	note    string
-	foreign bool
+	live *metav1.PartialObjectMetadata
+	// spared is true when the object is gone or going, opts out, or is another owner's, which foreign says.
+	spared, foreign bool
 	// allowed is true when the client was asked and may delete it.
 	allowed bool
 	err     error
 }
 
 // doomed says whether the object is to be deleted.
-func (v verdict) doomed() bool { return v.note == "" && v.err == nil }
-
-const gone = "it is gone"
+func (v verdict) doomed() bool { return !v.spared && v.err == nil }
 
 // judge looks at a stale object.
 func judge(ctx context.Context, req PruneRequest, r cluster.Ref) verdict {
 	live, err := req.Client.GetMetadata(ctx, r)
 	switch {
 	case cluster.IsGone(err):
-		return verdict{note: gone}
+		return verdict{spared: true}
 	case err != nil:
 		return verdict{err: err}
 	case cluster.OwnerOf(live.Labels) != req.Owner:
-		return verdict{live: live, note: "its labels name another owner", foreign: true}
-	case livestate.OptOuts(live.Annotations, live.Labels).Any(livestate.NoPrune | livestate.NoReconcile | livestate.Ignore):
-		return verdict{live: live, note: "it opts out"}
-	case live.DeletionTimestamp != nil:
-		return verdict{live: live, note: "it is terminating"}
+		return verdict{live: live, spared: true, foreign: true}
+	case live.DeletionTimestamp != nil,
+		livestate.OptOuts(live.Annotations, live.Labels).Any(livestate.NoPrune | livestate.NoReconcile | livestate.Ignore):
+		return verdict{live: live, spared: true}
 	}
 	return verdict{live: live}
 }
@@ -48,8 +45,8 @@ func judge(ctx context.Context, req PruneRequest, r cluster.Ref) verdict {
 func (e *Engine) Doomed(ctx context.Context, req PruneRequest) ([]Outcome, error) {
 	var out []Outcome
 	err := e.inspect(ctx, req, func(r cluster.Ref, v verdict) {
-		if v.note == "" {
-			out = append(out, Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion})
+		if !v.spared {
+			out = append(out, Outcome{Object: r, Action: Deleted, UID: v.live.UID})
 		}
 	})
 	return out, err

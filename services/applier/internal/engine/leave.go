@@ -12,19 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// The notes of objects that are left to others as a whole.
-const (
-	exists    = "the object exists"
-	leftWhole = "spec.ignore leaves the whole object to others"
-	optedOut  = "the live object opts out"
-)
-
 // leaveBe skips an item whose object exists, and has the end of that noticed.
-func (c *call) leaveBe(i *item, why livestate.Leave, note string) {
+func (c *call) leaveBe(i *item, why livestate.Leave) {
 	c.records.Left(i.ref, c.req.Owner, i.digest, i.before, why)
-	i.settle(Skipped, note)
+	i.settle(Skipped)
 }
 
+// leftWhole says whether the ignore rules leave the whole object to others.
 func (i *item) leftWhole() bool {
 	return slices.ContainsFunc(i.ignored, func(p ignore.Pointer) bool { return len(p) == 0 })
 }

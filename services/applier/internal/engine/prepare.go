@@ -20,7 +20,6 @@ import (
 
 // item is one object on its way through a call.
 type item struct {
-	index   int
 	ref     cluster.Ref
 	desired *unstructured.Unstructured
 	digest  string
@@ -59,7 +58,7 @@ type item struct {
 // is applied.
 func prepare(objects []*unstructured.Unstructured, owner cluster.Owner, rules ignore.Rules) ([]*item, error) {
 	items := make([]*item, 0, len(objects))
-	for i, o := range objects {
+	for _, o := range objects {
 		desired := copyOf(o)
 		clean(desired)
 		own(desired, owner)
@@ -74,7 +73,7 @@ func prepare(objects []*unstructured.Unstructured, owner cluster.Owner, rules ig
 		}
 		ref := cluster.RefOf(desired)
 		items = append(items, &item{
-			index: i, ref: ref, desired: desired, digest: digest,
+			ref: ref, desired: desired, digest: digest,
 			ignored: ignored,
 			optOut:  livestate.OptOuts(desired.GetAnnotations(), desired.GetLabels()),
 			outcome: Outcome{Object: ref},
@@ -205,7 +204,6 @@ func (i *item) body(desired *unstructured.Unstructured) *unstructured.Unstructur
 }
 
 // settle ends the item's way.
-func (i *item) settle(action Action, note string) {
-	i.outcome.Action, i.outcome.Note, i.done = action, note, true
-	i.outcome.UID, i.outcome.ResourceVersion = i.before.UID, i.before.ResourceVersion
+func (i *item) settle(action Action) {
+	i.outcome.Action, i.outcome.UID, i.done = action, i.before.UID, true
 }

@@ -165,8 +165,8 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v 
 			return Outcome{}, v.err
 		}
 		e.records.Withdraw(r, req.Owner)
-		if v.note != "" {
-			return Outcome{Object: r, Action: Skipped, Note: v.note}, nil
+		if v.spared {
+			return Outcome{Object: r, Action: Skipped}, nil
 		}
 		last := attempt == deleteAttempts
 		err := v.erase(ctx, req.Client, r, last)
@@ -175,9 +175,9 @@ func (e *Engine) remove(ctx context.Context, req PruneRequest, r cluster.Ref, v 
 		}
 		switch {
 		case cluster.IsGone(err):
-			return Outcome{Object: r, Action: Skipped, Note: gone}, nil
+			return Outcome{Object: r, Action: Skipped}, nil
 		case err == nil:
-			return Outcome{Object: r, Action: Deleted, UID: v.live.UID, ResourceVersion: v.live.ResourceVersion, Held: len(v.live.Finalizers) > 0}, nil
+			return Outcome{Object: r, Action: Deleted, UID: v.live.UID, Held: len(v.live.Finalizers) > 0}, nil
 		case !apierrors.IsConflict(err) || last:
 			return Outcome{}, err
 		}

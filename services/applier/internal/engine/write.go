@@ -38,7 +38,7 @@ func (c *call) write(ctx context.Context, i *item) error {
 		action = Unchanged
 	}
 	i.before, i.exists = c.records.Reduce(meta), true
-	i.settle(action, "")
+	i.settle(action)
 	c.left(i.ref)
 	return nil
 }
