@@ -2,8 +2,27 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 )
+
+// Main runs the tests of a package, which share one control plane, and returns the code to
+// exit with. It is what a TestMain calls; begin gets the control plane before the first test.
+func Main(m *testing.M, options Options, begin func(*ControlPlane)) int {
+	c, err := Start(context.Background(), options)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	begin(c)
+	code := m.Run()
+	if err := c.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return max(code, 1)
+	}
+	return code
+}
 
 // StartT starts a control plane that ends with the test, which fails if it cannot
 // start. It takes at most one Options.

@@ -2,7 +2,6 @@ package engine_test
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -11,15 +10,14 @@ import (
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster/clustertest"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"github.com/sluice-gitops/sluice/test/controlplane"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 )
 
 // server is the control plane that all tests of the package share; each test has
@@ -27,20 +25,7 @@ import (
 var server *rest.Config
 
 func TestMain(m *testing.M) {
-	ctx, stop := context.WithCancel(context.Background())
-	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	server = plane.RESTConfig()
-	code := m.Run()
-	stop()
-	if err := plane.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	os.Exit(controlplane.Main(m, controlplane.Options{NoNodes: true}, func(c *controlplane.ControlPlane) { server = c.RESTConfig() }))
 }
 
 // fixture is an engine with a running live table and a namespace of its own.
@@ -60,9 +45,6 @@ type fixture struct {
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{t: t}
-	f.namespace = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	f.namespace = f.namespace[:min(len(f.namespace), 50)]
-	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
 	var err error
 	if f.cluster, err = cluster.New(server, cluster.Options{}); err != nil {
 		t.Fatal(err)
@@ -73,11 +55,9 @@ func newFixture(t *testing.T) *fixture {
 	if f.foreign, err = dynamic.NewForConfig(server); err != nil {
 		t.Fatal(err)
 	}
+	f.namespace = clustertest.Namespace(t, f.client)
+	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
 	f.restart()
-	ns := object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+f.namespace+"}")
-	if _, _, err := f.client.Apply(t.Context(), ns, false); err != nil {
-		t.Fatal(err)
-	}
 	return f
 }
 
@@ -98,23 +78,10 @@ func (f *fixture) restart() {
 	f.engine = engine.New(f.table, engine.Options{})
 }
 
-func object(t *testing.T, manifest string) *unstructured.Unstructured {
-	t.Helper()
-	u := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(manifest), &u.Object); err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
-// objects reads manifests separated by --- and puts NS in place of the test's namespace.
+// objects reads manifests separated by --- and puts the test's namespace in place of NS.
 func (f *fixture) objects(manifests string) []*unstructured.Unstructured {
 	f.t.Helper()
-	var out []*unstructured.Unstructured
-	for _, m := range strings.Split(strings.ReplaceAll(manifests, "NS", f.namespace), "\n---\n") {
-		out = append(out, object(f.t, m))
-	}
-	return out
+	return clustertest.Objects(f.t, manifests, f.namespace)
 }
 
 func (f *fixture) try(manifests string, change ...func(*engine.Request)) (engine.Result, error) {
@@ -166,12 +133,7 @@ func (f *fixture) synced() {
 }
 
 func (f *fixture) ref(apiVersion, kind, name string) cluster.Ref {
-	u := &unstructured.Unstructured{}
-	u.SetAPIVersion(apiVersion)
-	u.SetKind(kind)
-	u.SetNamespace(f.namespace)
-	u.SetName(name)
-	return cluster.RefOf(u)
+	return clustertest.Ref(apiVersion, kind, f.namespace, name)
 }
 
 // edit patches an object as another manager.
@@ -181,14 +143,7 @@ func (f *fixture) edit(r cluster.Ref, manager string, kind types.PatchType, patc
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	force := true
-	opts := metav1.PatchOptions{FieldManager: manager}
-	if kind == types.ApplyPatchType {
-		opts.Force = &force
-	}
-	if _, err := f.foreign.Resource(m.Resource).Namespace(r.Namespace).Patch(f.t.Context(), r.Name, kind, []byte(patch), opts); err != nil {
-		f.t.Fatal(err)
-	}
+	clustertest.Edit(f.t, f.foreign.Resource(m.Resource).Namespace(r.Namespace), r.Name, manager, kind, patch)
 }
 
 func actions(r engine.Result) string {

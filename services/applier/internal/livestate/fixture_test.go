@@ -3,24 +3,20 @@ package livestate_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster/clustertest"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 	"github.com/sluice-gitops/sluice/test/controlplane"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/yaml"
 )
 
 // server is the control plane that all tests of the package share; each test has
@@ -28,20 +24,7 @@ import (
 var server *rest.Config
 
 func TestMain(m *testing.M) {
-	ctx, stop := context.WithCancel(context.Background())
-	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	server = plane.RESTConfig()
-	code := m.Run()
-	stop()
-	if err := plane.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	os.Exit(controlplane.Main(m, controlplane.Options{NoNodes: true}, func(c *controlplane.ControlPlane) { server = c.RESTConfig() }))
 }
 
 var errRefused = errors.New("the bus takes nothing now")
@@ -75,9 +58,6 @@ func newFixture(t *testing.T, opts livestate.Options) *fixture {
 func newFixtureOn(t *testing.T, config *rest.Config, opts livestate.Options) *fixture {
 	t.Helper()
 	f := &fixture{t: t, drift: make(chan call, 256), change: make(chan cluster.Owner, 256)}
-	f.namespace = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
-	f.namespace = f.namespace[:min(len(f.namespace), 60)]
-	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
 	c, err := cluster.New(config, cluster.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -88,10 +68,9 @@ func newFixtureOn(t *testing.T, config *rest.Config, opts livestate.Options) *fi
 	if f.foreign, err = dynamic.NewForConfig(server); err != nil {
 		t.Fatal(err)
 	}
+	f.namespace = clustertest.Namespace(t, f.client)
+	f.owner = cluster.Owner{Namespace: "flux-system", Name: f.namespace}
 	f.start(opts)
-	if _, _, err := f.client.Apply(t.Context(), object(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: "+f.namespace+"}"), false); err != nil {
-		t.Fatal(err)
-	}
 	return f
 }
 
@@ -127,15 +106,6 @@ func (f *fixture) start(opts livestate.Options) {
 	f.engine = engine.New(f.table, engine.Options{})
 }
 
-func object(t *testing.T, manifest string) *unstructured.Unstructured {
-	t.Helper()
-	u := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(manifest), &u.Object); err != nil {
-		t.Fatal(err)
-	}
-	return u
-}
-
 // apply applies a manifest with NS in place of the namespace and waits for the watch.
 func (f *fixture) apply(manifest string) engine.Result {
 	f.t.Helper()
@@ -146,10 +116,7 @@ func (f *fixture) applyAs(owner cluster.Owner, manifest string) engine.Result {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
 	defer cancel()
-	var objects []*unstructured.Unstructured
-	for _, m := range strings.Split(strings.ReplaceAll(manifest, "NS", f.namespace), "\n---\n") {
-		objects = append(objects, object(f.t, m))
-	}
+	objects := clustertest.Objects(f.t, manifest, f.namespace)
 	r, err := f.engine.Apply(ctx, engine.Request{Owner: owner, Client: f.client, Objects: objects})
 	if err != nil {
 		f.t.Fatal(err)
@@ -161,12 +128,7 @@ func (f *fixture) applyAs(owner cluster.Owner, manifest string) engine.Result {
 }
 
 func (f *fixture) ref(apiVersion, kind, name string) cluster.Ref {
-	u := &unstructured.Unstructured{}
-	u.SetAPIVersion(apiVersion)
-	u.SetKind(kind)
-	u.SetNamespace(f.namespace)
-	u.SetName(name)
-	return cluster.RefOf(u)
+	return clustertest.Ref(apiVersion, kind, f.namespace, name)
 }
 
 func (f *fixture) resource(r cluster.Ref) dynamic.ResourceInterface {
@@ -181,14 +143,7 @@ func (f *fixture) resource(r cluster.Ref) dynamic.ResourceInterface {
 // edit patches an object, or a subresource of it, as another manager.
 func (f *fixture) edit(r cluster.Ref, manager string, kind types.PatchType, patch string, subresource ...string) {
 	f.t.Helper()
-	opts := metav1.PatchOptions{FieldManager: manager}
-	if kind == types.ApplyPatchType {
-		force := true
-		opts.Force = &force
-	}
-	if _, err := f.resource(r).Patch(f.t.Context(), r.Name, kind, []byte(patch), opts, subresource...); err != nil {
-		f.t.Fatal(err)
-	}
+	clustertest.Edit(f.t, f.resource(r), r.Name, manager, kind, patch, subresource...)
 }
 
 // next returns the first notice about an object.

@@ -29,20 +29,7 @@ import (
 var server *rest.Config
 
 func TestMain(m *testing.M) {
-	ctx, stop := context.WithCancel(context.Background())
-	plane, err := controlplane.Start(ctx, controlplane.Options{NoNodes: true})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	server = plane.RESTConfig()
-	code := m.Run()
-	stop()
-	if err := plane.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = max(code, 1)
-	}
-	os.Exit(code)
+	os.Exit(controlplane.Main(m, controlplane.Options{NoNodes: true}, func(c *controlplane.ControlPlane) { server = c.RESTConfig() }))
 }
 
 // errKilled is what every request of a killed applier gets.
