@@ -15,10 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/kube"
 )
 
-// originAnnotation is the artifact metadata that names the revision in the
-// system the artifact was made from (OCI image spec).
-const originAnnotation = "org.opencontainers.image.revision"
-
 // Source is the artifact a Kustomization should be at.
 type Source struct {
 	// Missing says why there is no artifact; empty when there is one.
@@ -26,7 +22,7 @@ type Source struct {
 	// Absent is true when the source object itself does not exist.
 	Absent bool
 
-	Revision, OriginRevision, Digest string
+	Revision, Digest string
 }
 
 // Sources reads sources from the watch's cache, where the kind is watched, and
@@ -60,7 +56,5 @@ func (s Sources) Read(ctx context.Context, ks *kustomizev1.Kustomization, live b
 	if artifact == nil {
 		return Source{Missing: "Source artifact not found, retrying in 30s"}, nil
 	}
-	return Source{
-		Revision: artifact.Revision, Digest: artifact.Digest, OriginRevision: artifact.Metadata[originAnnotation],
-	}, nil
+	return Source{Revision: artifact.Revision, Digest: artifact.Digest}, nil
 }

@@ -175,7 +175,7 @@ func (p *pass) source(ctx context.Context, kind string, name types.NamespacedNam
 	if artifact == nil {
 		return notReady("does not have an artifact")
 	}
-	return desired.Source{Revision: artifact.Revision, Digest: artifact.Digest, OriginRevision: artifact.Metadata["org.opencontainers.image.revision"]}, nil, nil
+	return desired.Source{Revision: artifact.Revision, Digest: artifact.Digest}, nil, nil
 }
 
 type chartSource interface {

@@ -117,7 +117,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[
 	if err != nil {
 		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", check.Key.Namespace, check.Key.Name, err)
 	}
-	p := &pass{Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), started: time.Now(), told: told, log: w.logOf(hr)}
+	p := &pass{Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), told: told, log: w.logOf(hr)}
 	switch {
 	case !hr.DeletionTimestamp.IsZero():
 		return p.remove(ctx)
@@ -153,7 +153,6 @@ type pass struct {
 	// read is the object as the API server has it, hr as it will be.
 	read, hr *helmv2.HelmRelease
 	log      *slog.Logger
-	started  time.Time
 
 	// head is that of the newest render, once the pass has found the action under way, or what it
 	// begins, to be of its inputs.

@@ -32,8 +32,6 @@ const (
 type Notice struct {
 	Object cluster.Ref
 	Why    Why
-	// At is when the change was seen.
-	At time.Time
 	// Repeated is true when the object has been put back so often lately that
 	// notices about it are held back: another controller fights for it.
 	Repeated bool

@@ -91,7 +91,7 @@ func (t *Table) dirty(r cluster.Ref, rec *record, why Why) {
 	}
 	now := t.now()
 	wait, repeated := rec.bucket.take(now, t.opts.Corrections, t.opts.CorrectionInterval)
-	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, At: now, Repeated: repeated}, now.Add(max(wait, t.opts.Gather)))
+	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, Repeated: repeated}, now.Add(max(wait, t.opts.Gather)))
 }
 
 // mark is what a report was about.
@@ -122,7 +122,7 @@ func (t *Table) doubt(r cluster.Ref, rec *record) {
 		rec.state = Doubtful
 	}
 	wait := t.opts.VerifyDelay << min(rec.futile, 9)
-	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: Verify, At: t.now()}, t.now().Add(wait))
+	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: Verify}, t.now().Add(wait))
 }
 
 // gone takes the fact that an object does not exist, seen when it left the selection
