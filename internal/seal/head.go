@@ -27,8 +27,6 @@ type Head struct {
 	RenderID string `json:"renderId"`
 	// RenderName is the name of the sealed render in the bucket.
 	RenderName string `json:"renderName,omitempty"`
-	// RenderDigest is the digest of the sealed bytes, if the writer knows it.
-	RenderDigest string `json:"renderDigest,omitempty"`
 	// Objects is how many Kubernetes objects the render holds.
 	Objects int `json:"objects"`
 	// BuiltAt is when the build ended.

@@ -13,6 +13,10 @@ import (
 	"strings"
 )
 
+// SecretName is the Secret of the runtime namespace that holds the keyring: the applier makes
+// it, the builder waits for it.
+const SecretName = "sluice-keys" //nolint:gosec // the name of an object
+
 // The entries of a keyring's data, which is the data of a Kubernetes Secret.
 const (
 	// entryCurrent holds the id of the key that new renders are sealed with.

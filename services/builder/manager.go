@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/internal/seal"
 	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
 	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
 )
@@ -69,7 +70,7 @@ func keyring(cfg Config, m ctrl.Manager) (*keys.Keys, error) {
 	secret, err := cache.New(cfg.REST, cache.Options{
 		Scheme: m.GetScheme(), HTTPClient: m.GetHTTPClient(), Mapper: m.GetRESTMapper(),
 		ByObject: map[client.Object]cache.ByObject{&corev1.Secret{}: {Namespaces: map[string]cache.Config{
-			cfg.RuntimeNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", keys.SecretName)},
+			cfg.RuntimeNamespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", seal.SecretName)},
 		}}},
 	})
 	if err != nil {

@@ -16,9 +16,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/seal"
 )
 
-// SecretName is the Secret's name.
-const SecretName = "sluice-keys" //nolint:gosec // a name, no secret
-
 // Ring is a keyring that is read again when a key id is not in it.
 type Ring struct {
 	client    client.Client
@@ -51,28 +48,28 @@ func Load(ctx context.Context, c client.Client, namespace string) (*Ring, error)
 
 func (r *Ring) read(ctx context.Context) (*seal.Keyring, error) {
 	secret := &corev1.Secret{}
-	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: SecretName}, secret); err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: %w", r.namespace, SecretName, err)
+	if err := r.client.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: seal.SecretName}, secret); err != nil {
+		return nil, fmt.Errorf("read Secret %s/%s: %w", r.namespace, seal.SecretName, err)
 	}
 	ring, err := seal.ParseKeyring(secret.Data)
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s/%s: %w", r.namespace, SecretName, err)
+		return nil, fmt.Errorf("read Secret %s/%s: %w", r.namespace, seal.SecretName, err)
 	}
 	return ring, nil
 }
 
 func (r *Ring) create(ctx context.Context) error {
 	err := r.client.Create(ctx, &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: SecretName},
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: seal.SecretName},
 		Data:       seal.NewKeyringData(),
 	})
 	switch {
 	case err == nil, apierrors.IsAlreadyExists(err):
 		return nil
 	case apierrors.IsNotFound(err):
-		return fmt.Errorf("create Secret %s/%s: the namespace does not exist; create it or set create-runtime-namespace: %w", r.namespace, SecretName, err)
+		return fmt.Errorf("create Secret %s/%s: the namespace does not exist; create it or set create-runtime-namespace: %w", r.namespace, seal.SecretName, err)
 	}
-	return fmt.Errorf("create Secret %s/%s: %w", r.namespace, SecretName, err)
+	return fmt.Errorf("create Secret %s/%s: %w", r.namespace, seal.SecretName, err)
 }
 
 // VerifyHead is seal's VerifyHead with the newest keys.

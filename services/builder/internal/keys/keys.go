@@ -15,9 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/internal/seal"
 )
 
-// SecretName is the Secret of the runtime namespace that holds the keyring.
-const SecretName = "sluice-keys" //nolint:gosec // the name of an object
-
 // patience bounds the wait for the first look at the Secret.
 const patience = 5 * time.Second
 
@@ -39,7 +36,7 @@ func Fixed(ring *seal.Keyring) *Keys { return &Keys{fixed: ring} }
 // FromSecret returns keys that are read from a Secret. The reader should watch it: it is
 // asked for every build.
 func FromSecret(r client.Reader, namespace string) *Keys {
-	return &Keys{reader: r, secret: client.ObjectKey{Namespace: namespace, Name: SecretName}}
+	return &Keys{reader: r, secret: client.ObjectKey{Namespace: namespace, Name: seal.SecretName}}
 }
 
 // Keyring returns the keyring.
