@@ -60,8 +60,22 @@ func configurationPage() string {
 	})
 	b.WriteString("\n## sluice run\n\nAll of the above, and:\n\n")
 	b.WriteString(serve.Markdown(one))
+	b.WriteString(environment)
 	return b.String()
 }
+
+// environment is what the libraries read that a process is made with.
+const environment = `
+## Beside the flags
+
+Every program reads these too:
+
+| environment | meaning |
+|---|---|
+| ` + "`OTEL_EXPORTER_OTLP_ENDPOINT`" + ` | where traces, and the metrics that ` + "`/metrics`" + ` has, are sent by OTLP; nothing is sent when empty. OpenTelemetry's other variables count as well, ` + "`OTEL_EXPORTER_OTLP_PROTOCOL`" + ` (` + "`http/protobuf` or `grpc`" + `) among them |
+| ` + "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`" + ` | proxy to upstreams and clusters that name none of their own |
+| ` + "`GOGC`, `GOMEMLIMIT`" + ` | Go's own settings of garbage collection, in the place of Sluice's |
+`
 
 func ofService(name string) bool {
 	for _, service := range services() {

@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// EnvName returns the environment variable of a flag: s3-endpoint is
+// envName returns the environment variable of a flag: s3-endpoint is
 // SLUICE_S3_ENDPOINT.
-func EnvName(flag string) string {
+func envName(flag string) string {
 	return "SLUICE_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
@@ -34,12 +34,12 @@ func ParseArgs(fs *pflag.FlagSet, args []string) error {
 func ApplyEnv(fs *pflag.FlagSet, lookup func(string) (string, bool)) error {
 	var errs []error
 	fs.VisitAll(func(f *pflag.Flag) {
-		value, ok := lookup(EnvName(f.Name))
+		value, ok := lookup(envName(f.Name))
 		if !ok || f.Changed || f.Name == "help" {
 			return
 		}
 		if err := fs.Set(f.Name, value); err != nil {
-			errs = append(errs, fmt.Errorf("%s is not a valid %s", EnvName(f.Name), f.Value.Type()))
+			errs = append(errs, fmt.Errorf("%s is not a valid %s", envName(f.Name), f.Value.Type()))
 		}
 	})
 	return errors.Join(errs...)
@@ -51,7 +51,7 @@ func Markdown(fs *pflag.FlagSet) string {
 	var b strings.Builder
 	b.WriteString("| flag | environment | default | meaning |\n|---|---|---|---|\n")
 	fs.VisitAll(func(f *pflag.Flag) {
-		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, EnvName(f.Name), code(f.DefValue), f.Usage)
+		fmt.Fprintf(&b, "| `--%s` | `%s` | %s | %s |\n", f.Name, envName(f.Name), code(f.DefValue), f.Usage)
 	})
 	return b.String()
 }
@@ -61,16 +61,4 @@ func code(s string) string {
 		return ""
 	}
 	return "`" + s + "`"
-}
-
-// Undocumented returns the flags of fs that have no description, or that doc
-// does not mention as `--name`.
-func Undocumented(fs *pflag.FlagSet, doc string) []string {
-	var missing []string
-	fs.VisitAll(func(f *pflag.Flag) {
-		if f.Usage == "" || !strings.Contains(doc, "`--"+f.Name+"`") {
-			missing = append(missing, f.Name)
-		}
-	})
-	return missing
 }

@@ -18,15 +18,15 @@ import (
 // controllerKind, name, namespace. The attributes "kind" and "err" are written
 // as controllerKind and error, so callers use the short ones.
 func NewLogger(w io.Writer, level string) (*slog.Logger, error) {
-	l, err := ParseLevel(level)
+	l, err := parseLevel(level)
 	if err != nil {
 		return nil, err
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: l, ReplaceAttr: replaceAttr})), nil
 }
 
-// ParseLevel turns the value of --log-level into a level of slog.
-func ParseLevel(level string) (slog.Level, error) {
+// parseLevel turns the value of --log-level into a level of slog.
+func parseLevel(level string) (slog.Level, error) {
 	switch level {
 	case "trace":
 		return slog.LevelDebug - 4, nil

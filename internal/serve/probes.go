@@ -104,10 +104,10 @@ func (r *Readiness) drain() {
 	r.draining = true
 }
 
-// Handler serves /healthz (the process answers), /readyz (its checks pass),
+// handler serves /healthz (the process answers), /readyz (its checks pass),
 // /metrics (Prometheus text) and /debug/pprof/ (Go profiles, on the metrics' port as
 // Flux's controllers have them).
-func Handler(ready *Readiness, registry *prometheus.Registry) http.Handler {
+func handler(ready *Readiness, registry *prometheus.Registry) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		answer(w, http.StatusOK, "ok")

@@ -168,7 +168,7 @@ func (c Config) listen(ctx context.Context) (*probeServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for probes: %w", err)
 	}
-	return startProbes(l, Handler(c.Ready, c.Registry)), nil
+	return startProbes(l, handler(c.Ready, c.Registry)), nil
 }
 
 // roster knows which components still run.

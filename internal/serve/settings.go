@@ -105,7 +105,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringVar(&s.RuntimeNamespace, "runtime-namespace", "sluice-system", "namespace that the engine runs in and keeps its Secrets in")
 	fs.StringVar(&s.DataDir, "data-dir", "/var/lib/sluice", "folder for mirrors, unpacked artifacts and what embedded servers keep")
 	fs.StringVar(&s.ClusterName, "cluster-name", "local", "name of the cluster in subjects and events")
-	fs.StringVar(&s.ProbeAddr, "probe-addr", ":9440", "address of /healthz, /readyz and /metrics; empty serves none")
+	fs.StringVar(&s.ProbeAddr, "probe-addr", ":9440", "address of /healthz, /readyz, /metrics and /debug/pprof/; empty serves none")
 	fs.IntVar(&s.Concurrency, "concurrency", 8, "how many objects of one namespace one replica works on at a time; half as many more are for other namespaces")
 	fs.DurationVar(&s.Grace, "grace", 25*time.Second, "how long a stopping process may take to finish its work")
 	fs.IntVar(&s.IntervalJitter, "interval-jitter-percentage", 5, "share of an interval by which it is spread both ways, in percent; 0 to 99")
@@ -164,6 +164,6 @@ func (s *Settings) Validate() error {
 	if s.Grace <= 0 {
 		return fmt.Errorf("grace is %s and must be positive", s.Grace)
 	}
-	_, err := ParseLevel(s.LogLevel)
+	_, err := parseLevel(s.LogLevel)
 	return err
 }

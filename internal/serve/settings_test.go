@@ -1,7 +1,6 @@
 package serve_test
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,38 +13,12 @@ import (
 	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
-var update = flag.Bool("update", false, "write the generated documentation")
-
 func bound() (*serve.Settings, *pflag.FlagSet) {
 	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	fs.SetOutput(&strings.Builder{})
 	s := &serve.Settings{}
 	s.Bind(fs)
 	return s, fs
-}
-
-func TestEveryFlagIsDocumented(t *testing.T) {
-	_, fs := bound()
-	want := "# Settings of every service\n\nA flag wins over its environment variable, which wins over the default.\n\n" + serve.Markdown(fs)
-	if *update {
-		if err := os.WriteFile("settings.md", []byte(want), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile("settings.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, string(got)); diff != "" {
-		t.Errorf("settings.md is behind; run go test ./serve -update (-want +got):\n%s", diff)
-	}
-	if missing := serve.Undocumented(fs, string(got)); missing != nil {
-		t.Errorf("undocumented flags: %v", missing)
-	}
-	fs.String("new-flag", "", "")
-	if diff := cmp.Diff([]string{"new-flag"}, serve.Undocumented(fs, string(got))); diff != "" {
-		t.Errorf("undocumented (-want +got):\n%s", diff)
-	}
 }
 
 func TestFlagOverEnvironmentOverDefault(t *testing.T) {

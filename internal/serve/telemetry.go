@@ -13,7 +13,6 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -26,8 +25,6 @@ import (
 type Telemetry struct {
 	// Tracers makes tracers. It records nothing unless an endpoint is set.
 	Tracers trace.TracerProvider
-	// Propagator carries a trace over a boundary, as W3C trace context.
-	Propagator propagation.TextMapPropagator
 
 	shutdown []func(context.Context) error
 }
@@ -39,7 +36,7 @@ type Telemetry struct {
 // and resource attributes come from the other variables. Without an endpoint,
 // or with OTEL_SDK_DISABLED=true, nothing is recorded or sent.
 func StartTelemetry(ctx context.Context, service, version string, registry *prometheus.Registry) (*Telemetry, error) {
-	t := &Telemetry{Tracers: noop.NewTracerProvider(), Propagator: propagation.TraceContext{}}
+	t := &Telemetry{Tracers: noop.NewTracerProvider()}
 	if os.Getenv("OTEL_SDK_DISABLED") == "true" {
 		return t, nil
 	}
