@@ -32,9 +32,8 @@ const (
 	// no API server takes it.
 	maxAnnotations = 64 << 10
 
-	// The annotations that tell where an artifact was made from (OCI image
-	// specification).
-	annotatedSource, annotatedRevision = "org.opencontainers.image.source", "org.opencontainers.image.revision"
+	// annotatedSource tells where an artifact was made from (OCI image specification), beside source.OriginRevision.
+	annotatedSource = "org.opencontainers.image.source"
 )
 
 // Config of the kind. All of it is required.
@@ -221,7 +220,7 @@ func told(revision, location string, annotations map[string]string) string {
 	if origin := annotations[annotatedSource]; origin != "" {
 		text += ", origin source '" + origin + "'"
 	}
-	if origin := annotations[annotatedRevision]; origin != "" {
+	if origin := annotations[source.OriginRevision]; origin != "" {
 		text += ", origin revision '" + origin + "'"
 	}
 	return text
