@@ -237,13 +237,7 @@ upgrade misses its aim: the bare client has left when the controllers begin to r
 
 func (r helmResults) markdown() string {
 	var b strings.Builder
-	row := func(cells ...any) {
-		b.WriteString("|")
-		for _, cell := range cells {
-			fmt.Fprintf(&b, " %v |", cell)
-		}
-		b.WriteString("\n")
-	}
+	row := rowsOf(&b)
 	fmt.Fprintf(&b, "%s, %d processors shared by everything, %s, N=%d releases of one chart, five objects each.\n\n",
 		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version(), r.n)
 	row("", "bare client", "Sluice", "ratio")

@@ -67,7 +67,6 @@ type results struct {
 	idle        idle
 	peak        int64 // bytes, see peakMemory
 	restart     restart
-	took        time.Duration
 }
 
 func run(ctx context.Context, n, rounds int, quiet time.Duration, write bool, profiles string) (err error) {
@@ -143,7 +142,6 @@ func runGrowth(ctx context.Context, write bool) (err error) {
 }
 
 func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p *progress) (err error) {
-	start := time.Now()
 	peak := sync.OnceValue(peakMemory(w.Sluice.PID))
 	defer peak()
 	p.say("install %d Kustomizations of %d objects", w.n, 5*w.n)
@@ -192,6 +190,5 @@ func (w *world) measure(ctx context.Context, r *results, quiet time.Duration, p 
 		return err
 	}
 	r.peak = peak()
-	r.took = time.Since(start)
 	return nil
 }

@@ -49,16 +49,21 @@ func counted(requests map[string]int) string {
 	return fmt.Sprintf("%d (%s)", total(requests), listing(requests))
 }
 
-// markdown renders the results as a table with the conditions they were measured under.
-func (r results) markdown() string {
-	var b strings.Builder
-	row := func(cells ...any) {
+// rowsOf returns what writes rows of a table to b.
+func rowsOf(b *strings.Builder) func(cells ...any) {
+	return func(cells ...any) {
 		b.WriteString("|")
 		for _, cell := range cells {
-			fmt.Fprintf(&b, " %v |", cell)
+			fmt.Fprintf(b, " %v |", cell)
 		}
 		b.WriteString("\n")
 	}
+}
+
+// markdown renders the results as a table with the conditions they were measured under.
+func (r results) markdown() string {
+	var b strings.Builder
+	row := rowsOf(&b)
 	fmt.Fprintf(&b, "%s, %d processors shared by everything, %s, N=%d Kustomizations of one repository, five objects each.\n\n",
 		time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version(), r.n)
 	row("", "bare client", "Sluice", "ratio")
