@@ -12,8 +12,8 @@ P          ?= 2
 TIMEOUT    ?= 30m
 # Tested first, so that their slowest packages do not run alone at the end.
 SLOWEST    := test services/applier services/fetcher
-# Packages that hold state shared between goroutines.
-RACE := ./internal/... ./services/...
+# Modules that hold state shared between goroutines.
+RACE := services/applier services/fetcher services/builder services/webhook internal
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -40,7 +40,7 @@ test: controlplane ## run every test
 
 .PHONY: race
 race: controlplane ## run the tests of what holds state with the race detector
-	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) services/applier services/fetcher services/builder services/webhook internal
+	@go run ./test/run -race -p $(P) -timeout $(TIMEOUT) $(RACE)
 
 .PHONY: chaos
 chaos: controlplane ## kill services at random during 200 pushes, and 500 changes of sources (CHAOS_PUSHES, CHAOS_SOURCES, CHAOS_SEED)
