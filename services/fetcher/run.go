@@ -83,6 +83,18 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := kube.AwaitKinds(ctx, s.REST, s.Ready.Waiting("fetcher", s.Logger), kinds()...); err != nil {
 		return err
 	}
+	if err := s.assemble(); err != nil {
+		return err
+	}
+	s.Ready.Add("fetcher", s.ready)
+	if err := s.manager.Start(ctx); err != nil {
+		return fmt.Errorf("run fetcher: %w", err)
+	}
+	return nil
+}
+
+// assemble puts the service together, once the cluster has the kinds.
+func (s *service) assemble() (err error) {
 	if s.manager, err = newManager(s.Config); err != nil {
 		return err
 	}
@@ -93,6 +105,25 @@ func Run(ctx context.Context, c Config) (err error) {
 	if err := s.manager.Add(tell); err != nil {
 		return fmt.Errorf("add recorder: %w", err)
 	}
+	s.makeKinds()
+	artifacts := shelf.Shelf{Store: s.Blob, Scratch: s.scratch(), Limits: s.limits()}
+	s.handler = handle.New(handle.Cluster{
+		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: tell,
+	}, s.kinds, artifacts, s.Bus, handle.Config{
+		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
+	})
+	if s.watched, err = s.beyondSources(artifacts, tell); err != nil {
+		return err
+	}
+	for _, kind := range s.kinds.Sorted() {
+		s.watched = append(s.watched, kind)
+	}
+	s.planner = plan.New(s.Bus, s.watched, s.manager.GetCache())
+	return s.addParts()
+}
+
+// makeKinds makes the kinds of sources, with what several of them share.
+func (s *service) makeKinds() {
 	live := s.manager.GetAPIReader()
 	tables := chartindex.NewTables(cachedTables)
 	charts := chartrepo.New(chartrepo.Config{
@@ -118,27 +149,6 @@ func Run(ctx context.Context, c Config) (err error) {
 			Tables: tables, Artifact: s.openArtifact, Identities: identities,
 		}),
 	)
-	artifacts := shelf.Shelf{Store: s.Blob, Scratch: s.scratch(), Limits: s.limits()}
-	s.handler = handle.New(handle.Cluster{
-		Cached: s.manager.GetCache(), Live: live, Writer: s.manager.GetClient(), Events: tell,
-	}, s.kinds, artifacts, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
-	})
-	if s.watched, err = s.beyondSources(artifacts, tell); err != nil {
-		return err
-	}
-	for _, kind := range s.kinds.Sorted() {
-		s.watched = append(s.watched, kind)
-	}
-	s.planner = plan.New(s.Bus, s.watched, s.manager.GetCache())
-	if err := s.assemble(); err != nil {
-		return err
-	}
-	s.Ready.Add("fetcher", s.ready)
-	if err := s.manager.Start(ctx); err != nil {
-		return fmt.Errorf("run fetcher: %w", err)
-	}
-	return nil
 }
 
 // skew is how far apart the clocks of this process and of the bus may be. What runs in one
@@ -240,8 +250,8 @@ func (s *service) openGit() (err error) {
 	return err
 }
 
-// assemble gives the manager the parts to run: on every replica, or where it leads.
-func (s *service) assemble() error {
+// addParts gives the manager the parts to run: on every replica, or where it leads.
+func (s *service) addParts() error {
 	if err := s.planner.Watch(s.manager); err != nil {
 		return err
 	}
