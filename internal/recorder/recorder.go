@@ -11,14 +11,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
 // Recorder takes Kubernetes Events from any goroutine, without waiting. It writes
-// them, without credentials and cut at 1 KiB, while Run runs: a burst of 50 at once, then 20 a second, warnings first. Past
+// them, without credentials and cut at 1 KiB, while Start runs: a burst of 50 at once, then 20 a second, warnings first. Past
 // 10,000 that wait, further ones are dropped and that is logged.
 type Recorder struct {
 	record.EventRecorder
@@ -26,13 +26,17 @@ type Recorder struct {
 	queue       *queue
 }
 
-// New returns a recorder whose Events name component as their source.
-func New(config *rest.Config, scheme *runtime.Scheme, component string, log *slog.Logger) (*Recorder, error) {
-	clients, err := kubernetes.NewForConfig(config)
+// New returns a recorder that runs with the manager, in every replica. Its Events name component as their source.
+func New(m ctrl.Manager, component string, log *slog.Logger) (*Recorder, error) {
+	clients, err := kubernetes.NewForConfig(m.GetConfig())
 	if err != nil {
 		return nil, fmt.Errorf("create client for events: %w", err)
 	}
-	return newRecorder(&typedcorev1.EventSinkImpl{Interface: clients.CoreV1().Events("")}, scheme, component, log), nil
+	r := newRecorder(&typedcorev1.EventSinkImpl{Interface: clients.CoreV1().Events("")}, m.GetScheme(), component, log)
+	if err := m.Add(r); err != nil {
+		return nil, fmt.Errorf("add recorder: %w", err)
+	}
+	return r, nil
 }
 
 func newRecorder(sink record.EventSink, scheme *runtime.Scheme, component string, log *slog.Logger) *Recorder {
@@ -66,8 +70,8 @@ func (d discreet) AnnotatedEventf(about runtime.Object, annotations map[string]s
 	d.EventRecorder.AnnotatedEventf(about, annotations, kind, reason, "%s", serve.Brief(fmt.Sprintf(format, args...), MaxMessage))
 }
 
-// Run writes until the context ends, and then, for two seconds at most, what is left.
-func (r *Recorder) Run(ctx context.Context) error {
+// Start writes until the context ends, and then, for two seconds at most, what is left.
+func (r *Recorder) Start(ctx context.Context) error {
 	r.queue.run(ctx)
 	r.broadcaster.Shutdown()
 	return nil
@@ -75,6 +79,3 @@ func (r *Recorder) Run(ctx context.Context) error {
 
 // NeedLeaderElection lets a manager run the recorder in every replica.
 func (r *Recorder) NeedLeaderElection() bool { return false }
-
-// Start is Run under the name that a manager calls.
-func (r *Recorder) Start(ctx context.Context) error { return r.Run(ctx) }

@@ -139,7 +139,7 @@ func TestPace(t *testing.T) {
 	r.queue.pace = rate.NewLimiter(rate.Every(time.Hour), 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- r.Run(ctx) }()
+	go func() { done <- r.Start(ctx) }()
 	for i := range 5 {
 		about := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint(i)}}
 		r.Event(about, corev1.EventTypeNormal, "Told", fmt.Sprintf("message %d", i))

@@ -73,14 +73,8 @@ func loadKeys(ctx context.Context, cfg Config, scheme *runtime.Scheme) (*keys.Ri
 
 // newRecorder returns what writes Kubernetes Events while the manager runs.
 func newRecorder(cfg Config, m ctrl.Manager) (report.Recorder, error) {
-	r, err := recorder.New(m.GetConfig(), m.GetScheme(), report.Component, cfg.Logger)
-	if err != nil {
-		return report.Recorder{}, err
-	}
-	if err := m.Add(r); err != nil {
-		return report.Recorder{}, fmt.Errorf("add recorder: %w", err)
-	}
-	return report.Recorder{Events: r}, nil
+	r, err := recorder.New(m, report.Component, cfg.Logger)
+	return report.Recorder{Events: r}, err
 }
 
 func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Fleet, planner *plan.Planner, compiler *cel.Compiler, tell report.Recorder, snapshots *snapshot.Store) *handle.Worker {
@@ -112,12 +106,9 @@ var releaseKind = events.NewKey(helmv2.HelmReleaseKind, "", "").Kind
 // newReleaseWorker returns the worker for HelmReleases. Their Events come from the component
 // that Flux's users know; the rest it shares with the worker for Kustomizations.
 func newReleaseWorker(cfg Config, m ctrl.Manager, clusters *fleet.Fleet, planner *plan.Planner, shared *handle.Worker) (*helmrelease.Worker, error) {
-	r, err := recorder.New(m.GetConfig(), m.GetScheme(), helmrelease.Component, cfg.Logger)
+	r, err := recorder.New(m, helmrelease.Component, cfg.Logger)
 	if err != nil {
 		return nil, err
-	}
-	if err := m.Add(r); err != nil {
-		return nil, fmt.Errorf("add recorder: %w", err)
 	}
 	return &helmrelease.Worker{
 		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Snapshots: shared.Snapshots,

@@ -98,12 +98,9 @@ func (s *service) assemble() (err error) {
 	if s.manager, err = newManager(s.Config); err != nil {
 		return err
 	}
-	tell, err := recorder.New(s.manager.GetConfig(), s.manager.GetScheme(), "sluice-fetcher", s.Logger)
+	tell, err := recorder.New(s.manager, "sluice-fetcher", s.Logger)
 	if err != nil {
 		return err
-	}
-	if err := s.manager.Add(tell); err != nil {
-		return fmt.Errorf("add recorder: %w", err)
 	}
 	s.makeKinds()
 	artifacts := shelf.Shelf{Store: s.Blob, Scratch: s.scratch(), Limits: s.limits()}

@@ -64,12 +64,9 @@ func Run(ctx context.Context, cfg Config) error {
 		}
 		return nil
 	})
-	tell, err := recorder.New(m.GetConfig(), m.GetScheme(), "sluice-webhook", cfg.Logger)
+	tell, err := recorder.New(m, "sluice-webhook", cfg.Logger)
 	if err != nil {
 		return err
-	}
-	if err := m.Add(tell); err != nil {
-		return fmt.Errorf("add recorder: %w", err)
 	}
 	handler := &receive.Handler{
 		Refused: func(route index.Route, message string) {
