@@ -1,7 +1,6 @@
 package applier_test
 
 import (
-	"fmt"
 	"os"
 	"testing"
 
@@ -13,13 +12,5 @@ import (
 var internet *cloudtest.Cloud
 
 func TestMain(m *testing.M) {
-	code, err := cloudtest.InPod(func(c *cloudtest.Cloud) int {
-		internet = c
-		return m.Run()
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	os.Exit(cloudtest.Main(m, func(c *cloudtest.Cloud) { internet = c }))
 }

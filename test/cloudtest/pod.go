@@ -3,10 +3,12 @@ package cloudtest
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"testing"
 
 	"github.com/sluice-gitops/sluice/test/pki"
 )
@@ -18,10 +20,23 @@ const (
 	OwnAzureToken = "token-of-the-pod-for-azure"
 )
 
-// InPod runs tests in an environment such as the three providers give to a pod: names of
-// theirs lead to the cloud, by the proxy of the environment, and the variables that
-// their libraries read say who the process is. It is for TestMain.
-func InPod(run func(*Cloud) int) (code int, err error) {
+// Main runs the tests of a package in an environment such as the three providers give to a
+// pod, and returns the code to exit with: names of theirs lead to the cloud, by the proxy of
+// the environment, and the variables that their libraries read say who the process is. It is
+// what a TestMain calls; begin gets the cloud before the first test.
+func Main(m *testing.M, begin func(*Cloud)) int {
+	code, err := inPod(func(c *Cloud) int {
+		begin(c)
+		return m.Run()
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func inPod(run func(*Cloud) int) (code int, err error) {
 	authority, err := pki.NewAuthority("clouds of the tests")
 	if err != nil {
 		return 0, err
