@@ -19,19 +19,7 @@ import (
 // A push reaches the cluster through the webhook, and what the commit does not
 // change is left alone: not applied, not even asked about.
 func TestPush(t *testing.T) {
-	files, names := map[string]string{}, []string{}
-	for i := range 5 {
-		name := fmt.Sprintf("app-%d", i)
-		names = append(names, name)
-		files[name+"/settings.yaml"] = configMap(name, "first")
-		files[name+"/workload.yaml"] = deployment(name, 0)
-	}
-	n := newTenant(t, "push", files)
-	for _, name := range names {
-		n.app(name, nil)
-	}
-	n.live(names...)
-	n.quiet()
+	n, names := newApps(t, "push", 5)
 	before := n.versions(names)
 
 	start := time.Now()
@@ -50,6 +38,25 @@ func TestPush(t *testing.T) {
 	n.checkRequests(start, end, "app-2")
 	n.checkStatus("app-2")
 	n.checkHistory("app-2")
+}
+
+// newApps makes a tenant with applications named app-0 and so on, of a ConfigMap and a Deployment each, that are live and quiet.
+func newApps(t *testing.T, namespace string, count int) (n tenant, names []string) {
+	t.Helper()
+	files := map[string]string{}
+	for i := range count {
+		name := fmt.Sprintf("app-%d", i)
+		names = append(names, name)
+		files[name+"/settings.yaml"] = configMap(name, "first")
+		files[name+"/workload.yaml"] = deployment(name, 0)
+	}
+	n = newTenant(t, namespace, files)
+	for _, name := range names {
+		n.app(name, nil)
+	}
+	n.live(names...)
+	n.quiet()
+	return n, names
 }
 
 func (n tenant) versions(names []string) map[string]string {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,19 +11,7 @@ import (
 // A killed process comes back to what it knew: it applies nothing that is right,
 // finds what changed while it was away, and takes the next push.
 func TestRestart(t *testing.T) {
-	files, names := map[string]string{}, []string{}
-	for i := range 4 {
-		name := fmt.Sprintf("app-%d", i)
-		names = append(names, name)
-		files[name+"/settings.yaml"] = configMap(name, "first")
-		files[name+"/workload.yaml"] = deployment(name, 0)
-	}
-	n := newTenant(t, "restart", files)
-	for _, name := range names {
-		n.app(name, nil)
-	}
-	n.live(names...)
-	n.quiet()
+	n, names := newApps(t, "restart", 4)
 	before := n.versions(names)
 
 	n.restart(func() {
