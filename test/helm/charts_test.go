@@ -46,24 +46,11 @@ data: {a: b}
 // moodyChart becomes ready, and passes its test, or does not, as its values say. It has hooks of
 // each kind that an install and an upgrade run.
 func moodyChart() map[string]string {
-	const nowhere = `{nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}`
 	files := map[string]string{
-		"moody/Chart.yaml":            "apiVersion: v2\nname: moody\nversion: 1.0.0\n",
-		"moody/values.yaml":           "stuck: false\nfailTest: false\nvalue: a\n",
-		"moody/templates/config.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {value: {{ .Values.value }}}\n",
-		"moody/templates/workload.yaml": `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: {{ .Release.Name }}}
-spec:
-  selector: {matchLabels: {app: {{ .Release.Name }}}}
-  template:
-    metadata: {labels: {app: {{ .Release.Name }}}}
-    spec:
-      {{- if .Values.stuck }}
-      nodeSelector: {kubernetes.io/hostname: nowhere}
-      {{- end }}
-      containers: [{name: web, image: "example.com/web:{{ .Values.value }}"}]
-`,
+		"moody/Chart.yaml":              "apiVersion: v2\nname: moody\nversion: 1.0.0\n",
+		"moody/values.yaml":             "stuck: false\nfailTest: false\nvalue: a\n",
+		"moody/templates/config.yaml":   "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}}\ndata: {value: {{ .Values.value }}}\n",
+		"moody/templates/workload.yaml": workload(`"example.com/web:{{ .Values.value }}"`),
 		"moody/templates/test.yaml": `{{- if .Values.failTest }}
 ` + hook("{{ .Release.Name }}-test", "test", "0", "before-hook-creation", "activeDeadlineSeconds: 1, template: {spec: "+nowhere+"}") + `{{- else }}
 ` + hook("{{ .Release.Name }}-test", "test", "0", "before-hook-creation", completing) + `{{- end }}
@@ -77,9 +64,24 @@ spec:
 // chainChart has hooks one after another, and waits for ever when its values say so.
 func chainChart() map[string]string {
 	files := map[string]string{
-		"chain/Chart.yaml":  "apiVersion: v2\nname: chain\nversion: 1.0.0\n",
-		"chain/values.yaml": "stuck: false\nstuckHook: false\n",
-		"chain/templates/workload.yaml": `apiVersion: apps/v1
+		"chain/Chart.yaml":              "apiVersion: v2\nname: chain\nversion: 1.0.0\n",
+		"chain/values.yaml":             "stuck: false\nstuckHook: false\n",
+		"chain/templates/workload.yaml": workload("example.com/web"),
+		"chain/templates/stuck.yaml": "{{- if .Values.stuckHook }}\n" + hook("{{ .Release.Name }}-stuck", "pre-install", "9", "before-hook-creation",
+			"template: {spec: "+nowhere+"}") + "{{- end }}\n",
+	}
+	for _, event := range []string{"pre-install", "post-install"} {
+		for weight := range 2 {
+			files[fmt.Sprintf("chain/templates/%s-%d.yaml", event, weight)] = hook(
+				fmt.Sprintf("{{ .Release.Name }}-%s-%d", event, weight), event, fmt.Sprint(weight), "hook-succeeded", completing)
+		}
+	}
+	return files
+}
+
+// workload is the template of a Deployment that becomes ready unless the values say that it is stuck.
+func workload(image string) string {
+	return `apiVersion: apps/v1
 kind: Deployment
 metadata: {name: {{ .Release.Name }}}
 spec:
@@ -90,19 +92,12 @@ spec:
       {{- if .Values.stuck }}
       nodeSelector: {kubernetes.io/hostname: nowhere}
       {{- end }}
-      containers: [{name: web, image: example.com/web}]
-`,
-		"chain/templates/stuck.yaml": "{{- if .Values.stuckHook }}\n" + hook("{{ .Release.Name }}-stuck", "pre-install", "9", "before-hook-creation",
-			`template: {spec: {nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}}`) + "{{- end }}\n",
-	}
-	for _, event := range []string{"pre-install", "post-install"} {
-		for weight := range 2 {
-			files[fmt.Sprintf("chain/templates/%s-%d.yaml", event, weight)] = hook(
-				fmt.Sprintf("{{ .Release.Name }}-%s-%d", event, weight), event, fmt.Sprint(weight), "hook-succeeded", completing)
-		}
-	}
-	return files
+      containers: [{name: web, image: ` + image + `}]
+`
 }
+
+// nowhere is the spec of a pod of a Job that no node takes.
+const nowhere = `{nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}`
 
 // completing is the spec of a Job that succeeds.
 const completing = `backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: a, image: example.com/job}]}}`
