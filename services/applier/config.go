@@ -73,7 +73,7 @@ func (s *Settings) Bind(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&s.StageKinds, "custom-apply-stage-kinds", nil, "kinds, as group/Kind, that are applied before the rest")
 }
 
-// Config is what Run needs. REST, Bus and Blobs are required.
+// Config is what Run needs. REST, Bus and Blob are required.
 type Config struct {
 	Settings
 	// REST reaches the cluster that has the Kustomizations, and that they are
@@ -81,8 +81,8 @@ type Config struct {
 	REST *rest.Config
 	// Bus has the events and the checks.
 	Bus *bus.Bus
-	// Blobs has the renders.
-	Blobs *blob.Store
+	// Blob has the renders.
+	Blob *blob.Store
 	// Keys are what renders are sealed with; nil means those of the Secret
 	// sluice-keys in the runtime namespace, which is created if missing.
 	Keys *seal.Keyring
@@ -113,7 +113,7 @@ func (c Config) Validate() error {
 		return errors.New("configure applier: a cluster is missing")
 	case c.Bus == nil:
 		return errors.New("configure applier: a bus is missing")
-	case c.Blobs == nil:
+	case c.Blob == nil:
 		return errors.New("configure applier: a bucket is missing")
 	case c.Concurrency < 0:
 		return fmt.Errorf("configure applier: concurrency is %d", c.Concurrency)

@@ -87,7 +87,7 @@ func newWorker(cfg Config, m ctrl.Manager, ring *keys.Ring, clusters *fleet.Flee
 			Cache: m.GetClient(), Live: m.GetAPIReader(), CEL: compiler, Additive: cfg.AdditiveDependencyCheck,
 		},
 		Keys:      ring,
-		Renders:   desired.NewRenders(cfg.Blobs, ring),
+		Renders:   desired.NewRenders(cfg.Blob, ring),
 		Targets:   clusters,
 		Finalizer: &finalize.Finalizer{Bus: cfg.Bus, Writer: writer, Target: clusters, Recorder: tell, Log: cfg.Logger, Cluster: cfg.ClusterName},
 		Snapshots: snapshots,

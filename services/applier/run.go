@@ -72,7 +72,7 @@ func assemble(ctx context.Context, cfg Config) (*applier, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &applier{Config: cfg, manager: m, planner: planner, snapshots: snapshot.New(cfg.Blobs, ring, cfg.Logger)}
+	a := &applier{Config: cfg, manager: m, planner: planner, snapshots: snapshot.New(cfg.Blob, ring, cfg.Logger)}
 	if a.clusters, a.home, err = newFleet(ctx, cfg, m, tell, ring, a.snapshots); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func Service() launch.Service {
 			settings.ServiceAccountIdentities = env.ServiceAccountIdentities
 			settings.CreateRuntimeNamespace = settings.CreateRuntimeNamespace || env.Single
 			return Run(ctx, Config{
-				Settings: settings, REST: env.REST, Bus: env.Bus, Blobs: env.Blob,
+				Settings: settings, REST: env.REST, Bus: env.Bus, Blob: env.Blob,
 				RuntimeNamespace: env.RuntimeNamespace, ClusterName: env.ClusterName, Single: env.Single, NewCache: env.NewCache,
 				Concurrency: env.Concurrency, Logger: env.Log, Registerer: env.Registry, Ready: env.Ready,
 			})

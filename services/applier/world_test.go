@@ -161,7 +161,7 @@ func (w *world) run(user string, c applier.Config) (stop func()) {
 	b := bustest.Connect(t, w.nats, bus.Config{Name: "applier"}) // a replica has its own
 	done := make(chan error, 1)
 	go func() {
-		c.REST, c.Bus, c.Blobs, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
+		c.REST, c.Bus, c.Blob, c.Keys, c.ClusterName = cfg, b, w.blobs, w.keys, clusterName
 		c.Concurrency = cmp.Or(c.Concurrency, w.concurrency)
 		c.Logger = slog.New(slog.NewTextHandler(io.MultiWriter(t.Output(), w.logs), &slog.HandlerOptions{Level: slog.LevelWarn}))
 		done <- applier.Run(ctx, c)
