@@ -45,8 +45,8 @@ type Config struct {
 	// PerHostRate is how many looks at sources of one host begin in a second; 30 when zero,
 	// any number when negative.
 	PerHostRate int
-	// JitterPercent spreads intervals, both ways; 5 when zero, none when negative.
-	JitterPercent int
+	// IntervalJitter is the share of an interval by which it is spread both ways, in percent.
+	IntervalJitter int
 
 	// ArtifactAddr is where artifacts are served; nowhere when empty.
 	ArtifactAddr string
@@ -88,8 +88,8 @@ func (c Config) Validate() error {
 		return errors.New("configure fetcher: cluster, bus and bucket are required")
 	case c.DataDir == "":
 		return errors.New("configure fetcher: data-dir is empty")
-	case c.JitterPercent >= 100:
-		return fmt.Errorf("configure fetcher: interval-jitter-percentage is %d and must be below 100", c.JitterPercent)
+	case c.IntervalJitter < 0 || c.IntervalJitter >= 100:
+		return fmt.Errorf("configure fetcher: interval-jitter-percentage is %d, want 0 to 99", c.IntervalJitter)
 	case c.DefaultServiceAccount != "" && !c.ServiceAccountIdentities:
 		return errors.New("configure fetcher: default-source-service-account needs object-level-workload-identity")
 	case !c.Single && c.RuntimeNamespace == "":

@@ -107,7 +107,7 @@ func (s *service) assemble() (err error) {
 	s.handler = handle.New(handle.Cluster{
 		Cached: s.manager.GetCache(), Live: s.manager.GetAPIReader(), Writer: s.manager.GetClient(), Events: tell,
 	}, s.kinds, artifacts, s.Bus, handle.Config{
-		AdvertisedHost: s.advertised(), JitterPercent: s.JitterPercent, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
+		AdvertisedHost: s.advertised(), JitterPercent: s.IntervalJitter, PerHost: s.PerHost, PerHostRate: s.PerHostRate, Skew: s.skew(), Logger: s.Logger,
 	})
 	if s.watched, err = s.beyondSources(artifacts, tell); err != nil {
 		return err

@@ -2,6 +2,7 @@ package fetcher
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -28,17 +29,14 @@ func Service() launch.Service {
 			fs.Int64Var(&flags.MaxChartFileBytes, "helm-chart-file-max-size", 5<<20, "most bytes of one file of a chart in another source")
 			fs.StringVar(&flags.DefaultServiceAccount, "default-source-service-account", "", "service account whose identity counts at cloud providers for sources that name none; empty takes the fetcher's own")
 			fs.StringVar(&flags.SigstoreRoot, "sigstore-trusted-root", "", "file with the trusted root of signatures made without a key; empty reads Sigstore's public one over the network")
-			fs.DurationVar(&flags.MirrorIdle, "git-mirror-idle", 0, "how long an unused Git mirror stays on disk; 24h when zero")
+			fs.DurationVar(&flags.MirrorIdle, "git-mirror-idle", 24*time.Hour, "how long an unused Git mirror stays on disk")
 		},
 		Run: func(ctx context.Context, env launch.Env) error {
 			c := flags
 			c.REST, c.Bus, c.Blob, c.Logger, c.Ready = env.REST, env.Bus, env.Blob, env.Log, env.Ready
 			c.DataDir, c.RuntimeNamespace, c.Single, c.Concurrency = env.DataDir, env.RuntimeNamespace, env.Single, env.Concurrency
 			c.ExternalArtifacts, c.NoCrossNamespaceRefs = env.ExternalArtifacts, env.NoCrossNamespaceRefs
-			c.ServiceAccountIdentities = env.ServiceAccountIdentities
-			if c.JitterPercent = env.IntervalJitter; c.JitterPercent == 0 {
-				c.JitterPercent = -1 // zero stands for the default there
-			}
+			c.ServiceAccountIdentities, c.IntervalJitter = env.ServiceAccountIdentities, env.IntervalJitter
 			if c.advertised() == "" {
 				c.AdvertisedAddr = "sluice-fetcher." + env.RuntimeNamespace + ".svc.cluster.local."
 			}

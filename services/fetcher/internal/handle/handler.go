@@ -48,7 +48,7 @@ type Cluster struct {
 type Config struct {
 	// AdvertisedHost is host[:port] of artifact URLs. Required.
 	AdvertisedHost string
-	// JitterPercent of the interval, both ways; 5 when zero, none when negative.
+	// JitterPercent is the share of an interval by which it is spread both ways.
 	JitterPercent int
 	// Keep is how many earlier artifacts of a source stay in storage; 2 when zero.
 	Keep int
@@ -65,9 +65,6 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	if c.JitterPercent == 0 {
-		c.JitterPercent = 5
-	}
 	if c.PerHost == 0 {
 		c.PerHost = 4
 	}
@@ -229,7 +226,7 @@ func (h *Handler) next(interval time.Duration) time.Duration {
 	if interval <= 0 {
 		return bus.Never
 	}
-	spread := float64(max(h.config.JitterPercent, 0)) / 100
+	spread := float64(h.config.JitterPercent) / 100
 	factor := 1 + spread*(2*rand.Float64()-1) //nolint:gosec // spreads load, guards nothing
 	return max(time.Second, time.Duration(float64(interval)*factor))
 }
