@@ -191,7 +191,7 @@ func TestCredentialsAreNotTold(t *testing.T) {
 		}
 	}
 	cancel()
-	if err := r.Run(ended); err != nil {
+	if err := r.Start(ended); err != nil {
 		t.Fatal(err)
 	}
 	for _, text := range s.all() {
