@@ -18,8 +18,13 @@ const notesFile = "NOTES.txt"
 
 // Render renders a chart, which it leaves as it is. A *LookupError asks for what templates look
 // up and the request has not, a *VersionError says that the chart is not of the version it came by, an ErrValues that the values cannot be put together;
-// any other error is the chart's or the values' author's to fix.
+// any other error is the chart's or the values' author's to fix. No error shows what Secrets hold.
 func Render(loaded *chart.Chart, q Request) (render.Release, error) {
+	out, err := rendered(loaded, q)
+	return out, q.masked(err)
+}
+
+func rendered(loaded *chart.Chart, q Request) (render.Release, error) {
 	c := clone(loaded)
 	if err := stamp(c, q.Tag, q.Digest); err != nil {
 		return render.Release{}, &VersionError{err}
