@@ -5,6 +5,7 @@ import (
 
 	fluxmeta "github.com/fluxcd/pkg/apis/meta"
 
+	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/builder/internal/decrypt"
 	"github.com/sluice-gitops/sluice/services/builder/internal/kustomize"
 )
@@ -30,6 +31,20 @@ type InputError struct {
 
 // Error implements error.
 func (f *InputError) Error() string { return f.Message }
+
+// maxTold is how many bytes of a failure leave the child, no more than is told of it: templates fail with as much as they like,
+// and who reads it is not confined.
+const maxTold = 14 << 10
+
+// short is a failure with as much of its message as is told.
+func (f *InputError) short() *InputError {
+	if f == nil {
+		return nil
+	}
+	out := *f
+	out.Message = serve.Brief(f.Message, maxTold)
+	return &out
+}
 
 // failed gives an error the reason that Flux gives it.
 func failed(err error) *InputError {

@@ -176,6 +176,7 @@ func readable(objects []render.Object) error {
 
 // encode writes the length of the head, the head and the render.
 func encode(a reply, plain []byte) []byte {
+	a.Failure = a.Failure.short()
 	head, err := json.Marshal(a)
 	if err != nil { // strings and numbers always encode
 		head = []byte("{}")
