@@ -45,6 +45,9 @@ func (c *Client) ApplyAs(ctx context.Context, manager string, o *unstructured.Un
 	if err != nil {
 		return nil, false, fmt.Errorf("encode %s: %w", RefOf(o), err)
 	}
+	if err := misnamed(RefOf(o)); err != nil {
+		return nil, false, err
+	}
 	req, err := c.request(http.MethodPatch, RefOf(o))
 	if err != nil {
 		return nil, false, err
@@ -150,6 +153,9 @@ func (c *Client) metadataOf(r Ref) (metadata.ResourceInterface, error) {
 	if err != nil {
 		return nil, err
 	}
+	if impossible(r) != "" {
+		return nil, absent(m, r)
+	}
 	if m.Scope.Name() == meta.RESTScopeNameNamespace {
 		return c.metadata.Resource(m.Resource).Namespace(r.Namespace), nil
 	}
@@ -160,6 +166,9 @@ func (c *Client) request(verb string, r Ref) (*rest.Request, error) {
 	m, err := c.cluster.Mapping(r.GVK())
 	if err != nil {
 		return nil, err
+	}
+	if impossible(r) != "" {
+		return nil, absent(m, r)
 	}
 	path := []string{"/apis", m.Resource.Group, m.Resource.Version}
 	if m.Resource.Group == "" {

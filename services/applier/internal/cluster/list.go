@@ -24,6 +24,9 @@ func (c *Client) List(ctx context.Context, r Ref, limit int) (*unstructured.Unst
 	if err != nil {
 		return nil, err
 	}
+	if outside(r) != "" {
+		return nil, absent(m, r)
+	}
 	path := []string{"/apis", m.Resource.Group, m.Resource.Version}
 	if m.Resource.Group == "" {
 		path = []string{"/api", m.Resource.Version}
