@@ -90,18 +90,43 @@ func (n tenant) has(kind schema.GroupVersionKind, name string) bool {
 	return len(list.Items) == 1
 }
 
-// TestCleanupOnFail deletes what an upgrade made that failed, if the spec says so.
+// TestCleanupOnFail deletes what an upgrade made that failed, if the spec says so, and not what it found.
 func TestCleanupOnFail(t *testing.T) {
 	n := newTenant(t, "cleanup", hookedChart())
 	n.release("cleaned", "hooked", "timeout: 3s\nupgrade: {cleanupOnFail: true}\n")
 	n.release("left", "hooked", "timeout: 3s\n")
-	for name, stays := range map[string]bool{"cleaned": false, "left": true} {
+	n.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: found-extra}\ndata: {precious: yes-it-is}\n")
+	n.release("found", "hooked", "timeout: 3s\nupgrade: {cleanupOnFail: true}\n")
+	for name, stays := range map[string]bool{"cleaned": false, "left": true, "found": true} {
 		n.ready(name)
 		n.patch(releaseKind, name, `{"spec":{"values":{"stuck":true,"extra":true}}}`)
 		n.await(harness.ConfigMapKind, name+"-extra", exists)
 		n.await(releaseKind, name, all(says("Released", "False", "UpgradeFailed", ""), says("Stalled", "True", "", ""), current))
 		if have := n.has(harness.ConfigMapKind, name+"-extra"); have != stays {
 			t.Errorf("%s: what the failed upgrade made is there: %t", name, have)
+		}
+		n.await(harness.DeploymentKind, name, exists)
+	}
+}
+
+// TestRollbackCleanup deletes what a rollback made that failed, if the spec says so.
+func TestRollbackCleanup(t *testing.T) {
+	files := hookedChart()
+	files["hooked/templates/old.yaml"] = "{{ if not .Values.stuck }}\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-old}\n{{ end }}\n"
+	files["hooked/templates/back.yaml"] = hook("{{ .Release.Name }}-back", "post-rollback", "0", "before-hook-creation",
+		"activeDeadlineSeconds: 1, template: {spec: {nodeSelector: {kubernetes.io/hostname: nowhere}, restartPolicy: Never, containers: [{name: a, image: example.com/job}]}}")
+	n := newTenant(t, "rollback-cleanup", files)
+	const remedy = "timeout: 5s\nupgrade: {remediation: {remediateLastFailure: true}}\n"
+	n.release("cleaned", "hooked", remedy+"rollback: {cleanupOnFail: true}\n")
+	n.release("left", "hooked", remedy)
+	for name, stays := range map[string]bool{"cleaned": false, "left": true} {
+		n.ready(name)
+		n.patch(releaseKind, name, `{"spec":{"values":{"stuck":true}}}`)
+		n.await(harness.ConfigMapKind, name+"-old", gone)
+		n.await(jobKind, name+"-back", exists)
+		n.await(releaseKind, name, says("Remediated", "False", "RollbackFailed", ""))
+		if have := n.has(harness.ConfigMapKind, name+"-old"); have != stays {
+			t.Errorf("%s: what the failed rollback made is there: %t", name, have)
 		}
 		n.await(harness.DeploymentKind, name, exists)
 	}

@@ -77,6 +77,10 @@ type Run struct {
 	Forget bool `json:"forget,omitempty"`
 	// Foreign says that an uninstall is of a revision which is not known to be the HelmRelease's: its hooks do not run.
 	Foreign bool `json:"foreign,omitempty"`
+	// Surveyed says that it was looked, before anything was applied, which of the objects are there that a failure would have
+	// deleted; Found are those, by their index in the manifest.
+	Surveyed bool  `json:"surveyed,omitempty"`
+	Found    []int `json:"found,omitempty"`
 	// Over says that the action has ended, Failure why it failed.
 	Over    bool   `json:"over,omitempty"`
 	Failure string `json:"failure,omitempty"`

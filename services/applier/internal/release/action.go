@@ -65,7 +65,7 @@ type Options struct {
 	DisableHooks, DisableWait, DisableWaitForJobs bool
 	// KeepOthers refuses to adopt objects that are not the release's.
 	KeepOthers bool
-	// CleanupOnFail deletes what a failed upgrade made.
+	// CleanupOnFail deletes what an upgrade or a rollback made that fails.
 	CleanupOnFail bool
 	// KeepHistory leaves the revisions of an uninstalled release.
 	KeepHistory bool

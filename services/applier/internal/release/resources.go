@@ -9,7 +9,6 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"golang.org/x/sync/errgroup"
-	helmrelease "helm.sh/helm/v3/pkg/release"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -36,6 +35,9 @@ func (a *acting) apply(ctx context.Context) (Progress, error) {
 		return Progress{}, err
 	}
 	if err := a.mayAdopt(ctx, objects); err != nil {
+		return Progress{}, err
+	}
+	if err := a.survey(ctx, objects); err != nil {
 		return Progress{}, err
 	}
 	for _, o := range objects {
@@ -162,10 +164,11 @@ func (a *acting) mayAdopt(ctx context.Context, objects []*unstructured.Unstructu
 	return nil
 }
 
-// removeLeft deletes the release's objects that earlier revisions have and wanted has not.
+// removeLeft deletes the release's objects that earlier revisions have and wanted has not. What a revision that failed has and
+// the account may not delete, nor look at, stays: mostly it is what that failed for.
 func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 	for _, old := range a.since() {
-		objects, err := a.objects(old, a.record.Namespace)
+		objects, err := a.objectsOf(old)
 		if err != nil {
 			return err
 		}
@@ -174,28 +177,15 @@ func (a *acting) removeLeft(ctx context.Context, wanted []cluster.Ref) error {
 			if kept(o.GetAnnotations()) || slices.ContainsFunc(wanted, r.Same) {
 				continue
 			}
-			if err := a.delete(ctx, r, metav1.DeletePropagationBackground); err != nil {
+			err := a.delete(ctx, r, metav1.DeletePropagationBackground)
+			if apierrors.IsForbidden(err) && !good(old) {
+				a.note("%s of revision %d, which failed, stays: %s", r, old.Version, err)
+			} else if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
-}
-
-// since are the manifests of the newest good revision before the record and of those after it, but for failed ones that are
-// too old or too large to be read.
-func (a *acting) since() []string {
-	var out []string
-	for _, r := range slices.Backward(a.all) {
-		if r.Version == a.record.Version {
-			continue
-		}
-		out = append(out, r.Manifest)
-		if r.Info.Status == helmrelease.StatusDeployed || r.Info.Status == helmrelease.StatusSuperseded {
-			break
-		}
-	}
-	return out
 }
 
 // delete deletes an object if it is the release's and does not ask to be kept.
@@ -215,31 +205,6 @@ func (a *acting) delete(ctx context.Context, r cluster.Ref, policy metav1.Deleti
 	err = a.Client.DeletePropagating(ctx, r, live.UID, policy)
 	if err != nil && !cluster.IsGone(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("%s: %w", r, err)
-	}
-	return nil
-}
-
-// cleanUp deletes what a failed upgrade made that no earlier revision has.
-func (a *acting) cleanUp(ctx context.Context) error {
-	objects, err := a.objects(a.record.Manifest, a.record.Namespace)
-	if err != nil {
-		return err
-	}
-	var before []cluster.Ref
-	for _, old := range a.since() {
-		have, err := a.objects(old, a.record.Namespace)
-		if err != nil {
-			return err
-		}
-		before = append(before, refs(have)...)
-	}
-	for _, r := range slices.Backward(refs(objects)) {
-		if slices.ContainsFunc(before, r.Same) {
-			continue
-		}
-		if err := a.delete(ctx, r, metav1.DeletePropagationBackground); err != nil {
-			return err
-		}
 	}
 	return nil
 }

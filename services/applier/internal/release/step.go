@@ -262,10 +262,8 @@ func (a *acting) forget(ctx context.Context) error {
 
 // fail stores an action that ended without success.
 func (a *acting) fail(ctx context.Context, why error) error {
-	if a.run.Action == Upgrade && a.Options.CleanupOnFail {
-		if err := a.cleanUp(ctx); err != nil {
-			why = fmt.Errorf("%w; and what it made could not be deleted: %w", why, err)
-		}
+	if err := a.cleanUp(ctx); err != nil {
+		why = fmt.Errorf("%w; and what it made could not be deleted: %w", why, err)
 	}
 	if a.over(why); a.run.Action == Test {
 		a.record.Run = nil // it made no revision that could tell
