@@ -2,6 +2,7 @@ package release
 
 import (
 	"context"
+	"errors"
 
 	"helm.sh/helm/v3/pkg/releaseutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,7 @@ func (a *acting) doomed() ([]*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// remove deletes the record's objects, kind by kind.
+// remove deletes the record's objects, kind by kind. One that may not be deleted holds up none of the others, as in Helm.
 func (a *acting) remove(ctx context.Context) error {
 	objects, err := a.doomed()
 	if err != nil {
@@ -44,14 +45,17 @@ func (a *acting) remove(ctx context.Context) error {
 	if policy == "" {
 		policy = metav1.DeletePropagationBackground
 	}
+	var refused []error
 	for _, group := range groups(objects) {
-		if err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
+		err := a.each(ctx, group, func(ctx context.Context, o *unstructured.Unstructured) error {
 			return a.delete(ctx, cluster.RefOf(o), policy)
-		}); err != nil {
+		})
+		if err != nil && (Transient(err) || cluster.TimedOut(err)) {
 			return err
 		}
+		refused = append(refused, err)
 	}
-	return nil
+	return errors.Join(refused...)
 }
 
 // gone looks for what is deleted and still there.
