@@ -119,7 +119,7 @@ func (p *pass) unlock(ctx context.Context, last *record) (bus.Result, error) {
 		return bus.Result{}, err
 	}
 	if err := runner.Unlock(ctx, last); err != nil {
-		return bus.Result{}, err
+		return p.hindrance(ctx, "unlock", err)
 	}
 	p.tell(note{reason: "PendingRelease", warning: true, of: last, message: fmt.Sprintf(
 		"Unlocked Helm release %s with chart %s in %s state", fullName(last), chartName(last), was)})

@@ -99,18 +99,31 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 	if last.Run == nil || last.Run.Over || last.Run.Action != release.Uninstall {
 		run := helmstore.Run{Action: release.Uninstall, Owner: p.hr.Namespace + "/" + p.hr.Name, UID: string(p.hr.UID), Foreign: foreign}
 		if err := runner.Begin(ctx, last, run); err != nil {
-			return bus.Result{}, false, err
+			result, err = p.unwithdrawn(ctx, err)
+			return result, false, err
 		}
 	}
 	progress, wait, err := p.advance(ctx, last.Run.Since, stepsOf(runner, last, all))
 	if failure := p.asFailure(err); failure != nil {
 		return p.notUninstalled(ctx, last, failure)
 	}
-	if err != nil || !progress.Done {
-		return bus.Result{Next: wait}, false, err
+	if err != nil {
+		result, err = p.unwithdrawn(ctx, err)
+		return result, false, err
+	}
+	if !progress.Done {
+		return bus.Result{Next: wait}, false, nil
 	}
 	p.tell(note{reason: helmv2.UninstallSucceededReason, message: textUninstalled(last), of: last})
 	return bus.Result{}, true, nil
+}
+
+// unwithdrawn says what keeps an uninstall from going on that somebody has to mend. Any other error is returned.
+func (p *pass) unwithdrawn(ctx context.Context, why error) (bus.Result, error) {
+	if !hindered(ctx, why) {
+		return bus.Result{}, why
+	}
+	return p.refuse(ctx, refusal{reason: helmv2.UninstallFailedReason, message: textHindered(release.Uninstall, why), retry: retryWait, warn: true})
 }
 
 // provenance says whether the object made any revision of the release, and whether the newest one may be another's. An

@@ -178,14 +178,14 @@ func (p *pass) goOn(ctx context.Context, made *record, all []*record) (bus.Resul
 	}
 	if newer && runner.Untouched(made) { // what follows is an install again
 		if err := p.store.Delete(ctx, made); err != nil {
-			return bus.Result{}, err
+			return p.hindrance(ctx, made.Run.Action, err)
 		}
 		return p.run(ctx)
 	}
 	if newer {
 		done, err := runner.Supersede(ctx, made)
 		if err != nil {
-			return bus.Result{}, err
+			return p.hindrance(ctx, made.Run.Action, err)
 		}
 		if done {
 			return p.overtaken(ctx, made, all)

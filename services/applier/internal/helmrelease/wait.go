@@ -52,9 +52,17 @@ func hindered(ctx context.Context, err error) bool {
 	return err != nil && ctx.Err() == nil && !errors.Is(err, helmstore.ErrLost) && !release.Transient(err)
 }
 
-// hindrance says what an action meets with that somebody has to mend. It goes on when that is done.
+// hindrance says what an action meets with that somebody has to mend. It goes on when that is done. Any other error is
+// returned.
 func (p *pass) hindrance(ctx context.Context, action string, why error) (bus.Result, error) {
-	return p.refuse(ctx, refusal{reason: "FactoryError", message: fmt.Sprintf("the %s action cannot go on: %s", action, why), retry: retryWait, warn: true})
+	if !hindered(ctx, why) {
+		return bus.Result{}, why
+	}
+	return p.refuse(ctx, refusal{reason: "FactoryError", message: textHindered(action, why), retry: retryWait, warn: true})
+}
+
+func textHindered(action string, why error) string {
+	return fmt.Sprintf("the %s action cannot go on: %s", action, why)
 }
 
 // unseen are the objects of which no version is known: those that are not there, or go.
