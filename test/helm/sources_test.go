@@ -281,3 +281,19 @@ spec:
 		n.await(releaseKind, "composed", gone)
 	})
 }
+
+// TestUnmadeChart says why the HelmChart of a release cannot be made, and makes it once that is mended.
+func TestUnmadeChart(t *testing.T) {
+	n := newTenant(t, "unmade-chart", webChart())
+	n.release("label", "web", "")
+	n.ready("label")
+	n.patch(releaseKind, "label", `{"spec":{"chart":{"metadata":{"labels":{"team":"no label!"}}}}}`)
+	n.await(releaseKind, "label", says("Ready", "False", "ArtifactFailed", "no label!"))
+	n.told("label", "Warning", "ArtifactFailed", "apply HelmChart "+n.Namespace+"/"+n.Namespace+"-label: ")
+	n.patch(releaseKind, "label", `{"spec":{"chart":{"metadata":{"labels":{"team":"one"}}}}}`)
+	n.ready("label")
+	n.release("namespace", "web", "")
+	n.ready("namespace")
+	n.patch(releaseKind, "namespace", `{"spec":{"chart":{"spec":{"sourceRef":{"namespace":"`+n.Namespace+`-typo"}}}}}`)
+	n.await(releaseKind, "namespace", says("Ready", "False", "ArtifactFailed", n.Namespace+`-typo" not found`))
+}

@@ -64,7 +64,11 @@ func (p *pass) chart(ctx context.Context) (*refusal, error) {
 	}
 	//nolint:staticcheck // the typed apply configurations of this kind are not generated
 	if err := p.Client.Patch(ctx, wanted, client.Apply, FieldOwner, client.ForceOwnership); err != nil {
-		return nil, fmt.Errorf("apply HelmChart %s: %w", name, err)
+		err = fmt.Errorf("apply HelmChart %s: %w", name, err)
+		if hindered(ctx, err) { // as without its namespace
+			return &refusal{reason: reasonArtifact, message: err.Error(), retry: retryWait, warn: true}, nil
+		}
+		return nil, err
 	}
 	p.tell(note{reason: "HelmChart" + verb, message: fmt.Sprintf("%s HelmChart/%s with SourceRef '%s/%s/%s'", verb, name,
 		wanted.Spec.SourceRef.Kind, name.Namespace, wanted.Spec.SourceRef.Name)})
