@@ -38,11 +38,13 @@ type Conditions struct {
 // Set adds or replaces a condition; its transition time moves only with its status. Credentials in the message are hidden. A long one is cut between characters:
 // the API server would store another one else, which were written again by every pass.
 func (c Conditions) Set(kind string, status metav1.ConditionStatus, reason, message string) {
-	message = serve.Brief(message, maxMessage)
 	meta.SetStatusCondition(c.List, metav1.Condition{
-		Type: kind, Status: status, Reason: reason, Message: message, ObservedGeneration: c.Generation,
+		Type: kind, Status: status, Reason: reason, Message: Short(message), ObservedGeneration: c.Generation,
 	})
 }
+
+// Short is what Set stores of a message.
+func Short(message string) string { return serve.Brief(message, maxMessage) }
 
 // Remove deletes a condition.
 func (c Conditions) Remove(kind string) { meta.RemoveStatusCondition(c.List, kind) }

@@ -78,3 +78,27 @@ func TestResourcePolicy(t *testing.T) {
 		})
 	}
 }
+
+// TestLongFailure fails a chart with more than a condition holds: that is told, and counted, once.
+func TestLongFailure(t *testing.T) {
+	files := webChart()
+	files["web/templates/long.yaml"] = `{{ fail (printf "begins %s" (repeat 2000000 "x")) }}`
+	n := newTenant(t, "long-failure", files)
+	n.release("web", "web", "")
+	n.await(releaseKind, "web", says("Ready", "False", "InstallFailed", "begins xxx"))
+	for _, token := range []string{"one", "two"} {
+		n.request("web", token)
+	}
+	u := n.await(releaseKind, "web", says("Ready", "False", "InstallFailed", "begins xxx"))
+	if failures, _, _ := unstructured.NestedInt64(u.Object, "status", "failures"); failures != 1 {
+		t.Errorf("the status counts %d failures, want 1", failures)
+	}
+	told := n.told("web", "Warning", "InstallFailed", "begins xxx")
+	if count, _, _ := unstructured.NestedInt64(told.Object, "count"); count != 1 {
+		t.Errorf("told %d times, want once", count)
+	}
+	if err := n.Push(within(t), map[string]string{"web/templates/long.yaml": ""}); err != nil {
+		t.Fatal(err)
+	}
+	n.ready("web")
+}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/ignore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
@@ -57,7 +58,7 @@ func (p *pass) drift(ctx context.Context, made *record) error {
 	}
 	message := textDrift(made, found)
 	enabled := mode.GetMode() == helmv2.DriftDetectionEnabled
-	if was := meta.FindStatusCondition(p.read.Status.Conditions, helmv2.DriftedCondition); !enabled && was != nil && was.Message == message {
+	if was := meta.FindStatusCondition(p.read.Status.Conditions, helmv2.DriftedCondition); !enabled && was != nil && was.Message == kube.Short(message) {
 		c.Set(helmv2.DriftedCondition, metav1.ConditionTrue, helmv2.DriftDetectedReason, message)
 		return nil // it was told
 	}

@@ -335,7 +335,7 @@ func (p *pass) buildFailed(ctx context.Context, f events.BuildFailed) (bus.Resul
 	if f.Reason == helmv2.InstallFailedReason || f.Reason == helmv2.UpgradeFailedReason {
 		verb := map[string]string{helmv2.InstallFailedReason: release.Install, helmv2.UpgradeFailedReason: release.Upgrade}[f.Reason]
 		message = fmt.Sprintf("Helm %s failed for release %s/%s: %s", verb, p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), f.Message)
-		if meta.FindStatusCondition(p.hr.Status.Conditions, helmv2.ReleasedCondition) == nil || readyMessage(p.read) != message {
+		if meta.FindStatusCondition(p.hr.Status.Conditions, helmv2.ReleasedCondition) == nil || readyMessage(p.read) != kube.Short(message) {
 			p.hr.Status.Failures++
 		}
 		c.Set(helmv2.ReleasedCondition, metav1.ConditionFalse, f.Reason, message)

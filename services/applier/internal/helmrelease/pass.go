@@ -340,7 +340,7 @@ func (p *pass) refuse(ctx context.Context, f refusal) (bus.Result, error) {
 	if f.stalled {
 		next = bus.Never
 	}
-	if before == f.message { // it was told
+	if before == kube.Short(f.message) { // it was told
 		return bus.Result{Next: next}, nil
 	}
 	if f.warn {
