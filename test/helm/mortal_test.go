@@ -122,6 +122,9 @@ func TestMortal(t *testing.T) {
 			return // the next begins where this one ends
 		}
 	}
+	if reaper.stillborn < 5 {
+		t.Errorf("%d died between the announcement of a revision and its Secret, want one of each action that makes one", reaper.stillborn)
+	}
 }
 
 // dies has an action kill whoever works on it, after each write another one, and starts a process that survives.

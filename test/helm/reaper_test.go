@@ -22,10 +22,14 @@ import (
 )
 
 // victims is how many releases die, each after one write more than the one before.
-const victims = 32
+const victims = 36
 
-// mortal is the name of a victim, which all that is asked about it has in its address.
-var mortal = regexp.MustCompile(`k[0-9]{2}x`)
+// mortal is the name of a victim, which all that is asked about it has in its address, and born what makes a revision of it,
+// which has the name in its body.
+var (
+	mortal = regexp.MustCompile(`k[0-9]{2}x`)
+	born   = regexp.MustCompile(`sh\.helm\.release\.v1\.(k[0-9]{2}x)`)
+)
 
 // reaper is a way to the API server on which victims die: from the write on that comes after those they have left, nothing
 // about them is answered any more, as if the process that works on them had been killed.
@@ -35,6 +39,8 @@ type reaper struct {
 	mu   sync.Mutex
 	left map[string]int // of all that are to die
 	dead map[string]bool
+	// stillborn is how many died as they stored a revision that they had announced.
+	stillborn int
 	// lose is what the next write of a victim's status says that is answered with a conflict.
 	lose string
 }
@@ -44,11 +50,25 @@ func (r *reaper) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		refuse(w, http.StatusConflict, metav1.StatusReasonConflict)
 		return
 	}
-	if victim := mortal.FindString(req.URL.String()); victim != "" && r.reaps(victim, req.Method) {
+	victim, err := victimOf(req)
+	if err != nil || victim != "" && r.reaps(victim, req.Method) {
 		refuse(w, http.StatusServiceUnavailable, metav1.StatusReasonServiceUnavailable) // a client asks again for long that gets no answer at all
 		return
 	}
 	r.to.ServeHTTP(w, req)
+}
+
+// victimOf is the victim that a request is about; empty when it is about none.
+func victimOf(req *http.Request) (string, error) {
+	if victim := mortal.FindString(req.URL.String()); victim != "" || req.Method != http.MethodPost || !strings.HasSuffix(req.URL.Path, "/secrets") {
+		return victim, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	if made := born.FindSubmatch(body); made != nil {
+		return string(made[1]), err
+	}
+	return "", err
 }
 
 func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason) {
@@ -83,6 +103,9 @@ func (r *reaper) reaps(victim, method string) bool {
 		return r.dead[victim]
 	}
 	r.left[victim] = left - 1
+	if left == 0 && method == http.MethodPost {
+		r.stillborn++
+	}
 	if left <= 0 {
 		r.dead[victim] = true
 	}
