@@ -24,7 +24,7 @@ func TestLookupLimits(t *testing.T) {
 	n.apply(fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: large}\ndata: {a: %s}\n", strings.Repeat("x", 850_000)))
 	n.release("many", "many", "")
 	n.release("full", "full", "")
-	n.await(releaseKind, "many", says("Ready", "False", "InstallFailed", "the chart of HelmChart "+n.Namespace+"/"+n.Namespace+"-many cannot be rendered: its templates look up 20000 objects or lists at once"))
+	n.await(releaseKind, "many", says("Ready", "False", "InstallFailed", "Helm install failed for release "+n.Namespace+"/many: its templates look up more at once"))
 	n.await(releaseKind, "full", says("Ready", "False", "InstallFailed", "that all lookups of a step may"))
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,15 +22,21 @@ func (e *LookupError) Error() string {
 	return fmt.Sprintf("templates look up %d things in the cluster", len(e.Lookups))
 }
 
+// errLookups says that templates look up more than can be asked for. Who asks is not confined.
+var errLookups = fmt.Errorf("its templates look up more at once than the %d bytes that a question has can name: look up lists, or fewer objects", render.MaxMessage)
+
 // lookups answer the template function lookup from what was found, and note what was not. A
 // lookup without an answer finds nothing for now, so that one try notes many.
 type lookups struct {
 	found   map[render.Lookup]render.Found
 	missing []render.Lookup
+	noted   map[render.Lookup]bool
+	// size is how many bytes the names of those have that are missing.
+	size int
 }
 
 func newLookups(found []render.Found) *lookups {
-	l := &lookups{found: map[render.Lookup]render.Found{}}
+	l := &lookups{found: map[render.Lookup]render.Found{}, noted: map[render.Lookup]bool{}}
 	for _, f := range found {
 		l.found[f.Lookup] = f
 	}
@@ -85,13 +90,25 @@ func (r *resource) List(context.Context, metav1.ListOptions) (*unstructured.Unst
 func (l *lookups) find(at render.Lookup) ([]byte, error) {
 	found, ok := l.found[at]
 	if !ok {
-		if !slices.Contains(l.missing, at) {
-			l.missing = append(l.missing, at)
-		}
-		return nil, nil
+		return nil, l.note(at)
 	}
 	if found.Error != "" {
 		return nil, errors.New(found.Error)
 	}
 	return found.Object, nil
 }
+
+// note notes what is to be asked for.
+func (l *lookups) note(at render.Lookup) error {
+	if !l.noted[at] {
+		l.noted[at] = true
+		l.missing = append(l.missing, at)
+		l.size += len(at.APIVersion) + len(at.Kind) + len(at.Namespace) + len(at.Name)
+	}
+	if l.tooMany() {
+		return errLookups
+	}
+	return nil
+}
+
+func (l *lookups) tooMany() bool { return l.size > render.MaxMessage }

@@ -60,6 +60,9 @@ func rendered(loaded *chart.Chart, q Request) (render.Release, error) {
 	}
 	cluster := newLookups(q.Found)
 	files, err := engine.RenderWithClientProvider(c, top, cluster)
+	if cluster.tooMany() {
+		return render.Release{}, errLookups
+	}
 	if len(cluster.missing) > 0 { // what came out, be it an error, may be other with their answers
 		return render.Release{}, &LookupError{Lookups: cluster.missing}
 	}
