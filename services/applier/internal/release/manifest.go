@@ -47,7 +47,7 @@ func (m *Manifests) get(manifest string) ([]*unstructured.Unstructured, error) {
 }
 
 // objects reads a manifest: its objects in their order, lists taken apart, each in the
-// release's namespace unless it names another or its kind has none.
+// release's namespace unless it names another or its kind has none. One that is there several times is as it is last.
 func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructured, error) {
 	read := parse
 	if r.Manifests != nil {
@@ -62,7 +62,32 @@ func (r *Runner) objects(manifest, namespace string) ([]*unstructured.Unstructur
 			return nil, err
 		}
 	}
-	return out, nil
+	return unique(out), nil
+}
+
+// unique leaves out those objects that come again.
+func unique(objects []*unstructured.Unstructured) []*unstructured.Unstructured {
+	last := make(map[cluster.Ref]int, len(objects))
+	for i, o := range objects {
+		last[unversioned(o)] = i
+	}
+	if len(last) == len(objects) {
+		return objects
+	}
+	var out []*unstructured.Unstructured
+	for i, o := range objects {
+		if last[unversioned(o)] == i {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+// unversioned names an object by whatever version.
+func unversioned(o *unstructured.Unstructured) cluster.Ref {
+	r := cluster.RefOf(o)
+	r.Version = ""
+	return r
 }
 
 // place gives an object the namespace it is in. A kind that is not served is taken for one
