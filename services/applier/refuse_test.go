@@ -49,6 +49,7 @@ func refuseCases() []testCase {
 		{"unknown kind", "a kind that the API server does not serve is named", fails("Nothing", configMap("one", "1"), "apiVersion: example.com/v1\nkind: Nothing\nmetadata: {name: x, namespace: NS}\n")},
 		{"missing namespace", "an object for a namespace that does not exist", fails("nowhere", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: nowhere}\n")},
 		{"invalid object", "the other objects of the stage stay untouched", fails("", "apiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: NS}\nspec: {ports: [{port: 99999}]}\n")},
+		{"too many objects", "more than the status can list are refused by their number, before the first is made", fails("its status has no room to list 8000 objects", many(8000)...)},
 		{"immutable field", "fails until force recreates the object", immutable},
 		{"recreate times out", "an object that force makes anew and that does not go is named with its finalizers", recreateTimesOut},
 		{"recreate holds the rest", "while an object that is to be made anew does not go, what else was applied is put back", recreateHolds},
@@ -62,6 +63,15 @@ func refuseCases() []testCase {
 		{"long name", "a name that no label can hold stalls", longName},
 		{"no artifact", "a source that is gone is reported and what runs stays", noSource},
 	}
+}
+
+// many are so many ConfigMaps with long names.
+func many(objects int) []string {
+	manifests := make([]string, objects)
+	for n := range manifests {
+		manifests[n] = configMap(fmt.Sprintf("%s-%d", strings.Repeat("n", 200), n), "1")
+	}
+	return manifests
 }
 
 func immutable(t *testing.T, w *world) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -17,6 +18,9 @@ import (
 // ErrLost says that somebody else wrote the object since it was read: the pass
 // must stop, and its check be done again from the newest state.
 var ErrLost = errors.New("the object changed since it was read")
+
+// ErrTooLarge says that the API server's store, which takes about 1.5 MiB, has no room for the object with its status.
+var ErrTooLarge = errors.New("it has no room for that")
 
 // FieldOwner is the manager of what an applier writes to a Kustomization.
 const FieldOwner = client.FieldOwner("sluice-applier")
@@ -34,7 +38,7 @@ func NewWriter(c client.Client, reader *Reader) *Writer {
 
 // Status writes next's status over read's in one merge patch on read's
 // resourceVersion and returns what the API server has now. Equal statuses send
-// nothing. It returns ErrLost when read is not the newest any more.
+// nothing. It returns ErrLost when read is not the newest any more, and ErrTooLarge when the status cannot be stored.
 func (w *Writer) Status(ctx context.Context, read, next *kustomizev1.Kustomization) (*kustomizev1.Kustomization, error) {
 	if equality.Semantic.DeepEqual(read.Status, next.Status) {
 		return read, nil
@@ -85,5 +89,15 @@ func (w *Writer) fail(verb string, ks *kustomizev1.Kustomization, err error) err
 		w.reader.Forget(name)
 		return fmt.Errorf("%s Kustomization %s: %w", verb, name, ErrLost)
 	}
+	if tooLarge(err) {
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
 	return fmt.Errorf("%s Kustomization %s: %w", verb, name, err)
+}
+
+// tooLarge knows the words of the API server, of etcd, and of the client between them.
+func tooLarge(err error) bool {
+	text := err.Error()
+	return apierrors.IsRequestEntityTooLargeError(err) || strings.Contains(text, "etcdserver: request is too large") ||
+		strings.Contains(text, "trying to send message larger than max")
 }

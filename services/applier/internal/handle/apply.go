@@ -55,6 +55,9 @@ func (p *pass) apply(ctx context.Context, a status.Attempt) (bus.Result, error) 
 		return p.holdBack(ctx, a, *held)
 	}
 	try, err := p.claim(ctx, a, objects)
+	if errors.Is(err, claim.ErrTooLarge) {
+		return p.holdBack(ctx, a, p.tooMany(objects, err))
+	}
 	if err != nil {
 		return bus.Result{}, err
 	}
@@ -158,6 +161,14 @@ func (p *pass) claimQuick(ctx context.Context, a status.Attempt, objects []rende
 	next := p.ks.DeepCopy()
 	setInventory(next, all)
 	return &attempt{Attempt: a, claim: p.Writer.Watch(p.ks), next: next}, nil
+}
+
+// tooMany says that nothing is applied because the status cannot list all: what it does not list would never be pruned.
+func (p *pass) tooMany(objects []render.Object, err error) status.Failure {
+	all := inventory.Merge(entries(p.ks), inventory.Of(plain(objects)))
+	return status.Failure{Reason: status.ReasonFailed, Cause: err, Message: fmt.Sprintf(
+		"nothing is applied: its status has no room to list %d objects, those it has and those of the new revision, by their names: "+
+			"split it into several Kustomizations", len(all))}
 }
 
 // tellSuperseded says that a wait for health ends because of a newer revision, or
