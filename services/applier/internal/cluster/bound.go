@@ -20,8 +20,9 @@ const (
 	maxObject = 12 << 20
 	// maxProbe bounds the answer to a probe.
 	maxProbe = 64 << 10
-	// maxRefusal bounds an answer that is an error, which statuses, events and logs quote.
-	maxRefusal = 128 << 10
+	// maxRefusal bounds an answer that is an error, which statuses, events and logs quote, and maxOwnRefusal one of the applier's
+	// own cluster: it names each fault of an object, of which a tenant may make any number.
+	maxRefusal, maxOwnRefusal = 128 << 10, 1 << 20
 	// maxList bounds a list of metadata, and perObject is what each object of it counts beside its bytes.
 	maxList   = 128 << 20
 	perObject = 1 << 10
@@ -74,7 +75,7 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch {
 	case resp.StatusCode >= http.StatusBadRequest:
-		return refused(req, resp)
+		return refused(req, resp, maxRefusal)
 	case resp.StatusCode >= http.StatusMultipleChoices:
 		_ = resp.Body.Close() // nothing of it was read
 		return nil, fmt.Errorf("the answer to %s %s %w", req.Method, req.URL.Path, errElsewhere)
@@ -92,13 +93,25 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// trusting bounds nothing but errors.
+type trusting struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (t trusting) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err != nil || resp.StatusCode < http.StatusBadRequest {
+		return resp, err
+	}
+	return refused(req, resp, maxOwnRefusal)
+}
+
 // errElsewhere refuses a redirect: whoever names a cluster must not choose what else the applier asks, and shows the answer of.
 var errElsewhere = errors.New("leads elsewhere, and is not followed")
 
 // refused returns an error of an API server, or of a proxy before it, with no more of its text than has a bound, and without
 // the credentials of the request, which some repeat. One that is not JSON may be anything: it is shown, not decoded.
-func refused(req *http.Request, resp *http.Response) (*http.Response, error) {
-	body := &boundedBody{ReadCloser: resp.Body, request: req, allowance: &allowance{limit: maxRefusal}, own: true}
+func refused(req *http.Request, resp *http.Response, limit int64) (*http.Response, error) {
+	body := &boundedBody{ReadCloser: resp.Body, request: req, allowance: &allowance{limit: limit}, own: true}
 	text, err := io.ReadAll(body)
 	_ = body.Close() // what matters was read
 	if large := (*TooLargeError)(nil); errors.As(err, &large) {

@@ -114,7 +114,7 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 	scheme := runtime.NewScheme()
 	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
 	c := &Cluster{
-		config: config, transport: transport,
+		config: config, transport: trusting{transport},
 		codecs:    serializer.NewCodecFactory(scheme).WithoutConversion(),
 		slots:     make(chan struct{}, connections),
 		overrides: opts.OverrideManagers,

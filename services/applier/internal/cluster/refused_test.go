@@ -91,3 +91,36 @@ func TestRefusalsAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// The API server itself may say more than there is memory for: one fault for each of any number of keys, of several objects at once.
+func TestRefusalsOfTheOwnClusterAreBounded(t *testing.T) {
+	var length int
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if q.URL.Path != theConfigMap {
+			_, _ = io.WriteString(w, kindsServed[q.URL.Path])
+			return
+		}
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":422,"reason":"Invalid","message":%q}`, strings.Repeat("no ", length))
+	}))
+	defer front.Close()
+	c, err := New(&rest.Config{Host: front.URL}, Options{Trusted: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := c.Client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want := range map[int]bool{100 << 10: true, 4 << 20: false} {
+		length = want
+		_, err = client.Get(t.Context(), Ref{Version: "v1", Kind: "ConfigMap", Namespace: "default", Name: "one"})
+		if err == nil || strings.Contains(err.Error(), "no no") != (want == 100<<10) || len(err.Error()) > 1<<20 {
+			t.Errorf("of %d words: %.100v", want, err)
+		}
+		if refusal, ok := err.(apierrors.APIStatus); !ok || refusal.Status().Code != http.StatusUnprocessableEntity { //nolint:errorlint // as the client returns it
+			t.Errorf("of %d words: it is %T", want, err)
+		}
+	}
+}
