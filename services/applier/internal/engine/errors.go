@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
@@ -66,7 +67,7 @@ const maxConflict = 512
 
 // objectError words an object's failure, with what can be done about it.
 func objectError(i *item, format string, err error) error {
-	hide := func(text string) string { return mask(text, i.desired) }
+	hide := masker(i.desired)
 	about := refusal.Object{Kind: i.ref.Kind, Namespace: i.ref.Namespace, Size: sizeOf(i.desired), Forced: i.refused != nil}
 	if errors.Is(err, ErrConflict) { // what is there now is looked at again soon
 		return &ObjectError{Object: i.ref, Err: err, text: fmt.Sprintf(format, i.ref, refusal.Cut(hide(err.Error()), maxConflict))}
@@ -121,11 +122,32 @@ func isSecret(o *unstructured.Unstructured) bool {
 	return o.GetKind() == "Secret" && o.GroupVersionKind().Group == ""
 }
 
+// maxMasking bounds the bytes of a text times the values that are looked for in it: some seconds of a processor.
+const maxMasking = 1 << 32
+
 // mask hides the values of a Secret in a text, as written and as encoded.
-func mask(text string, o *unstructured.Unstructured) string {
+func mask(text string, o *unstructured.Unstructured) string { return masker(o)(text) }
+
+// masker returns a function that hides the values of a Secret in texts. A text that is too long to be searched for so many is
+// not told.
+func masker(o *unstructured.Unstructured) func(string) string {
 	if o == nil || !isSecret(o) {
+		return func(text string) string { return text }
+	}
+	values := sync.OnceValue(func() []string { return valuesOf(o) })
+	return func(text string) string {
+		if len(text)*len(values()) > maxMasking {
+			return masked + " (not told: it is too long to look for all values of the Secret in it)"
+		}
+		for _, v := range values() {
+			text = strings.ReplaceAll(text, v, masked)
+		}
 		return text
 	}
+}
+
+// valuesOf are the values of a Secret, longest first.
+func valuesOf(o *unstructured.Unstructured) []string {
 	var values []string
 	for field, v := range o.Object {
 		switch field {
@@ -134,13 +156,9 @@ func mask(text string, o *unstructured.Unstructured) string {
 			values = append(values, leaves(v)...)
 		}
 	}
+	values = slices.DeleteFunc(values, func(v string) bool { return len(strings.TrimSpace(v)) <= 2 })
 	slices.SortFunc(values, func(a, b string) int { return len(b) - len(a) })
-	for _, v := range values {
-		if len(strings.TrimSpace(v)) > 2 {
-			text = strings.ReplaceAll(text, v, masked)
-		}
-	}
-	return text
+	return slices.Compact(values)
 }
 
 // leaves returns the values in a tree, as they are and decoded.

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,5 +120,21 @@ func TestErrorTextNamesTheObjectOnce(t *testing.T) {
 	err := applyError(i, errors.New("boom"))
 	if got, want := err.Error(), "ConfigMap/x apply failed: boom"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// A Secret of very many values, of which the API server says very much, must not keep a processor busy for long.
+func TestMaskingIsBounded(t *testing.T) {
+	data, text := map[string]any{}, strings.Builder{}
+	for n := range 50_000 {
+		data[fmt.Sprint("k", n)] = fmt.Sprint("hunter", n)
+		fmt.Fprintf(&text, "hunter%d is no value; ", n)
+	}
+	secret := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Secret", "stringData": data}}
+	if got := mask(text.String(), secret); strings.Contains(got, "hunter") || strings.Contains(got, "is no value") || !strings.Contains(got, "not told") {
+		t.Errorf("got %.200s", got)
+	}
+	if got := mask("hunter7 is no value", secret); got != masked+" is no value" {
+		t.Errorf("got %.200s", got)
 	}
 }

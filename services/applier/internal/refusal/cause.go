@@ -18,6 +18,10 @@ const (
 	maxCause = 300
 	// maxQuoted bounds a value or a name that such a message quotes.
 	maxQuoted = 100
+	// maxCauses is how many causes are looked at.
+	maxCauses = 100
+	// maxSearched bounds, in bytes, the message that is searched for more than fields.
+	maxSearched = 64 << 10
 )
 
 // Cause returns what the API server said, on one line of about 300 bytes at most.
@@ -35,8 +39,16 @@ func Cause(err error, hide func(string) string) string {
 			}
 		}
 	}
-	text = typed.ReplaceAllString(hide(text), "")
+	text = typed.ReplaceAllString(ends(hide(text)), "")
 	return Cut(shorten(strings.Join(strings.Fields(text), " ")), maxCause)
+}
+
+// ends returns the begin and the end of a text that is long.
+func ends(text string) string {
+	if len(text) <= maxSearched {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxSearched/2], "") + " … " + strings.ToValidUTF8(text[len(text)-maxSearched/2:], "")
 }
 
 // typed is the dump of a value that has another type than its field.
@@ -45,7 +57,8 @@ var typed = regexp.MustCompile(`, got &[^\n]*`)
 // fields tells of as many fields as fit, of one at least.
 func fields(causes []metav1.StatusCause, limit int, hide func(string) string) string {
 	var told []string
-	for _, c := range causes {
+	looked := causes[:min(len(causes), maxCauses)]
+	for _, c := range looked {
 		text := detail(hide(c.Message))
 		if c.Field != "" && c.Field != "<nil>" && c.Field != "[]" {
 			text = hide(c.Field) + ": " + text
@@ -54,12 +67,16 @@ func fields(causes []metav1.StatusCause, limit int, hide func(string) string) st
 			told = append(told, text)
 		}
 	}
-	out := Cut(told[0], max(limit, maxCause/2))
+	out, left := Cut(told[0], max(limit, maxCause/2)), len(causes)-len(looked)
 	for n, text := range told[1:] {
 		if len(out)+len(text)+2 > limit {
-			return out + fmt.Sprintf(", and %d more", len(told)-1-n)
+			left += len(told) - 1 - n
+			break
 		}
 		out += ", " + text
+	}
+	if left > 0 {
+		out += fmt.Sprintf(", and %d more", left)
 	}
 	return out
 }

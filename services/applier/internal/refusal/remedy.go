@@ -21,7 +21,7 @@ type Object struct {
 // Remedy returns what people can do so that the API server takes the object, or ""
 // when its message says all there is to say.
 func Remedy(err error, o Object) string {
-	text := err.Error()
+	text := ends(err.Error())
 	if fixed(text) {
 		return anew(o)
 	}
