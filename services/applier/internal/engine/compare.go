@@ -19,7 +19,7 @@ type Difference struct {
 	Object cluster.Ref
 	// Missing is true when there is no such object.
 	Missing bool
-	// Fields are what would change; none when the object would have to be made anew.
+	// Fields are what would change, a hundred at most; none when the object would have to be made anew.
 	Fields []Field
 }
 
@@ -34,8 +34,12 @@ type Field struct {
 	Manager string
 }
 
-// maxValue is how many bytes of a value are shown.
-const maxValue = 128
+const (
+	// maxShown is how many fields of an object are shown.
+	maxShown = 100
+	// maxValue is how many bytes of a value are.
+	maxValue = 128
+)
 
 // compare finds out what an apply would change about an item, and writes nothing.
 func (c *call) compare(ctx context.Context, i *item) error {
@@ -125,9 +129,11 @@ func show(live *unstructured.Unstructured, found []difference) []Field {
 		}
 		return string(body)
 	}
+	found = found[:min(len(found), maxShown)]
+	managers := managersOf(live)
 	fields := make([]Field, 0, len(found))
 	for _, d := range found {
-		fields = append(fields, Field{Path: d.at.String(), Live: text(d.live), Wanted: text(d.want), Manager: managerOf(live, d.at)})
+		fields = append(fields, Field{Path: d.at.String(), Live: text(d.live), Wanted: text(d.want), Manager: managers.of(d.at, live)})
 	}
 	return fields
 }

@@ -70,11 +70,9 @@ func keysOf(maps ...map[string]any) []string {
 	var keys []string
 	for _, m := range maps {
 		for k := range m {
-			if !slices.Contains(keys, k) {
-				keys = append(keys, k)
-			}
+			keys = append(keys, k)
 		}
 	}
 	slices.Sort(keys)
-	return keys
+	return slices.Compact(keys)
 }
