@@ -204,6 +204,14 @@ func repositoryLogin(t *testing.T, w *world) {
 	w.secret("helm-half", map[string]string{"username": s.user})
 	awaitObject(w, "the index", w.createRepository("helm-login", sourcev1.HelmRepositorySpec{URL: s.URL, SecretRef: local("helm-login")}), repositoryReady)
 
+	in := newChartServer(t, map[string][]byte{"/index.yaml": []byte(oneChart)})
+	in.user, in.password = "someone", "word-of-a-url"
+	within := strings.Replace(in.URL, "http://", "http://"+in.user+":"+in.password+"@", 1)
+	awaitObject(w, "the index by a login in the URL", w.createRepository("helm-within", sourcev1.HelmRepositorySpec{URL: within}), repositoryReady)
+	if told := w.kubernetesEvent("helm-within", "NewArtifact", "stored fetched index of size ").Message; strings.Contains(told, in.password) {
+		t.Errorf("the event tells the password: %s", told)
+	}
+
 	away := httptest.NewServer(http.RedirectHandler(other.URL+"/index.yaml", http.StatusFound))
 	t.Cleanup(away.Close)
 	awaitObject(w, "the redirected index", w.createRepository("helm-away", sourcev1.HelmRepositorySpec{URL: away.URL, SecretRef: local("helm-login")}), repositoryReady)
