@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -91,5 +92,15 @@ func TestRulesEndWithThePass(t *testing.T) {
 	o := &sourcev1.Bucket{Spec: sourcev1.BucketSpec{BucketName: "b", Ignore: &rules}}
 	if _, err := k.index(ctx, o, &connection{store: ends{few{{key: "a"}}, end}}); !errors.Is(err, errEnded) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A login in an endpoint, where it is of no use, is told to nobody.
+func TestEndpointsWithLogins(t *testing.T) {
+	for _, at := range []string{"user:s3cret@host.example", "http://user:s3cret@host.example", "user:s3c/ret@host.example"} {
+		_, err := login{}.open(sourcev1.BucketSpec{Endpoint: at, BucketName: "b", Provider: "generic"}, http.DefaultTransport)
+		if err == nil || strings.Contains(err.Error(), "s3c") {
+			t.Errorf("%s: %v", at, err)
+		}
 	}
 }

@@ -22,6 +22,9 @@ type s3 struct {
 }
 
 func newS3(spec sourcev1.BucketSpec, login *credentials.Credentials, via http.RoundTripper) (store, error) {
+	if _, err := endpoint(spec); err != nil {
+		return nil, err // the library would take, or quote, a login in it
+	}
 	server, err := minio.NewCore(spec.Endpoint, &minio.Options{
 		Creds: login, Secure: !spec.Insecure, Region: spec.Region, Transport: via, MaxRetries: 2,
 	})

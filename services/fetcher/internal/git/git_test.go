@@ -552,3 +552,14 @@ func TestFilesEndWithThePass(t *testing.T) {
 		t.Errorf("got %d files, %v", len(files), err)
 	}
 }
+
+// What is wrong with a URL is told without the login in it.
+func TestURLsWithLogins(t *testing.T) {
+	for _, location := range []string{
+		"https://user:s3c/ret@host.example/repo", "https://user:s3c#ret@host.example/repo", "https://user:s3c%ret@host.example/repo", "https://user:s3c ret@host.example/repo", "ftp://user:s3cret@host.example/repo",
+	} {
+		if _, err := git.ParseURL(location); err == nil || strings.Contains(err.Error(), "s3c") || strings.Contains(err.Error(), "ret") {
+			t.Errorf("%s: %v", location, err)
+		}
+	}
+}

@@ -129,7 +129,10 @@ type Reference struct {
 // ParseURL checks that a repository URL can be used.
 func ParseURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(raw, "@"): // the error may quote a part of a password, as if it were the port
+		return nil, errors.New("parse URL: it is none: write signs of the user and the password such as '/', '#' and '%' as %2F, %23 and %25")
+	case err != nil:
 		return nil, fmt.Errorf("parse URL: %w", hideURL(err))
 	}
 	switch u.Scheme {

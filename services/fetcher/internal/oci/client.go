@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"time"
 
@@ -88,6 +89,9 @@ type Repository struct {
 	access flight.Key
 }
 
+// named is a digest behind the name of a repository.
+var named = regexp.MustCompile(`^@[a-z0-9]+:[0-9a-f]+$`)
+
 // Open returns the repository that a URL of the form oci://<host>/<path> names, without
 // a request. A tag or digest in it is an *InvalidURLError, and Secrets of no use are an
 // *AccessError.
@@ -96,7 +100,11 @@ func (c *Client) Open(ctx context.Context, location string, a Access) (*Reposito
 	if a.Insecure {
 		options = append(options, name.Insecure)
 	}
-	parsed, err := name.NewRepository(strings.TrimPrefix(location, Scheme), options...)
+	path := strings.TrimPrefix(location, Scheme)
+	if login, _, ok := strings.Cut(path, "@"); ok && !named.MatchString(path[len(login):]) {
+		return nil, &InvalidURLError{err: errors.New("it has a login, which spec.secretRef is for: remove it, and all of it before the host")}
+	}
+	parsed, err := name.NewRepository(path, options...)
 	if err != nil {
 		return nil, &InvalidURLError{err: err}
 	}
