@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
+	"github.com/sluice-gitops/sluice/internal/share"
 )
 
 // Artifact is where a path leads.
@@ -34,6 +37,13 @@ type Find func(ctx context.Context, path string, live bool) (Artifact, error)
 // maxRanges bounds the ranges of one request: each may read the artifact from its start.
 const maxRanges = 4
 
+// MaxDownloads are those at once, each of which keeps a request to storage as long as its client reads. One client may
+// have half of them.
+const MaxDownloads = 128
+
+// patience is how long one more waits.
+const patience = 10 * time.Second
+
 type store interface {
 	Stat(ctx context.Context, name string) (blob.Object, error)
 	Reader(ctx context.Context, name, wantDigest string) (io.ReadCloser, error)
@@ -42,6 +52,7 @@ type store interface {
 // New returns the handler of the gateway. It answers GET and HEAD, with ranges
 // and entity tags.
 func New(find Find, blobs store) http.Handler {
+	downloads := share.New(MaxDownloads, MaxDownloads/2)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
@@ -65,6 +76,15 @@ func New(find Find, blobs store) http.Handler {
 			http.Error(w, "artifact cannot be read now", http.StatusServiceUnavailable)
 			return
 		}
+		if r.Method == http.MethodGet {
+			client := clientOf(r)
+			if err := enter(r.Context(), downloads, client); err != nil {
+				w.Header().Set("Retry-After", "1")
+				http.Error(w, "too many downloads at once", http.StatusServiceUnavailable)
+				return
+			}
+			defer downloads.Leave(client)
+		}
 		content := &seeker{ctx: r.Context(), blobs: blobs, artifact: artifact, size: object.Size}
 		defer content.close()
 		header := w.Header()
@@ -76,6 +96,22 @@ func New(find Find, blobs store) http.Handler {
 			panic(http.ErrAbortHandler) // the client must not take a part for the whole
 		}
 	})
+}
+
+// enter waits a while for a place.
+func enter(ctx context.Context, downloads *share.Line, client string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return downloads.Enter(ctx, client)
+}
+
+// clientOf is the host that a request comes from.
+func clientOf(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return r.RemoteAddr
+	}
+	return host
 }
 
 // look returns the artifact that is served at a path, as storage has it. What is known without

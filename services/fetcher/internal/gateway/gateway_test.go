@@ -2,11 +2,14 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/sluice-gitops/sluice/internal/blob"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/gateway"
@@ -77,4 +80,60 @@ func TestRangesAreFew(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", ranges, answer.Code, status)
 		}
 	}
+}
+
+// slow is storage whose objects are read to the end only once who reads is let go.
+type slow struct {
+	kept
+
+	opened chan struct{}
+	gone   chan struct{}
+}
+
+func (s slow) Reader(context.Context, string, string) (io.ReadCloser, error) {
+	s.opened <- struct{}{}
+	<-s.gone
+	return io.NopCloser(strings.NewReader("slow")), nil
+}
+
+// Who downloads slowly, and many artifacts at once, keeps nobody else from storage.
+func TestDownloadsAreShared(t *testing.T) {
+	storage := slow{kept{"slow"}, make(chan struct{}), make(chan struct{})}
+	handler := gateway.New(func(context.Context, string, bool) (gateway.Artifact, error) {
+		return gateway.Artifact{Blob: "slow"}, nil
+	}, storage)
+	ask := func(ctx context.Context, method, from string) *httptest.ResponseRecorder {
+		request, answer := httptest.NewRequestWithContext(ctx, method, "/gitrepository/apps/one/abc.tar.gz", nil), httptest.NewRecorder()
+		request.RemoteAddr = from
+		handler.ServeHTTP(answer, request)
+		return answer
+	}
+	var all sync.WaitGroup
+	for n := range gateway.MaxDownloads / 2 {
+		all.Go(func() { ask(t.Context(), http.MethodGet, fmt.Sprint("10.0.0.1:", 1000+n)) })
+		<-storage.opened
+	}
+	hurry, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer end()
+	refused := make(chan *httptest.ResponseRecorder, 1)
+	all.Go(func() { refused <- ask(hurry, http.MethodGet, "10.0.0.1:9") })
+	select {
+	case got := <-refused:
+		if got.Code != http.StatusServiceUnavailable || got.Header().Get("Retry-After") == "" {
+			t.Errorf("one more: status %d", got.Code)
+		}
+	case <-storage.opened:
+		t.Error("one more is read from storage")
+	}
+	if got := ask(t.Context(), http.MethodHead, "10.0.0.1:9"); got.Code != http.StatusOK {
+		t.Errorf("what reads nothing: status %d", got.Code)
+	}
+	all.Go(func() {
+		if got := ask(t.Context(), http.MethodGet, "10.0.0.2:9"); got.Code != http.StatusOK {
+			t.Errorf("somebody else: status %d", got.Code)
+		}
+	})
+	<-storage.opened
+	close(storage.gone)
+	all.Wait()
 }
