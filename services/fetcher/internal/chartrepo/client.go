@@ -249,7 +249,9 @@ func (c *Client) Chart(ctx context.Context, r Repository, v chartindex.Version) 
 }
 
 func (c *Client) download(ctx context.Context, r Repository, location *url.URL, digest string) (*spool.Spool, error) {
-	res, done, err := c.get(ctx, r, location, func(http.Header) {}) //nolint:bodyclose // done closes it
+	res, done, err := c.get(ctx, r, location, func(h http.Header) { //nolint:bodyclose // done closes it
+		h.Set("Accept-Encoding", "identity") // or what a server takes for a compressed tar would be unpacked
+	})
 	if err != nil {
 		return nil, err
 	}
