@@ -60,7 +60,13 @@ func (k *Kind) connect(ctx context.Context, o *sourcev1.Bucket) (*connection, er
 		return nil, err
 	}
 	made, err := k.clients.Get(scope,
-		func() (*http.Transport, error) { return transport.FromData(s.TLS, s.Proxy) },
+		func() (*http.Transport, error) {
+			made, err := transport.FromData(s.TLS, s.Proxy)
+			if err == nil {
+				made.DisableCompression = true // an object that was stored compressed is taken as it is
+			}
+			return made, err
+		},
 		func(via http.RoundTripper) (store, error) {
 			road, err := l.road()
 			if err != nil {

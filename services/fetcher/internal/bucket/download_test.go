@@ -1,11 +1,16 @@
 package bucket
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/events"
+	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
 // cluster is an API server that has Buckets with these UIDs.
@@ -64,5 +70,36 @@ func TestFoldersOfBuckets(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(k.config.Dir, name)); (err == nil) != stays || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s: it stays is to be %t: %v", name, stays, err)
 		}
+	}
+}
+
+// An object that was stored compressed, and says so, is taken as it is: that is how many bytes the listing says.
+func TestCompressedObjects(t *testing.T) {
+	var body bytes.Buffer
+	zip := gzip.NewWriter(&body)
+	_, err := zip.Write([]byte("a: 1\n"))
+	if err = errors.Join(err, zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", `"e"`)
+		w.Header().Set("Last-Modified", time.Now().UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(body.Bytes()) // who reads says what came
+	}))
+	defer server.Close()
+	k := New(nil, Config{Quiet: &transport.Quiet{}})
+	from, err := k.connect(t.Context(), &sourcev1.Bucket{Spec: sourcev1.BucketSpec{
+		BucketName: "bucket", Endpoint: strings.TrimPrefix(server.URL, "http://"), Insecure: true, Region: "us-east-1",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := filepath.Join(t.TempDir(), "a.yaml")
+	if err := get(t.Context(), from, object{key: "a.yaml", etag: `"e"`, size: int64(body.Len())}, target); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(target); err != nil || !bytes.Equal(got, body.Bytes()) {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
