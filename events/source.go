@@ -1,5 +1,17 @@
 package events
 
+import "strings"
+
+// ArtifactFolder is where the artifacts of all sources are in object storage.
+const ArtifactFolder = "artifacts/"
+
+// ArtifactName is the name in object storage of a source's artifact with a digest of the form
+// sha256:<hex>, whatever it holds.
+func ArtifactName(source Key, digest string) string {
+	_, hex, _ := strings.Cut(digest, ":")
+	return ArtifactFolder + source.String() + "/" + hex + ".tar.gz"
+}
+
 // SourceChanged says that a source's artifact moved: another revision, or the
 // same revision with other content (an ignore rule changed, say). The artifact
 // is in storage and in the source's status before this is published.

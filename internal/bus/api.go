@@ -16,14 +16,24 @@ var ErrConflict = errors.New("subject has a newer message")
 // Note says why a check was sent. It is a hint: a newer check replaces an older
 // one together with its note, and a worker must be right without it.
 type Note struct {
-	// Reason is one word for logs and traces: source, spec, timer, hook, drift,
-	// dependency, resync.
+	// Reason is one word for logs and traces, such as spec or resync. Those below say more.
 	Reason string `json:"reason,omitempty"`
 	// Revision that the sender saw; a worker whose cache is older reads the API server.
 	Revision string `json:"revision,omitempty"`
 	// Objects names what the sender saw drift, in a form the stage defines.
 	Objects []string `json:"objects,omitempty"`
 }
+
+// Reasons that a worker of another stage, or of this one, goes by.
+const (
+	// ReasonTimer says that the key's timer fired: nothing happened.
+	ReasonTimer = "timer"
+	// ReasonHook says that a push was told.
+	ReasonHook = "hook"
+	// ReasonCorrupt asks for the stored artifact to be read through, and made again unless it
+	// is whole, by somebody who found it missing or damaged.
+	ReasonCorrupt = "corrupt"
+)
 
 // Check is one key to look at.
 type Check struct {

@@ -213,7 +213,7 @@ func (w *work) succeed(ctx context.Context, c Check, m *delivery, result Result)
 		return false, m.nakIn(result.Next)
 	case result.Next > 0:
 		at := time.Now().Add(result.Next)
-		return true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: "timer"}, 0)
+		return true, w.bus.schedule(ctx, events.TimerSubject(w.stage, c.Key), w.stage, c.Key, at, Note{Reason: ReasonTimer}, 0)
 	}
 	return true, nil
 }

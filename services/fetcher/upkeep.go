@@ -36,7 +36,7 @@ func (s *service) sweep(ctx context.Context) error {
 		if err := s.planner.Each(ctx, func(key events.Key) { alive[key] = true }); err != nil {
 			return err
 		}
-		n, err := s.Blob.Sweep(ctx, shelf.Root, func(name string) bool {
+		n, err := s.Blob.Sweep(ctx, events.ArtifactFolder, func(name string) bool {
 			key, ok := shelf.KeyOf(name)
 			return !ok || !s.serves(key.Kind) || alive[key]
 		}, sweepAge)

@@ -24,7 +24,7 @@ const (
 	ReasonSpec       = "spec"
 	ReasonSource     = "source"
 	ReasonBuild      = "build"
-	ReasonHook       = "hook"
+	ReasonHook       = bus.ReasonHook
 	ReasonDependency = "dependency"
 	ReasonDrift      = "drift"
 	ReasonHealth     = "health"

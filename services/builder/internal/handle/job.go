@@ -78,20 +78,13 @@ func (j *job) denied() *failure {
 }
 
 // artifactName is where the fetcher stored the source's artifact.
-func (j *job) artifactName() string {
-	return fmt.Sprintf("artifacts/%s/%s/%s/%s.tar.gz", j.source.Key.Kind, j.source.Key.Namespace, j.source.Key.Name,
-		hexOf(j.source.Artifact.Digest))
-}
-
-// noteCorrupt asks the fetcher to read the stored artifact through, and to make it
-// again unless it is whole.
-const noteCorrupt = "corrupt"
+func (j *job) artifactName() string { return events.ArtifactName(j.source.Key, j.source.Artifact.Digest) }
 
 // noArtifact reports an artifact that cannot be opened. The fetcher, which cannot
 // know that storage lost or damaged it, is told.
 func (j *job) noArtifact(ctx context.Context, err error) (bus.Result, error) {
 	if errors.Is(err, blob.ErrNotFound) || errors.Is(err, blob.ErrCorrupt) {
-		target := bus.Target{Stage: events.StageFetch, Key: j.source.Key, Note: bus.Note{Reason: noteCorrupt, Revision: j.source.Artifact.Revision}}
+		target := bus.Target{Stage: events.StageFetch, Key: j.source.Key, Note: bus.Note{Reason: bus.ReasonCorrupt, Revision: j.source.Artifact.Revision}}
 		if asked := j.Log.Check(ctx, target); asked != nil {
 			return bus.Result{}, fmt.Errorf("ask for the artifact: %w", asked)
 		}

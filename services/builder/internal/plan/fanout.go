@@ -50,7 +50,7 @@ func hooked(data events.HookReceived) []bus.Target {
 	var out []bus.Target
 	for _, key := range data.Resources {
 		if slices.Contains(built, key.Kind) {
-			out = append(out, bus.Target{Stage: events.StageBuild, Key: key, Note: bus.Note{Reason: "hook"}})
+			out = append(out, bus.Target{Stage: events.StageBuild, Key: key, Note: bus.Note{Reason: bus.ReasonHook}})
 		}
 	}
 	return out

@@ -201,14 +201,14 @@ func (k *Kind) bring(ctx context.Context, check bus.Check, obj *sourcev1.Externa
 	if !strings.HasPrefix(a.Digest, "sha256:") {
 		return fmt.Errorf("status.artifact.digest %q is not of the form sha256:<hex>: whoever writes the object must give one", a.Digest)
 	}
-	standing, err := k.Shelf.Look(ctx, check.Key, a, check.Note.Reason == source.NoteCorrupt)
+	standing, err := k.Shelf.Look(ctx, check.Key, a, check.Note.Reason == bus.ReasonCorrupt)
 	if err != nil || standing == shelf.Whole {
 		return err
 	}
 	maker := obj.Spec.SourceRef
 	if maker != nil && maker.Kind == generatorv1.ArtifactGeneratorKind && strings.HasPrefix(a.URL, "http://"+k.AdvertisedHost+"/") {
 		key := events.NewKey(maker.Kind, obj.Namespace, maker.Name)
-		if err := k.Bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: source.NoteCorrupt}}); err != nil {
+		if err := k.Bus.Check(ctx, bus.Target{Stage: events.StageFetch, Key: key, Note: bus.Note{Reason: bus.ReasonCorrupt}}); err != nil {
 			return fmt.Errorf("ask %s for the artifact: %w", key, err)
 		}
 		return fmt.Errorf("the artifact is not in storage: %s '%s/%s' was asked to make it anew", maker.Kind, key.Namespace, key.Name)

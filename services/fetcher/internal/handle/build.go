@@ -9,6 +9,7 @@ import (
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/pack"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
@@ -18,7 +19,7 @@ import (
 // thorough says that somebody asked for this very pass, by an annotation or by a
 // check that names damage.
 func (p *pass) thorough() bool {
-	return p.note.Reason == source.NoteCorrupt || p.old.GetAnnotations()[kube.RequestedAt] != *p.was.Handled
+	return p.note.Reason == bus.ReasonCorrupt || p.old.GetAnnotations()[kube.RequestedAt] != *p.was.Handled
 }
 
 // reasonToBuild says why the artifact must be built, or nothing if it is what the

@@ -123,7 +123,7 @@ func (h *Handler) Handle(ctx context.Context, check bus.Check) (bus.Result, erro
 	}
 	// A timer follows no change of the object, so the cache will do for it. Every
 	// other check may be younger than the cache.
-	live := check.Note.Reason != "timer"
+	live := check.Note.Reason != bus.ReasonTimer
 	var result bus.Result
 	for range tries {
 		if result, err = h.attempt(ctx, kind, check, live); !apierrors.IsConflict(err) {

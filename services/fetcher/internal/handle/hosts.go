@@ -199,7 +199,9 @@ func (h *Handler) Asking(ctx context.Context, check bus.Check) (_ context.Contex
 }
 
 // urgent are checks that do not wait for a place: a push is news of the host itself.
-func urgent(note bus.Note) bool { return note.Reason == "hook" || note.Reason == source.NoteCorrupt }
+func urgent(note bus.Note) bool {
+	return note.Reason == bus.ReasonHook || note.Reason == bus.ReasonCorrupt
+}
 
 // later is when a pass without a place is tried again: soon, and not together with the
 // others that wait.

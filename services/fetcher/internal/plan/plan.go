@@ -155,7 +155,7 @@ func (p *Planner) hook(e event.Event) ([]bus.Target, error) {
 	var targets []bus.Target
 	for _, key := range hook.Resources {
 		if slices.ContainsFunc(p.kinds, func(k source.Watched) bool { return k.Name() == key.Kind }) {
-			targets = append(targets, target(key, bus.Note{Reason: "hook"}))
+			targets = append(targets, target(key, bus.Note{Reason: bus.ReasonHook}))
 		}
 	}
 	return targets, nil

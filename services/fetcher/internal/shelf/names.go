@@ -7,25 +7,20 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 )
 
-// Root is the folder of all artifacts in object storage.
-const Root = "artifacts/"
-
 // Prefix is the folder of a source's artifacts in object storage.
 func Prefix(key events.Key) string {
-	return fmt.Sprintf("%s%s/%s/%s/", Root, key.Kind, key.Namespace, key.Name)
+	return events.ArtifactFolder + key.String() + "/"
 }
 
 // BlobName is the name in object storage of an artifact with a digest of the
 // form sha256:<hex>, whatever it holds.
-func BlobName(key events.Key, digest string) string {
-	_, hex, _ := strings.Cut(digest, ":")
-	return Prefix(key) + hex + ".tar.gz"
-}
+func BlobName(key events.Key, digest string) string { return events.ArtifactName(key, digest) }
 
 // KeyOf returns the source that an object in storage belongs to.
 func KeyOf(blobName string) (events.Key, bool) {
-	parts := strings.Split(strings.TrimPrefix(blobName, Root), "/")
-	if !strings.HasPrefix(blobName, Root) || len(parts) != 4 {
+	path, found := strings.CutPrefix(blobName, events.ArtifactFolder)
+	parts := strings.Split(path, "/")
+	if !found || len(parts) != 4 {
 		return events.Key{}, false
 	}
 	return events.NewKey(parts[0], parts[1], parts[2]), true

@@ -15,10 +15,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/transport"
 )
 
-// NoteCorrupt as the reason of a check asks for the stored artifact to be read
-// through, by somebody who found it missing or damaged.
-const NoteCorrupt = "corrupt"
-
 // OriginRevision in an artifact's metadata names the revision that it was made from
 // (OCI image specification, annotations).
 const OriginRevision = "org.opencontainers.image.revision"
