@@ -22,11 +22,7 @@ func accepted(t *testing.T, w *world) {
 		{"helmchart-from-oci", chartsFromOCI},
 		{"ocirepository signed", signedBeforeSecrets},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t)) })
 	}
 }
 

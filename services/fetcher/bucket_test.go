@@ -134,11 +134,7 @@ func buckets(t *testing.T, w *world) {
 		{"login", "Secrets, certificates, a proxy, a token service", bucketLogin},
 		{"failures", "what is wrong is told, and cured", bucketFailures},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t)) })
 	}
 }
 

@@ -123,8 +123,7 @@ func busyServers(t *testing.T, w *world) {
 		}},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			in := *w
-			in.t = t
+			in := w.in(t)
 			door := newBusyDoor(t, c.to)
 			asks := door.host + " asks to wait until "
 			var created []client.Object
@@ -134,13 +133,13 @@ func busyServers(t *testing.T, w *world) {
 				if err := in.client.Create(t.Context(), o); err != nil {
 					t.Fatal(err)
 				}
-				awaitObject(&in, "the wait of "+name, o, func(client.Object) bool { return fails(*said, "FetchFailed", "ServerBusy", asks) })
+				awaitObject(in, "the wait of "+name, o, func(client.Object) bool { return fails(*said, "FetchFailed", "ServerBusy", asks) })
 				created, conditions = append(created, o), append(conditions, said)
 			}
 			in.kubernetesEvent("busy-"+kind, "ServerBusy", asks)
 			door.open()
 			for n, o := range created {
-				awaitObject(&in, "the artifact of "+o.GetName(), o, func(client.Object) bool { return isReady(*conditions[n]) })
+				awaitObject(in, "the artifact of "+o.GetName(), o, func(client.Object) bool { return isReady(*conditions[n]) })
 			}
 			door.heeded(t)
 			if !strings.Contains(string(w.log.bytes()), "host="+door.host) {

@@ -185,11 +185,7 @@ func clouds(t *testing.T, w *world) {
 		{"Git", "Azure DevOps and AWS CodeCommit", cloudGit},
 		{"identities of service accounts", "refused without the gate; a default for who names none", accountIdentities}, // the last one: it ends the fetcher
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in, p)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t), p) })
 	}
 }
 

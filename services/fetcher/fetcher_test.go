@@ -64,6 +64,13 @@ type world struct {
 	stop func()
 }
 
+// in returns the world for a test within the one that it was made for.
+func (w *world) in(t *testing.T) *world {
+	in := *w
+	in.t = t
+	return &in
+}
+
 // maxTestIndex is the limit of a Helm index in tests, maxTestBytes and maxTestEntries those of an
 // artifact.
 const maxTestIndex, maxTestBytes, maxTestEntries = 1 << 20, 16 << 20, 2000
@@ -296,11 +303,7 @@ func TestFetcher(t *testing.T) {
 		{"clouds", clouds},                            // the last one but one: it ends the fetcher
 		{"no credential is told", noCredentialIsTold}, // the last one: it looks at what the others left
 	} {
-		t.Run(scenario.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			scenario.run(t, &in)
-		})
+		t.Run(scenario.name, func(t *testing.T) { scenario.run(t, w.in(t)) })
 	}
 }
 

@@ -173,11 +173,7 @@ func helmCharts(t *testing.T, w *world) {
 		{"verified later", "an artifact from before a signature was asked for does not do", chartVerifiedLater},
 		{"verified again", "each pass verifies with the keys that are trusted then", chartVerifiedAgain},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t)) })
 	}
 }
 

@@ -145,11 +145,7 @@ func helmRepositories(t *testing.T, w *world) {
 		{"failures", "what is wrong is told, and cured", repositoryFailures},
 		{"to oci", "one that becomes static loses artifact, conditions and finalizer", repositoryToOCI},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t)) })
 	}
 }
 

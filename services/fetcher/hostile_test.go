@@ -85,23 +85,11 @@ func hostileServers(t *testing.T, w *world) {
 		{"redirects", "another host gets no credentials, though the index names one, and is not told where the request comes from", redirectingServer},
 	} {
 		for _, v := range all {
-			t.Run(v.kind+"/"+c.name, func(t *testing.T) {
-				in := *w
-				in.t = t
-				c.run(t, &in, v)
-			})
+			t.Run(v.kind+"/"+c.name, func(t *testing.T) { c.run(t, w.in(t), v) })
 		}
 	}
-	t.Run("bombs", func(t *testing.T) {
-		in := *w
-		in.t = t
-		bombs(t, &in)
-	})
-	t.Run("login server redirects", func(t *testing.T) {
-		in := *w
-		in.t = t
-		redirectedLogin(t, &in)
-	})
+	t.Run("bombs", func(t *testing.T) { bombs(t, w.in(t)) })
+	t.Run("login server redirects", func(t *testing.T) { redirectedLogin(t, w.in(t)) })
 }
 
 func victims(t *testing.T, w *world) []victim {

@@ -126,11 +126,7 @@ func ociRepositories(t *testing.T, w *world) {
 		{"keyless", "signatures of identities, by a trusted root of our own", ociKeyless},
 		{"notation", "signatures by the trust policies of the Notary Project", ociNotation},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			in := *w
-			in.t = t
-			c.run(t, &in)
-		})
+		t.Run(c.name, func(t *testing.T) { c.run(t, w.in(t)) })
 	}
 }
 
