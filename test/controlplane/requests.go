@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -29,13 +28,6 @@ type Request struct {
 	Namespace string
 	Name      string
 	Code      int32
-}
-
-// RequestKind is what CountRequests counts by.
-type RequestKind struct {
-	Program  string // the user agent up to its first slash
-	Verb     string
-	Resource string
 }
 
 func (c *ControlPlane) auditLog() string { return c.file("audit.log") }
@@ -70,25 +62,6 @@ func (c *ControlPlane) Requests(from, to time.Time) ([]Request, error) {
 		return nil, fmt.Errorf("read requests: %w", err)
 	}
 	return requests, nil
-}
-
-// CountRequests counts the requests of a time window by program, verb and resource.
-func (c *ControlPlane) CountRequests(from, to time.Time) (map[RequestKind]int, error) {
-	requests, err := c.Requests(from, to)
-	if err != nil {
-		return nil, err
-	}
-	counts := map[RequestKind]int{}
-	for _, r := range requests {
-		counts[r.Kind()]++
-	}
-	return counts, nil
-}
-
-// Kind returns what the request is counted under.
-func (r Request) Kind() RequestKind {
-	program, _, _ := strings.Cut(r.UserAgent, "/")
-	return RequestKind{Program: program, Verb: r.Verb, Resource: r.Resource}
 }
 
 // auditEntry is the part of audit.k8s.io/v1 Event that is read.
