@@ -34,19 +34,19 @@ type Config struct {
 // Validate reports the first setting that cannot work.
 func (c Config) Validate() error {
 	if c.Endpoint == "" {
-		return errors.New("the S3 endpoint is empty: set it to host:port")
+		return errors.New("s3-endpoint is empty: set it to host:port")
 	}
 	if strings.Contains(c.Endpoint, "/") {
-		return fmt.Errorf("the S3 endpoint must be host:port, without a scheme or path: it has a slash")
+		return errors.New("s3-endpoint has a slash: it must be host:port, without a scheme or path; s3-tls asks for https")
 	}
 	if c.Bucket == "" {
-		return errors.New("the S3 bucket is empty")
+		return errors.New("s3-bucket is empty: name the bucket for artifacts and renders")
 	}
 	if (c.AccessKey == "") != (c.SecretKey == "") {
-		return errors.New("set both the S3 access key and the secret key, or neither")
+		return errors.New("set both s3-access-key and s3-secret-key, or neither")
 	}
 	if c.CAFile != "" && !c.TLS {
-		return errors.New("a CA file for S3 needs TLS turned on")
+		return errors.New("s3-ca needs s3-tls")
 	}
 	return nil
 }
@@ -86,14 +86,14 @@ func (c Config) transport() (*http.Transport, error) {
 	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("read S3 CA file: %w", err)
+		return nil, fmt.Errorf("read s3-ca: %w", err)
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		return nil, fmt.Errorf("load system certificates: %w", err)
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("S3 CA file %s holds no certificate", c.CAFile)
+		return nil, fmt.Errorf("s3-ca: %s holds no certificate in PEM form", c.CAFile)
 	}
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	return t, nil
