@@ -73,7 +73,7 @@ Every program reads these too:
 | environment | meaning |
 |---|---|
 | ` + "`OTEL_EXPORTER_OTLP_ENDPOINT`" + ` | where traces, and the metrics that ` + "`/metrics`" + ` has, are sent by OTLP; nothing is sent when empty. OpenTelemetry's other variables count as well, ` + "`OTEL_EXPORTER_OTLP_PROTOCOL`" + ` (` + "`http/protobuf` or `grpc`" + `) among them |
-| ` + "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`" + ` | proxy to upstreams and clusters that name none of their own |
+| ` + "`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`" + ` | proxy to the S3 service, and to upstreams and clusters that name none of their own |
 | ` + "`GOGC`, `GOMEMLIMIT`" + ` | Go's own settings of garbage collection, in the place of Sluice's |
 `
 
