@@ -78,7 +78,9 @@ func (j *job) denied() *failure {
 }
 
 // artifactName is where the fetcher stored the source's artifact.
-func (j *job) artifactName() string { return events.ArtifactName(j.source.Key, j.source.Artifact.Digest) }
+func (j *job) artifactName() string {
+	return events.ArtifactName(j.source.Key, j.source.Artifact.Digest)
+}
 
 // noArtifact reports an artifact that cannot be opened. The fetcher, which cannot
 // know that storage lost or damaged it, is told.
