@@ -28,8 +28,6 @@ type Config struct {
 	CAFile string
 	// InProcess connects to an embedded server without a socket.
 	InProcess nats.InProcessConnProvider
-	// Replicas of every stream that this process creates; what the definitions say when zero.
-	Replicas int
 	// Timeout bounds one request to NATS; 5 seconds when zero.
 	Timeout time.Duration
 	// LeaseTTL is how long a lease outlives its holder, 1 second at least; 10

@@ -65,9 +65,6 @@ func (b *Bus) ensureStream(ctx context.Context, def jetstream.StreamConfig) (*je
 func (b *Bus) createStream(ctx context.Context, def jetstream.StreamConfig) (jetstream.Stream, error) {
 	// Sequences never go back, not even over a deleted stream.
 	def.FirstSeq = uint64(time.Now().UnixMilli())
-	if b.cfg.Replicas > 0 {
-		def.Replicas = b.cfg.Replicas
-	}
 	stream, err := b.js.CreateStream(ctx, def)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		return b.js.Stream(ctx, def.Name) // another process was faster

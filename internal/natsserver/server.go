@@ -23,14 +23,10 @@ type Config struct {
 	// Port to listen on; -1 for any free one. The default, 0, does not listen at
 	// all: only InProcessConn leads to the server.
 	Port int
-	// User and Password of the only user; empty for a server without users.
-	User, Password string
 	// ConfigText is a server configuration, such as that of deploy/nats, which may
 	// name variables of the process's environment. Host, Port and StoreDir replace
-	// what it says; User and Password are not used with it.
+	// what it says. A server without one has no users.
 	ConfigText string
-	// SyncAlways makes every write reach the disk before it is acknowledged.
-	SyncAlways bool
 	// StartTimeout is how long the server may take to start, recovery of its files
 	// included; 30 seconds when zero.
 	StartTimeout time.Duration
@@ -81,8 +77,6 @@ func (c Config) options() (*server.Options, error) {
 		if err := opts.ProcessConfigString(c.ConfigText); err != nil {
 			return nil, fmt.Errorf("parse NATS configuration: %w", err)
 		}
-	} else if c.User != "" {
-		opts.Username, opts.Password = c.User, c.Password
 	}
 	opts.Host = c.Host
 	if opts.Host == "" {
@@ -90,7 +84,7 @@ func (c Config) options() (*server.Options, error) {
 	}
 	opts.Port, opts.HTTPPort = c.Port, 0
 	opts.DontListen = c.Port == 0
-	opts.JetStream, opts.StoreDir, opts.SyncAlways = true, c.StoreDir, c.SyncAlways
+	opts.JetStream, opts.StoreDir = true, c.StoreDir
 	opts.NoSigs, opts.NoLog = true, true
 	return opts, nil
 }

@@ -78,19 +78,6 @@ func TestStopsWithItsContext(t *testing.T) {
 	}
 }
 
-func TestUser(t *testing.T) {
-	s := start(t.Context(), t, natsserver.Config{StoreDir: t.TempDir(), Port: -1, User: "sluice", Password: "right"})
-	stream(t, s, nats.UserInfo("sluice", "right"))
-	if nc, err := nats.Connect(s.URL(), nats.UserInfo("sluice", "wrong")); err == nil {
-		nc.Close()
-		t.Error("the wrong password is let in")
-	}
-	if nc, err := nats.Connect(s.URL()); err == nil {
-		nc.Close()
-		t.Error("nobody is let in")
-	}
-}
-
 func TestBadConfig(t *testing.T) {
 	for reason, cfg := range map[string]natsserver.Config{
 		"no folder":                      {},

@@ -43,6 +43,9 @@ type Notice struct {
 // the options say nothing else.
 const CorrectionInterval = 10 * time.Second
 
+// gather is how long notices are gathered.
+const gather = 20 * time.Millisecond
+
 // Options are the settings of a table. Callbacks run on the table's own goroutine,
 // must not block for long and may call the table. What a callback returns an error
 // for is told again after Retry, merged with what came meanwhile.
@@ -63,8 +66,6 @@ type Options struct {
 	Logger *slog.Logger
 	// Retry is how long after its failure a callback is called again; 1 s when zero.
 	Retry time.Duration
-	// Gather is how long notices are gathered; 20 ms when zero.
-	Gather time.Duration
 	// VerifyDelay is how long notices of kind Verify are gathered; 4 s when zero, so
 	// that the second of our own write, in which a dry run proves little, is over.
 	VerifyDelay time.Duration

@@ -62,7 +62,7 @@ func (t *Table) tell(o object, version string, by cluster.Owner) {
 			continue
 		}
 		if known == "" || version == "" || newer(version, known) {
-			t.outbox.touch(owner, t.now().Add(t.opts.Gather))
+			t.outbox.touch(owner, t.now().Add(gather))
 		}
 	}
 }

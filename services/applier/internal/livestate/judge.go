@@ -91,7 +91,7 @@ func (t *Table) dirty(r cluster.Ref, rec *record, why Why) {
 	}
 	now := t.now()
 	wait, repeated := rec.bucket.take(now, t.opts.Corrections, t.opts.CorrectionInterval)
-	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, Repeated: repeated}, now.Add(max(wait, t.opts.Gather)))
+	t.outbox.add(rec.applied.owner, Notice{Object: r, Why: why, Repeated: repeated}, now.Add(max(wait, gather)))
 }
 
 // mark is what a report was about.

@@ -134,7 +134,7 @@ func (t *Table) deliver(ctx context.Context) {
 		}
 		wait := time.Hour
 		if !next.IsZero() {
-			wait = max(next.Sub(t.now()), t.opts.Gather/4) // so that what falls due in a row is one look
+			wait = max(next.Sub(t.now()), gather/4) // so that what falls due in a row is one look
 		}
 		timer.Reset(wait)
 		select {

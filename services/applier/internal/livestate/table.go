@@ -97,7 +97,6 @@ func New(client *cluster.Client, opts Options) *Table {
 		opts.Ownership = Kustomizations()
 	}
 	orDefault(&opts.Retry, time.Second)
-	orDefault(&opts.Gather, 20*time.Millisecond)
 	orDefault(&opts.VerifyDelay, 4*time.Second)
 	orDefault(&opts.CorrectionInterval, CorrectionInterval)
 	if opts.Corrections == 0 {

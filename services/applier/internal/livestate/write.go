@@ -97,7 +97,7 @@ func (t *Table) lose(r cluster.Ref, rec *record, rival cluster.Owner) {
 	}
 	rec.lost = append(without(rec.lost, loser.owner), loser)
 	rec.applied = nil
-	t.outbox.add(loser.owner, Notice{Object: r, Why: Conflict, Rival: rival}, t.now().Add(t.opts.Gather))
+	t.outbox.add(loser.owner, Notice{Object: r, Why: Conflict, Rival: rival}, t.now().Add(gather))
 }
 
 // Abort says that the outcome of a write is not known; the object counts as dirty
