@@ -157,13 +157,17 @@ func (a *applier) watch(ctx context.Context, gone *bus.Gone) (ready bool, err er
 		err := kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
 			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
 		})
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case ctx.Err() != nil:
+			return false, nil
+		case err != nil:
 			return false, err
 		}
 	}
 	select {
 	case <-a.planner.Looked():
+		return c.WaitForCacheSync(ctx), nil
 	case <-ctx.Done():
+		return false, nil
 	}
-	return c.WaitForCacheSync(ctx), nil
 }
