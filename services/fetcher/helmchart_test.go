@@ -589,7 +589,8 @@ func chartVerified(t *testing.T, w *world) {
 		t.Errorf("SourceVerified is %+v", c)
 	}
 	refused := awaitObject(w, "the refusal", w.createChart("signed-bad", spec("bad")), chartFails("BuildFailed", "ChartVerificationError", unsigned))
-	if !apimeta.IsStatusConditionFalse(refused.Status.Conditions, "SourceVerified") || refused.Status.Artifact != nil {
+	if c := apimeta.FindStatusCondition(refused.Status.Conditions, "SourceVerified"); c == nil || c.Status != metav1.ConditionFalse || c.Reason != "VerificationError" ||
+		!strings.HasPrefix(c.Message, "chart verification error: ") || refused.Status.Artifact != nil {
 		t.Errorf("status is %+v", refused.Status)
 	}
 	key.byTag(t, r, "charts/bad", bad, bad)

@@ -157,8 +157,8 @@ func (r *registry) verify(ctx context.Context, f found) error {
 		conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionTrue, kube.ReasonSucceeded, "verified signature of version "+f.version)
 		return nil
 	}
-	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, unverified.reason, err.Error())
 	failure := source.FetchFailed(unverified.reason, fmt.Errorf("%s: %w", unverified.words, err))
+	conditions.Set(sourcev1.SourceVerifiedCondition, metav1.ConditionFalse, sourcev1.VerificationError, failure.Error())
 	failure.Condition = unverified.condition
 	return failure
 }
