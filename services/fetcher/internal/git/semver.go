@@ -42,8 +42,20 @@ func (l *Listing) semver(ctx context.Context, expression string) (Target, error)
 	return l.newest(ctx, tags)
 }
 
+// maxSame bounds the commits that have tags of one version: each is fetched to see how old it is.
+const maxSame = 100
+
 // newest returns the tag whose commit is the youngest.
 func (l *Listing) newest(ctx context.Context, tags []string) (Target, error) {
+	commits := map[string]bool{}
+	for _, tag := range tags {
+		if t, err := l.named(tagPrefix+tag, tag); err == nil {
+			commits[t.Commit] = true
+		}
+	}
+	if len(commits) > maxSame {
+		return Target{}, fmt.Errorf("tags of the version of %q name more than %d commits: name a tag, or give each commit a version of its own: %w", tags[0], maxSame, ErrLimit)
+	}
 	var newest Target
 	var when time.Time
 	for _, tag := range tags {
