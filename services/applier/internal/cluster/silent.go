@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"net"
 	"slices"
@@ -11,6 +12,13 @@ func Unanswered(err error) bool {
 	var way net.Error
 	return errors.As(err, &way)
 }
+
+// ErrSilent ends requests, and keeps others from being sent: the cluster let one wait for as long as one may, and would let each
+// of them hold the worker as long.
+var ErrSilent = errors.New("the cluster does not answer")
+
+// Untried says whether an error is that of work which ErrSilent ended or kept from being tried: it tells nothing of its own.
+func Untried(err error) bool { return errors.Is(err, ErrSilent) || errors.Is(err, context.Canceled) }
 
 // TimedOut says whether an API server let a request wait for as long as one may, of several errors one. The next
 // requests would wait as long.

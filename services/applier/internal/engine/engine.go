@@ -284,7 +284,7 @@ func (c *call) each(ctx context.Context, items []*item, work func(context.Contex
 			}
 			errs[n] = work(ctx, items[n])
 			if cluster.TimedOut(errs[n]) {
-				end(errSilent)
+				end(cluster.ErrSilent)
 				return errs[n]
 			}
 			return nil

@@ -141,7 +141,7 @@ func (e *Engine) parallel(ctx context.Context, n int, f func(context.Context, in
 			if !cluster.TimedOut(err) {
 				return nil
 			}
-			end(errSilent)
+			end(cluster.ErrSilent)
 			return err
 		})
 	}

@@ -1,16 +1,10 @@
 package engine
 
 import (
-	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 )
-
-// errSilent ends requests, and keeps others from being sent: the cluster let one wait for as long as one may, and would let each
-// of them hold the worker as long.
-var errSilent = errors.New("the cluster does not answer")
 
 // joinTried joins the errors of objects. Where the cluster was silent it has one that got no answer and counts the others, and
 // those that were not tried, or not to the end: their names tell nothing, and differ from attempt to attempt.
@@ -22,7 +16,7 @@ func joinTried(errs []error, silent error) error {
 	left, told := 0, false
 	for _, err := range errs {
 		late := cluster.TimedOut(err)
-		if late && told || errors.Is(err, errSilent) || errors.Is(err, context.Canceled) {
+		if late && told || cluster.Untried(err) {
 			left++
 			continue
 		}
@@ -30,7 +24,7 @@ func joinTried(errs []error, silent error) error {
 		tried = append(tried, err)
 	}
 	if left > 0 {
-		tried = append(tried, fmt.Errorf("%d other objects got no answer, or were not tried: %w", left, errSilent))
+		tried = append(tried, fmt.Errorf("%d other objects got no answer, or were not tried: %w", left, cluster.ErrSilent))
 	}
 	return join(tried)
 }

@@ -104,9 +104,6 @@ func (a *acting) each(ctx context.Context, objects []*unstructured.Unstructured,
 	return each(ctx, limit, objects, work)
 }
 
-// errSilent ends requests, and keeps others from being sent: the cluster let one wait for as long as one may.
-var errSilent = errors.New("the cluster does not answer")
-
 // each works on items, so many at once, and joins their errors. It ends at the first request that gets no answer in time,
 // and returns its error and those before.
 func each[T any](ctx context.Context, limit int, items []T, work func(context.Context, T) error) error {
@@ -123,7 +120,7 @@ func each[T any](ctx context.Context, limit int, items []T, work func(context.Co
 			}
 			errs[i] = work(ctx, item)
 			if cluster.TimedOut(errs[i]) {
-				end(errSilent)
+				end(cluster.ErrSilent)
 			}
 			return nil
 		})
@@ -131,13 +128,13 @@ func each[T any](ctx context.Context, limit int, items []T, work func(context.Co
 	if err := group.Wait(); err != nil { // never: the errors are in errs
 		return err
 	}
-	if errors.Is(context.Cause(ctx), errSilent) {
+	if errors.Is(context.Cause(ctx), cluster.ErrSilent) {
 		told := false
 		errs = slices.DeleteFunc(errs, func(err error) bool {
 			late := cluster.TimedOut(err)
 			again := late && told
 			told = told || late
-			return again || errors.Is(err, errSilent) || errors.Is(err, context.Canceled)
+			return again || cluster.Untried(err)
 		})
 	}
 	return errors.Join(errs...)
