@@ -1,4 +1,4 @@
-// Package plan decides when an applier looks at a Kustomization: it turns watches
+// Package plan decides when an applier looks at a Kustomization or a HelmRelease: it turns watches
 // of the API server and events of the bus into checks. It does no work itself and
 // what it sends is only a hint, so a lost or doubled check does no harm.
 //

@@ -1,5 +1,6 @@
 // Package transport makes HTTP transports from the Secrets that sources name: TLS
-// settings and a proxy.
+// settings and a proxy. What goes over them leaves a server alone that asked for that,
+// and reads no more of an answer than has a bound.
 package transport
 
 import (
