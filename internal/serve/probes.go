@@ -48,14 +48,14 @@ func (r *Readiness) Expect(name string) {
 }
 
 // Waiting makes the process not ready, for a reason that it is told, until a check of that
-// name is added. The first time, and when the reason changes, it is logged.
+// name is added. The first time, and when the reason changes, it is logged to the log of the service.
 func (r *Readiness) Waiting(name string, log *slog.Logger) (tell func(why error)) {
 	said := ""
 	return func(why error) {
 		r.Add(name, func(context.Context) error { return why })
 		if text := why.Error(); text != said {
 			said = text
-			log.Warn("not ready", "controller", name, "error", text)
+			log.Warn("not ready", "error", text)
 		}
 	}
 }
