@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -17,24 +16,6 @@ import (
 	"github.com/sluice-gitops/sluice/services/builder/internal/keys"
 	"github.com/sluice-gitops/sluice/services/builder/internal/plan"
 )
-
-// state is the builder's own readiness: nil when it takes checks.
-type state struct {
-	mu  sync.Mutex
-	why error
-}
-
-func (s *state) set(why error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.why = why
-}
-
-func (s *state) check(context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.why
-}
 
 // newManager returns a manager with the planner's watches. It caches
 // Kustomizations, sources, and the names of labelled ConfigMaps and Secrets.

@@ -36,17 +36,15 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	cfg = cfg.withDefaults()
-	state := &state{}
-	state.set(errors.New("starting"))
-	cfg.Ready.Add("builder", state.check)
-	err := run(ctx, cfg, state)
+	cfg.Ready.Expect("builder")
+	err := run(ctx, cfg)
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
 }
 
-func run(ctx context.Context, cfg Config, state *state) (err error) {
+func run(ctx context.Context, cfg Config) (err error) {
 	metrics, err := handle.NewMetrics(cfg.Registerer)
 	if err != nil {
 		return err
@@ -64,7 +62,8 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	}
 	defer pool.Close()
 
-	if err := kube.AwaitKinds(ctx, cfg.REST, state.set,
+	tellWait := cfg.Ready.Waiting("builder", cfg.Logger)
+	if err := kube.AwaitKinds(ctx, cfg.REST, tellWait,
 		kustomizev1.GroupVersion.WithKind(kustomizev1.KustomizationKind), helmv2.GroupVersion.WithKind(helmv2.HelmReleaseKind)); err != nil {
 		return err
 	}
@@ -95,7 +94,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.Start(groupCtx) })
 	group.Go(func() error { return pool.Warm(groupCtx) })
-	group.Go(func() error { return work(groupCtx, cfg, m, planner, handler, ring, state) })
+	group.Go(func() error { return work(groupCtx, cfg, m, planner, handler, ring, tellWait) })
 	return group.Wait()
 }
 
@@ -105,7 +104,7 @@ func run(ctx context.Context, cfg Config, state *state) (err error) {
 func parallel(concurrency int) int { return min(concurrency, runtime.GOMAXPROCS(0)+1) }
 
 // work takes checks once there is something to work with.
-func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner, handler *handle.Handler, ring *keys.Keys, state *state) error {
+func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner, handler *handle.Handler, ring *keys.Keys, tellWait func(error)) error {
 	recovered := cfg.Bus.Recovered()
 	if !m.GetCache().WaitForCacheSync(ctx) {
 		return ctx.Err()
@@ -120,10 +119,10 @@ func work(ctx context.Context, cfg Config, m ctrl.Manager, planner *plan.Planner
 			return err
 		}
 	}
-	if err := ring.Wait(ctx, state.set); err != nil {
+	if err := ring.Wait(ctx, tellWait); err != nil {
 		return err
 	}
-	state.set(nil)
+	cfg.Ready.Add("builder", func(context.Context) error { return nil })
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return cfg.Bus.Work(ctx, bus.WorkConfig{

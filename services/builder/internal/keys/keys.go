@@ -69,10 +69,10 @@ func (k *Keys) Wait(ctx context.Context, report func(error)) error {
 	defer tick.Stop()
 	for {
 		_, err := k.Keyring(ctx)
-		report(err)
 		if err == nil {
 			return nil
 		}
+		report(err)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
