@@ -45,6 +45,9 @@ func TestRefused(t *testing.T) {
 		if err != nil || len(all) != 1 || all[0].Info.Status != "failed" || strings.Contains(all[0].Info.Description, "hunter2") {
 			t.Errorf("%s: stored is %v, error %v", tt.why, all, err)
 		}
+		if n := len(all[0].Info.Description); n > 20<<10 { // with the release it has a mebibyte
+			t.Errorf("%s: the description has %d bytes", tt.why, n)
+		}
 		cancel()
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 )
@@ -146,7 +147,8 @@ func (a *acting) brief() bool {
 		(a.Options.DisableHooks || len(a.hooksFor(hooksOf[a.run.Action][0])) == 0)
 }
 
-// maxFailure bounds what an annotation says of a failure, in bytes. All annotations together have 256 KiB.
+// maxFailure bounds what is stored of a failure, in bytes: all annotations together have 256 KiB, and the release with its
+// description a mebibyte.
 const maxFailure = 16 << 10
 
 // over notes that the action ended, and why if it failed.
@@ -156,7 +158,7 @@ func (a *acting) over(why error) {
 	if why == nil {
 		run.Log = nil
 	} else {
-		run.Failure = why.Error()[:min(len(why.Error()), maxFailure)]
+		run.Failure = serve.Brief(why.Error(), maxFailure)
 	}
 	a.record.Run = &run
 }
@@ -260,6 +262,9 @@ func (a *acting) forget(ctx context.Context) error {
 	return nil
 }
 
+// failures are what a stored release says of the actions that failed.
+var failures = map[string]string{Install: "Release", Upgrade: "Upgrade", Rollback: "Rollback", Uninstall: "Uninstall"}
+
 // fail stores an action that ended without success.
 func (a *acting) fail(ctx context.Context, why error) error {
 	if err := a.cleanUp(ctx); err != nil {
@@ -268,15 +273,8 @@ func (a *acting) fail(ctx context.Context, why error) error {
 	if a.over(why); a.run.Action == Test {
 		a.record.Run = nil // it made no revision that could tell
 	}
-	switch a.run.Action {
-	case Install:
-		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Release %q failed: %s", a.record.Name, why))
-	case Upgrade:
-		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Upgrade %q failed: %s", a.record.Name, why))
-	case Rollback:
-		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Rollback %q failed: %s", a.record.Name, why))
-	case Uninstall:
-		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("Uninstall %q failed: %s", a.record.Name, why))
+	if verb, stored := failures[a.run.Action]; stored {
+		a.record.SetStatus(helmrelease.StatusFailed, fmt.Sprintf("%s %q failed: %s", verb, a.record.Name, serve.Brief(why.Error(), maxFailure)))
 	}
 	if err := a.Store.Update(ctx, a.record); err != nil {
 		return err
