@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -89,15 +88,8 @@ func (w *Writer) fail(verb string, ks *kustomizev1.Kustomization, err error) err
 		w.reader.Forget(name)
 		return fmt.Errorf("%s Kustomization %s: %w", verb, name, ErrLost)
 	}
-	if tooLarge(err) {
+	if kube.TooLarge(err) {
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 	}
 	return fmt.Errorf("%s Kustomization %s: %w", verb, name, err)
-}
-
-// tooLarge knows the words of the API server, of etcd, and of the client between them.
-func tooLarge(err error) bool {
-	text := err.Error()
-	return apierrors.IsRequestEntityTooLargeError(err) || strings.Contains(text, "etcdserver: request is too large") ||
-		strings.Contains(text, "trying to send message larger than max")
 }

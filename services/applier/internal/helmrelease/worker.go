@@ -191,7 +191,8 @@ func (p *pass) finalizer(ctx context.Context, edit func(client.Object, string) b
 	return nil
 }
 
-// write writes the status, if it changed, on the version that was read.
+// write writes the status, if it changed, on the version that was read. An inventory that it has no room for is left out:
+// nothing depends on it, as the storage has all that was made.
 func (p *pass) write(ctx context.Context) error {
 	if equality.Semantic.DeepEqual(p.read.Status, p.hr.Status) {
 		return nil
@@ -199,7 +200,14 @@ func (p *pass) write(ctx context.Context) error {
 	next := p.read.DeepCopy()
 	next.Status = *p.hr.Status.DeepCopy()
 	patch := client.MergeFromWithOptions(p.read, client.MergeFromWithOptimisticLock{})
-	if err := p.Client.Status().Patch(ctx, next, patch, FieldOwner); err != nil {
+	err := p.Client.Status().Patch(ctx, next, patch, FieldOwner)
+	if list := p.hr.Status.Inventory; kube.TooLarge(err) && list != nil {
+		p.tell(note{reason: "InventoryTooLarge", warning: true, message: fmt.Sprintf(
+			"the status has no room to list %d objects: its inventory is left out", len(list.Entries))})
+		p.hr.Status.Inventory = nil
+		return p.write(ctx)
+	}
+	if err != nil {
 		return p.lost("write status of", err)
 	}
 	p.written.put(next)
