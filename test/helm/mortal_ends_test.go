@@ -58,7 +58,8 @@ func TestMortalRemedies(t *testing.T) {
 	}
 }
 
-// TestMortalMoves kills as TestMortal does: while a release is taken over that the helm command made, while one is left for
+// TestMortalMoves kills as TestMortal does: while a release is taken over that the helm command made, while a revision is made
+// anew whose Secret somebody deleted, while one is left for
 // another name and for another place of its storage, and while it is uninstalled there.
 func TestMortalMoves(t *testing.T) {
 	reaper := mortals(t)
@@ -79,6 +80,17 @@ func TestMortalMoves(t *testing.T) {
 				n.helmInstall(name, charts)
 				n.release(name, name, "timeout: 40s\n")
 			}, all(says("Ready", "True", "UpgradeSucceeded", ".v2 "), current), leaves("superseded: Install complete", "deployed: Upgrade complete"),
+		},
+		{
+			"upgrade after its revision was deleted", func(name string) {
+				if err := n.Delete(within(t), secretKind, "sh.helm.release.v1."+name+".v2"); err != nil {
+					t.Fatal(err)
+				}
+				n.patch(releaseKind, name, `{"metadata":{"annotations":{"reconcile.fluxcd.io/requestedAt":"one"}}}`)
+			}, all(says("Ready", "True", "UpgradeSucceeded", ".v2 "), current, func(u *unstructured.Unstructured) bool {
+				at, _, _ := unstructured.NestedString(u.Object, "status", "lastHandledReconcileAt")
+				return at == "one"
+			}), leaves("superseded: Install complete", "deployed: Upgrade complete"),
 		},
 		{
 			"another name", func(name string) {

@@ -83,15 +83,17 @@ func rolledBack(to *record, revision int) *record {
 }
 
 // foretell puts into the status' history what has to be known of an action whatever becomes of its revision: of an install,
-// or of an upgrade that takes over what others made, should the spec name another before this one is made; of an uninstall
+// or of an upgrade that takes over what others made, should the spec name another before this one is made; of an upgrade whose
+// revision the status knows already, since somebody deleted that, which else is taken for another's; of an uninstall
 // that remedies a failure once the revision is gone.
 func (p *pass) foretell(made *record, all []*record, run helmstore.Run) error {
+	latest := p.hr.Status.History.Latest()
 	switch {
 	case run.Action == release.Install:
 		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingInstall, helmtime.Now()
 		made.Info.FirstDeployed = made.Info.LastDeployed
 		return p.chronicle(made, all, helmv2.ReleaseActionInstall)
-	case run.Action == release.Upgrade && p.hr.Status.History.Latest() == nil:
+	case run.Action == release.Upgrade && (latest == nil || latest.Targets(made.Name, made.Namespace, made.Version)):
 		made.Info.Status, made.Info.LastDeployed = helmrelease.StatusPendingUpgrade, helmtime.Now()
 		return p.chronicle(made, all, helmv2.ReleaseActionUpgrade)
 	case run.Action == release.Uninstall && !run.Forget:
