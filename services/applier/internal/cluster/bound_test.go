@@ -8,8 +8,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -197,4 +201,48 @@ func TestListsOfWatchesAreBounded(t *testing.T) {
 			t.Errorf("%s: %d events, want %d", tt.why, passed, tt.passed)
 		}
 	}
+}
+
+// A watch has no end, so a server could keep a processor busy with it: it is read at a pace, but for the list that it begins with.
+func TestEventsAreReadAtAPace(t *testing.T) {
+	const list, burst = 100, 3
+	synctest.Test(t, func(t *testing.T) {
+		events := make(chan watch.Event)
+		b := &boundedWatch{
+			Interface: watch.NewProxyWatcher(events), allowance: &allowance{limit: maxObject}, pace: rate.NewLimiter(rate.Every(time.Hour), burst),
+			cancel: func() {}, listing: true, events: make(chan watch.Event), stopped: make(chan struct{}),
+		}
+		go b.run()
+		go func() {
+			defer close(events)
+			for n := range 2 * list {
+				e := watch.Event{Type: watch.Added, Object: &metav1.PartialObjectMetadata{}}
+				if n == list {
+					e = watch.Event{Type: watch.Bookmark, Object: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+						Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"},
+					}}}
+				}
+				select {
+				case events <- e:
+				case <-b.stopped:
+					return
+				}
+			}
+		}()
+		var read atomic.Int32
+		go func() {
+			for range b.ResultChan() {
+				read.Add(1)
+			}
+		}()
+		synctest.Wait()
+		if n := read.Load(); n != list+1+burst {
+			t.Errorf("%d events are read at once, want the list, its end, and %d", n, burst)
+		}
+		b.Stop()
+		synctest.Wait()
+		if n := read.Load(); n != list+1+burst {
+			t.Errorf("%d events are read after it was stopped", n)
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -85,7 +86,8 @@ type Cluster struct {
 	trusted   bool
 	room      *Room
 	tenant    string
-	served    *discovered // nil when it is trusted
+	served    *discovered   // nil when it is trusted
+	pace      *rate.Limiter // of events, when it is not
 
 	mu      sync.Mutex
 	clients *lru.Cache // *Client by who it acts as
@@ -124,6 +126,7 @@ func New(config *rest.Config, opts Options) (*Cluster, error) {
 	if !opts.Trusted {
 		c.room, c.tenant, c.transport = cmp.Or(opts.Room, NewRoom()), opts.Tenant, bounded{next: transport, cluster: c}
 		c.served = &discovered{kept: c.Keep(), sizes: map[string]int64{}}
+		c.pace = rate.NewLimiter(eventPace, eventBurst)
 	}
 	client, err := c.discoveryClient(config)
 	if err != nil {

@@ -3,7 +3,9 @@ package cluster
 import (
 	"context"
 	"sync"
+	"time"
 
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -98,8 +100,11 @@ func (c *Client) WatchMetadata(ctx context.Context, r Ref, opts metav1.ListOptio
 		a.end()
 		return nil, bare(err)
 	}
-	b := &boundedWatch{Interface: w, allowance: a, kind: r.Kind, cancel: cancel, events: make(chan watch.Event), stopped: make(chan struct{})}
-	b.listing = opts.SendInitialEvents != nil && *opts.SendInitialEvents
+	b := &boundedWatch{
+		Interface: w, allowance: a, kind: r.Kind, pace: c.cluster.pace, cancel: cancel,
+		listing: opts.SendInitialEvents != nil && *opts.SendInitialEvents,
+		events:  make(chan watch.Event), stopped: make(chan struct{}),
+	}
 	go b.run()
 	return b, nil
 }
@@ -109,6 +114,7 @@ type boundedWatch struct {
 	watch.Interface
 	*allowance
 	kind    string
+	pace    *rate.Limiter // of events, of all watches of the cluster
 	cancel  context.CancelFunc
 	listing bool // until the list is over that the watch begins with
 	objects int  // of the list so far
@@ -133,6 +139,9 @@ func (b *boundedWatch) run() {
 	defer b.cancel()
 	defer b.Interface.Stop()
 	for e := range b.Interface.ResultChan() {
+		if !b.listing && !b.turn() {
+			return
+		}
 		e = b.judge(e)
 		select {
 		case b.events <- e:
@@ -143,6 +152,20 @@ func (b *boundedWatch) run() {
 			return
 		}
 		b.leave()
+	}
+}
+
+// turn waits until another event may be read. It returns false when the watch is stopped before.
+func (b *boundedWatch) turn() bool {
+	r := b.pace.Reserve()
+	wait := time.NewTimer(r.Delay())
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return true
+	case <-b.stopped:
+		r.Cancel()
+		return false
 	}
 }
 

@@ -19,6 +19,8 @@ const (
 	largeAnswers, largeEach = 12, 4
 	// patience is for how long an event of a watch may hold a place. The configuration's timeout bounds requests.
 	patience = 10 * time.Second
+	// eventPace is how many events of a cluster's watches are read in a second, and eventBurst how many at once.
+	eventPace, eventBurst = 1000, 10_000
 	// maxKept bounds, in bytes, what is kept of all clusters for longer than a request.
 	maxKept = 1 << 30
 )
