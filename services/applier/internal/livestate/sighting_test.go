@@ -98,7 +98,7 @@ func TestTooManyObjectsAreNotWatched(t *testing.T) {
 		table.hash, table.limit = newHasher(nil, nil, Kustomizations()), 10
 		table.Manage(configMap)
 		k := table.kinds[configMap.GroupKind()]
-		f := &feed{table: table, kind: k, ctx: t.Context()}
+		f := &feed{table: table, kind: k, ctx: t.Context(), log: slog.New(slog.DiscardHandler)}
 		if err := f.Replace(list(tt.first), "1"); err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,8 @@ import (
 func (t *Table) watch(ctx context.Context, k *kind) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	f := &feed{table: t, kind: k, ctx: ctx, stop: stop}
+	log := slog.New(seldom{t.opts.Logger.With("kind", k.gvk.Kind).Handler(), &moment{now: t.now}})
+	f := &feed{table: t, kind: k, ctx: ctx, stop: stop, log: log}
 	ref := cluster.NewRef(k.gvk, "", "")
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
@@ -46,7 +47,7 @@ func (t *Table) watch(ctx context.Context, k *kind) {
 			return w, err
 		},
 	}
-	logger := logr.FromSlogHandler(t.opts.Logger.With("kind", k.gvk.Kind).Handler())
+	logger := logr.FromSlogHandler(log.Handler())
 	cache.NewReflectorWithOptions(lw, &metav1.PartialObjectMetadata{}, f, cache.ReflectorOptions{
 		Name: "livestate", TypeDescription: k.gvk.String(), Logger: &logger,
 		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Cap: 10 * time.Second, Steps: 20, Factor: 2, Jitter: 0.3},
@@ -59,6 +60,7 @@ type feed struct {
 	kind  *kind
 	ctx   context.Context // of the watch; bounds the reads that follow a deletion
 	stop  context.CancelFunc
+	log   *slog.Logger
 	// failing is since when no list or watch worked; the table's lock guards it.
 	failing time.Time
 	// over says that the kind had too many objects; current is the watch. Both are the reflector's own.
@@ -146,7 +148,7 @@ func (f *feed) Update(o any) error {
 	f.table.mu.Lock()
 	defer f.table.mu.Unlock()
 	if f.kind.records[s.key()] == nil && f.table.full(1) {
-		f.table.opts.Logger.Error("a watch ends", slog.Any("error", f.overflow())) // returned, it would be logged with the object
+		f.log.Error("a watch ends", slog.Any("error", f.overflow())) // returned, it would be logged with the object
 		return nil
 	}
 	f.put(s)
