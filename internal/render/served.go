@@ -72,8 +72,8 @@ func ask(client discovery.DiscoveryInterface, names []string) ([]*metav1.APIReso
 	lists := make([]*metav1.APIResourceList, len(names))
 	for i, name := range names {
 		group.Go(func() error {
-			if ctx.Err() != nil {
-				return nil
+			if err := ctx.Err(); err != nil {
+				return err // after the first, which counts
 			}
 			list, err := client.ServerResourcesForGroupVersion(name)
 			var refusal apierrors.APIStatus

@@ -157,10 +157,12 @@ func (a *applier) watch(ctx context.Context, gone *bus.Gone) (ready bool, err er
 		err := kube.OnDelete(ctx, c, object, func(name types.NamespacedName) {
 			gone.Forget(events.NewKey(kind, name.Namespace, name.Name))
 		})
-		switch {
-		case ctx.Err() != nil:
+		select {
+		case <-ctx.Done():
 			return false, nil
-		case err != nil:
+		default:
+		}
+		if err != nil {
 			return false, err
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 )
 
 // impossible says why no object can have the name or the namespace of a reference: with one it would lead to another place of
@@ -19,10 +19,10 @@ func impossible(r Ref) string {
 
 // outside says which part of a reference is no part of a path.
 func outside(r Ref) string {
-	if wrong := path.IsValidPathSegmentName(r.Name); len(wrong) > 0 {
+	if wrong := content.IsPathSegmentName(r.Name); len(wrong) > 0 {
 		return "name " + strings.Join(wrong, ", ")
 	}
-	if wrong := path.IsValidPathSegmentName(r.Namespace); len(wrong) > 0 {
+	if wrong := content.IsPathSegmentName(r.Namespace); len(wrong) > 0 {
 		return "namespace " + strings.Join(wrong, ", ")
 	}
 	return ""

@@ -79,7 +79,7 @@ func TestRefusalsAreBounded(t *testing.T) {
 		front.Close()
 		text := fmt.Sprintf("%v %#v", err, err)
 		var refusal apierrors.APIStatus
-		if refusal, _ = err.(apierrors.APIStatus); refusal == nil || int(refusal.Status().Code) != tt.status { //nolint:errorlint // as the client returns it
+		if refusal, _ = err.(apierrors.APIStatus); refusal == nil || int(refusal.Status().Code) != tt.status {
 			t.Errorf("%s: got %.300v", tt.why, err)
 			continue
 		}
@@ -119,7 +119,7 @@ func TestRefusalsOfTheOwnClusterAreBounded(t *testing.T) {
 		if err == nil || strings.Contains(err.Error(), "no no") != (want == 100<<10) || len(err.Error()) > 1<<20 {
 			t.Errorf("of %d words: %.100v", want, err)
 		}
-		if refusal, ok := err.(apierrors.APIStatus); !ok || refusal.Status().Code != http.StatusUnprocessableEntity { //nolint:errorlint // as the client returns it
+		if refusal, ok := err.(apierrors.APIStatus); !ok || refusal.Status().Code != http.StatusUnprocessableEntity {
 			t.Errorf("of %d words: it is %T", want, err)
 		}
 	}

@@ -114,11 +114,9 @@ func each[T any](ctx context.Context, limit int, items []T, work func(context.Co
 	errs := make([]error, len(items))
 	for i, item := range items {
 		group.Go(func() error {
-			if err := context.Cause(ctx); err != nil {
-				errs[i] = err
-				return nil
+			if errs[i] = context.Cause(ctx); errs[i] == nil {
+				errs[i] = work(ctx, item)
 			}
-			errs[i] = work(ctx, item)
 			if cluster.TimedOut(errs[i]) {
 				end(cluster.ErrSilent)
 			}
