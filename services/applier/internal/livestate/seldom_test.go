@@ -36,12 +36,12 @@ func TestFailingWatchesAreToldOnce(t *testing.T) {
 	asked := make(chan struct{}, 100)
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		switch {
-		case q.URL.Path == "/api":
+		switch q.URL.Path {
+		case "/api":
 			_, _ = io.WriteString(w, `{"kind":"APIVersions","versions":["v1"]}`)
-		case q.URL.Path == "/apis":
+		case "/apis":
 			_, _ = io.WriteString(w, `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`)
-		case q.URL.Path == "/api/v1":
+		case "/api/v1":
 			_, _ = io.WriteString(w, `{"kind":"APIResourceList","groupVersion":"v1","resources":[{"name":"configmaps","kind":"ConfigMap","namespaced":true,"verbs":["get","list","watch"]}]}`)
 		default:
 			if q.URL.Query().Get("watch") == "" {
