@@ -127,7 +127,8 @@ func change(ctx context.Context, world *harness.World, streams []*upstream, fetc
 	})
 	group.Go(func() error {
 		dice := rand.New(rand.NewPCG(seed, 3))
-		for pause(calming, time.Duration(dice.Int64N(int64(lifetime)))) {
+		// The first dies at once: all changes may be made before a lifetime is over.
+		for life := time.Duration(0); pause(calming, life); life = time.Duration(dice.Int64N(int64(lifetime))) {
 			if err := fetcher.kill(); err != nil {
 				return err
 			}

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,5 +40,30 @@ func TestNamedTestsExist(t *testing.T) {
 		if strings.HasPrefix(m[0], "H/") && m[2] != "" && !strings.Contains(helm, `"`+m[2]+`"`) {
 			t.Errorf("%s is no case", m[0])
 		}
+	}
+}
+
+// metric finds the names of metrics that are declared.
+var metric = regexp.MustCompile(`Name:\s*"(sluice_\w+)"`)
+
+// TestMetricsAreDocumented has the page of metrics name those that there are, and no others.
+func TestMetricsAreDocumented(t *testing.T) {
+	r := open(t)
+	var declared, told []string
+	for _, file := range r.goFiles(t) {
+		if file.test {
+			continue
+		}
+		for _, m := range metric.FindAllStringSubmatch(string(r.read(t, file.name)), -1) {
+			declared = append(declared, m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `(sluice_\\w+)`").FindAllStringSubmatch(string(r.read(t, "docs/metrics.md")), -1) {
+		told = append(told, m[1])
+	}
+	slices.Sort(declared)
+	slices.Sort(told)
+	if len(declared) == 0 || !slices.Equal(declared, told) {
+		t.Errorf("the page has %q, the code %q", told, declared)
 	}
 }
