@@ -27,6 +27,7 @@ import (
 	"github.com/sluice-gitops/sluice/services/applier/internal/fleet"
 	"github.com/sluice-gitops/sluice/services/applier/internal/handle"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmrelease"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 	"github.com/sluice-gitops/sluice/services/applier/internal/plan"
 	"github.com/sluice-gitops/sluice/services/applier/internal/report"
@@ -112,7 +113,7 @@ func newReleaseWorker(cfg Config, m ctrl.Manager, clusters *fleet.Fleet, planner
 	}
 	return &helmrelease.Worker{
 		Bus: cfg.Bus, Client: m.GetClient(), Live: m.GetAPIReader(), Watched: planner.Watched, Places: clusters.Releases(), Snapshots: shared.Snapshots,
-		Keys: shared.Keys, Renders: shared.Renders, CEL: shared.Depend.CEL, Recorder: r, Log: cfg.Logger, Began: time.Now(),
+		Keys: shared.Keys, Renders: shared.Renders, Histories: helmstore.NewRoom(), CEL: shared.Depend.CEL, Recorder: r, Log: cfg.Logger, Began: time.Now(),
 		Options: helmrelease.Options{
 			Cluster: cfg.ClusterName, DefaultServiceAccount: cfg.DefaultServiceAccount, NoCrossNamespaceRefs: cfg.NoCrossNamespaceRefs,
 			ExternalArtifacts: cfg.ExternalArtifacts, AdditiveDependencyCheck: cfg.AdditiveDependencyCheck, Jitter: float64(cfg.IntervalJitter) / 100,

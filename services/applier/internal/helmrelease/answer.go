@@ -12,6 +12,9 @@ import (
 // unanswered is what is said in place of an answer: who asks holds a worker until there is one. What somebody has to mend
 // fails the build by name.
 func unanswered(why error) render.Answer {
+	if errors.Is(why, helmstore.ErrNoRoom) {
+		return render.Answer{Busy: true}
+	}
 	text := serve.Redact(why.Error())
 	if errors.Is(why, helmstore.ErrTooMuch) || !release.Transient(why) {
 		return render.Answer{Refused: text}

@@ -2,6 +2,7 @@ package helmrelease
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
+	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 	"github.com/sluice-gitops/sluice/services/applier/internal/verdict"
 )
@@ -87,6 +89,9 @@ func (p *pass) suspended(ctx context.Context) (bus.Result, error) {
 	var all []*record
 	if err == nil {
 		all, err = p.store.List(ctx, p.madeName())
+	}
+	if errors.Is(err, helmstore.ErrNoRoom) {
+		return bus.Result{}, err
 	}
 	if err != nil && ctx.Err() == nil && meta.FindStatusCondition(p.hr.Status.Conditions, kube.ConditionReconciling) == nil {
 		return bus.Result{Next: bus.Never}, nil // as far as anybody knows there is none

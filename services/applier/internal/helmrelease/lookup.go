@@ -45,6 +45,7 @@ func (w *Worker) answer(ctx context.Context, question []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the question is about an earlier HelmRelease %s/%s", hr.Namespace, hr.Name)
 	}
 	p := &pass{Worker: w, hr: hr, told: map[string]bool{}, log: w.logOf(hr)}
+	defer p.close()
 	answer, err := p.say(ctx, q)
 	if err != nil {
 		answer = unanswered(err)

@@ -125,6 +125,9 @@ func (p *pass) pursue(ctx context.Context, all []*record) (bus.Result, error) {
 
 // noStorage says that it cannot be read what is released. With an account that never released anything, nothing is.
 func (p *pass) noStorage(ctx context.Context, why error) (bus.Result, error) {
+	if errors.Is(why, helmstore.ErrNoRoom) {
+		return bus.Result{}, why
+	}
 	if apierrors.IsForbidden(why) && p.hr.Status.History.Latest() == nil {
 		p.conditions().Set(helmv2.ReleasedCondition, metav1.ConditionFalse, helmv2.InstallFailedReason, fmt.Sprintf(
 			"Helm install failed for release %s/%s: %s", p.hr.GetReleaseNamespace(), kube.ReleaseName(p.hr), why))

@@ -50,8 +50,9 @@ func (p *pass) connect(storageNamespace string) (err error) {
 		p.client, err = p.place.Cluster.As(p.hr.Namespace, p.account)
 	}
 	if err == nil {
+		p.close() // what it read of another namespace
 		p.store = helmstore.New(p.client.Secrets(storageNamespace), storageNamespace, p.Keys, p.identity())
-		p.store.Log, p.store.Ignored = p.log, &p.junk
+		p.store.Log, p.store.Ignored, p.store.Room = p.log, &p.junk, p.Histories
 	}
 	return err
 }

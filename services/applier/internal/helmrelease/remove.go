@@ -78,7 +78,7 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 		return bus.Result{}, true, nil
 	}
 	all, err := p.store.List(ctx, p.madeName())
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.Is(err, helmstore.ErrNoRoom) {
 		result, err = p.refuse(ctx, refusal{reason: helmv2.UninstallFailedReason, message: err.Error(), retry: p.unreadable(err), warn: true})
 	}
 	if err != nil || result.Next != 0 {

@@ -18,6 +18,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
@@ -54,6 +55,8 @@ type Worker struct {
 	Snapshots snapshots
 	Keys      *keys.Ring
 	Renders   *desired.Renders
+	// Histories is the room of all releases' large histories (helmstore.NewRoom).
+	Histories *share.Room
 	CEL       *cel.Compiler
 	Recorder  eventrecord.EventRecorder
 	Log       *slog.Logger
@@ -95,6 +98,9 @@ func (w *Worker) Handle(ctx context.Context, check bus.Check) (bus.Result, error
 	if (errors.Is(err, errLost) || errors.Is(err, helmstore.ErrLost)) && ctx.Err() == nil {
 		result, err = w.once(ctx, check, true, told)
 	}
+	if errors.Is(err, helmstore.ErrNoRoom) {
+		return bus.Result{Next: cluster.BusyFor(err)}, nil
+	}
 	return result, err
 }
 
@@ -118,6 +124,7 @@ func (w *Worker) once(ctx context.Context, check bus.Check, live bool, told map[
 		return bus.Result{}, fmt.Errorf("read HelmRelease %s/%s: %w", check.Key.Namespace, check.Key.Name, err)
 	}
 	p := &pass{Worker: w, key: check.Key, read: hr, hr: hr.DeepCopy(), told: told, log: w.logOf(hr)}
+	defer p.close()
 	switch {
 	case !hr.DeletionTimestamp.IsZero():
 		return p.remove(ctx)
@@ -172,6 +179,13 @@ type pass struct {
 	store   *helmstore.Store
 	// manifests are those that the pass has read.
 	manifests release.Manifests
+}
+
+// close gives back what the pass holds of the room of histories.
+func (p *pass) close() {
+	if p.store != nil {
+		p.store.Close()
+	}
 }
 
 // finalizer adds or removes the finalizer.

@@ -64,7 +64,7 @@ func (s *Store) List(ctx context.Context, name string) ([]*Record, error) {
 			return nil, fmt.Errorf("release %s: %w", name, err)
 		}
 		if options.Continue = list.Continue; options.Continue == "" {
-			all, err := decodeAll(ctx, name, found)
+			all, err := s.read(ctx, name, found)
 			if err != nil {
 				return nil, err
 			}
@@ -122,9 +122,21 @@ func (e *entry) outline() {
 	*s = corev1.Secret{} // it is part of a list of which others are needed
 }
 
-// decodeAll reads first what is needed, then the newest of the others that there is room for.
-func decodeAll(ctx context.Context, name string, found []*entry) ([]*Record, error) {
-	left := maxUnpacked
+// read reads a history, of which a large one waits for room.
+func (s *Store) read(ctx context.Context, name string, found []*entry) (all []*Record, err error) {
+	err = s.within(ctx, maxUnpacked, func(left *int, small bool) (err error) {
+		all, err = decodeAll(ctx, name, found, left, small)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// decodeAll reads first what is needed, then the newest of the others that there is room for. A small history is read
+// completely or, with errRoom, not at all.
+func decodeAll(ctx context.Context, name string, found []*entry, left *int, small bool) ([]*Record, error) {
 	out := make([]*Record, len(found))
 	for _, needed := range []bool{true, false} {
 		for i, e := range slices.Backward(found) {
@@ -132,7 +144,7 @@ func decodeAll(ctx context.Context, name string, found []*entry) ([]*Record, err
 				continue
 			}
 			var err error
-			if out[i], err = e.decode(ctx, name, &left); err != nil {
+			if out[i], err = e.decode(ctx, name, left, small); err != nil {
 				return nil, fmt.Errorf("release %s: read Secret %s/%s: %w", name, e.secret.Namespace, e.secret.Name, err)
 			}
 		}
@@ -140,10 +152,12 @@ func decodeAll(ctx context.Context, name string, found []*entry) ([]*Record, err
 	return out, nil
 }
 
-func (e *entry) decode(ctx context.Context, name string, left *int) (*Record, error) {
+func (e *entry) decode(ctx context.Context, name string, left *int, small bool) (*Record, error) {
 	if e.whole {
 		r, err := decode(ctx, e.secret, left)
 		switch {
+		case errors.Is(err, errRoom) && small:
+			return nil, err
 		case errors.Is(err, errRoom) && e.needed:
 			return nil, fmt.Errorf("%w: unpacked, those of its revisions that are needed take more than %d bytes of memory; "+
 				"delete the Secrets of revisions that nobody needs, or make the chart smaller", ErrTooMuch, maxUnpacked)
@@ -170,8 +184,11 @@ func (s *Store) Complete(ctx context.Context, r *Record) error {
 	case err != nil:
 		return fmt.Errorf("read revision %d of release %s: %w", r.Version, r.Name, err)
 	}
-	left := maxUnpacked / 2
-	whole, err := decode(ctx, secret, &left)
+	var whole *Record
+	err = s.within(ctx, maxUnpacked/2, func(left *int, _ bool) (err error) {
+		whole, err = decode(ctx, secret, left)
+		return err
+	})
 	switch {
 	case errors.Is(err, errRoom):
 		err = fmt.Errorf("%w: unpacked, this revision takes more than %d bytes of memory", ErrTooMuch, maxUnpacked/2)

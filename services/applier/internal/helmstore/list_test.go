@@ -56,7 +56,7 @@ func TestLargeHistory(t *testing.T) {
 		if err := winnow(found); err != nil {
 			t.Fatal(err)
 		}
-		all, err := decodeAll(t.Context(), "app", found)
+		all, err := (&Store{}).read(t.Context(), "app", found)
 		if !errors.Is(err, tt.err) {
 			t.Errorf("%s: error %v, want %v", tt.why, err, tt.err)
 		}

@@ -25,6 +25,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/sluice-gitops/sluice/internal/seal"
+	"github.com/sluice-gitops/sluice/internal/share"
 	"github.com/sluice-gitops/sluice/services/applier/internal/keys"
 )
 
@@ -105,13 +106,17 @@ type Record struct {
 	secret *corev1.Secret
 }
 
-// Store has the releases of one namespace, as one HelmRelease sees them.
+// Store has the releases of one namespace, as one HelmRelease sees them. It is for one goroutine, which closes it when it does
+// not use any more what it read.
 type Store struct {
 	// Log tells of Secrets that are no revisions; New sets one that discards it.
 	Log *slog.Logger
 	// Ignored are those that were told of; nil remembers none.
 	Ignored *Ignored
+	// Room is where large histories are read, together with those of other releases; nil bounds them alone.
+	Room *share.Room
 
+	held      int // of the room
 	secrets   typedcorev1.SecretInterface
 	namespace string
 	keys      *keys.Ring
