@@ -3,8 +3,8 @@ package helmrelease
 import (
 	"errors"
 
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/internal/render"
-	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/applier/internal/helmstore"
 	"github.com/sluice-gitops/sluice/services/applier/internal/release"
 )
@@ -15,7 +15,7 @@ func unanswered(why error) render.Answer {
 	if errors.Is(why, helmstore.ErrNoRoom) {
 		return render.Answer{Busy: true}
 	}
-	text := serve.Redact(why.Error())
+	text := kube.Short(why.Error())
 	if errors.Is(why, helmstore.ErrTooMuch) || !release.Transient(why) {
 		return render.Answer{Refused: text}
 	}

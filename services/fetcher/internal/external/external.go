@@ -24,7 +24,7 @@ import (
 
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
-	"github.com/sluice-gitops/sluice/internal/serve"
+	"github.com/sluice-gitops/sluice/internal/kube"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/publish"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/shelf"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
@@ -248,7 +248,7 @@ func (k *Kind) download(ctx context.Context, key events.Key, a *meta.Artifact) e
 
 // failed tells why the artifact is not in storage, once for each reason.
 func (k *Kind) failed(ctx context.Context, key events.Key, obj *sourcev1.ExternalArtifact, why error) error {
-	text := serve.Redact(why.Error())
+	text := kube.Short(why.Error())
 	if !k.said.News(key, text) {
 		return nil
 	}

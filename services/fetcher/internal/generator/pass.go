@@ -20,7 +20,6 @@ import (
 	"github.com/sluice-gitops/sluice/events"
 	"github.com/sluice-gitops/sluice/internal/bus"
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/internal/serve"
 )
 
 // pass is one look at one object.
@@ -197,7 +196,7 @@ func (p *pass) conclude(failed *failure) {
 	}
 }
 
-func message(f *failure) string { return serve.Redact(f.err.Error()) }
+func message(f *failure) string { return kube.Short(f.err.Error()) }
 
 // announce writes the Kubernetes Event of the outcome, if there is news.
 func (p *pass) announce(check bus.Check, failed *failure) {

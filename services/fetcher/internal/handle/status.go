@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sluice-gitops/sluice/internal/kube"
-	"github.com/sluice-gitops/sluice/internal/serve"
 	"github.com/sluice-gitops/sluice/services/fetcher/internal/source"
 )
 
@@ -58,7 +57,7 @@ func (p *pass) conclude(failed *source.Error) {
 	c.Set(kube.ConditionReconciling, metav1.ConditionTrue, kube.ReasonProgressingWithRetry, p.progress())
 }
 
-// message is what the status says of a failure, without credentials.
+// message is what the status says of a failure, without credentials, and no more than it has room for.
 func message(f *source.Error) string {
 	text := f.Err.Error()
 	var invalid x509.CertificateInvalidError
@@ -66,7 +65,7 @@ func message(f *source.Error) string {
 		// The library's own words name no certificate, and the time: each try would say something new.
 		text = strings.Replace(text, invalid.Error(), expired(invalid.Cert), 1)
 	}
-	return serve.Redact(text)
+	return kube.Short(text)
 }
 
 func expired(c *x509.Certificate) string {
