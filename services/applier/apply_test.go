@@ -98,6 +98,13 @@ func revisionOnly(t *testing.T, w *world) {
 	if err != nil || after.ResourceVersion != before.ResourceVersion {
 		t.Errorf("ConfigMap was written: %v", err)
 	}
+	a.edit(func(ks *kustomizev1.Kustomization) { ks.Annotations = map[string]string{kube.RequestedAt: "now"} })
+	a.until("the end of what was requested, which is told after all before it", func() error {
+		if got := a.messages("Normal", "ReconciliationSucceeded"); len(got) != 2 {
+			return fmt.Errorf("told are %q", got)
+		}
+		return nil
+	})
 	if changes := a.messages("Normal", "Progressing"); len(changes) != 1 {
 		t.Errorf("changes were told that there are not: %q", changes)
 	}
