@@ -219,7 +219,8 @@ five seconds. Machines differ and are noisy: read the ratios. This page is the o
 
 const helmEpilogue = `
 Aims: install and upgrade all within 3x of the bare client that only applies, a push of values live within a second, at most 500 MiB. The
-upgrade misses its aim: the bare client has left when the controllers begin to roll out what it changed, and a release is ready after that.
+upgrade misses its aim: the bare client has left when the controllers begin to roll out what it changed, and a release is ready after that. The
+install is near its own, 2.5x to 3.2x in four runs on two machines.
 
 - **install**: from creating the source, the charts and all HelmReleases (which the bare client does not have to do) to all of them
   Ready. The chart has five objects: ServiceAccount, ConfigMap, Service, Deployment, Ingress.
