@@ -64,6 +64,17 @@ func (p *pass) leftBehind(why string) {
 	p.tell(note{reason: helmv2.UninstallFailedReason, warning: true, message: "the release is left behind: " + why})
 }
 
+// made lists the revisions of the release that was made. When they cannot be read it says so, and the result is when they are
+// to be read again.
+func (p *pass) made(ctx context.Context) (all []*record, result bus.Result, err error) {
+	all, err = p.store.List(ctx, p.madeName())
+	if err == nil || ctx.Err() != nil || errors.Is(err, helmstore.ErrNoRoom) {
+		return all, bus.Result{}, err
+	}
+	result, err = p.refuse(ctx, refusal{reason: helmv2.UninstallFailedReason, message: err.Error(), retry: p.unreadable(err), warn: true})
+	return nil, result, err
+}
+
 // uninstall takes the next step of the uninstall of what the status names, if the object ever made any of it.
 func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err error) {
 	if err := p.connect(p.hr.Status.StorageNamespace); err != nil {
@@ -77,10 +88,7 @@ func (p *pass) uninstall(ctx context.Context) (result bus.Result, done bool, err
 		p.leftBehind(why)
 		return bus.Result{}, true, nil
 	}
-	all, err := p.store.List(ctx, p.madeName())
-	if err != nil && ctx.Err() == nil && !errors.Is(err, helmstore.ErrNoRoom) {
-		result, err = p.refuse(ctx, refusal{reason: helmv2.UninstallFailedReason, message: err.Error(), retry: p.unreadable(err), warn: true})
-	}
+	all, result, err := p.made(ctx)
 	if err != nil || result.Next != 0 {
 		return result, false, err
 	}
