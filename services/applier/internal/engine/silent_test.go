@@ -2,56 +2,17 @@ package engine_test
 
 import (
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster/clustertest"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
 	"github.com/sluice-gitops/sluice/services/applier/internal/inventory"
 	"github.com/sluice-gitops/sluice/services/applier/internal/livestate"
 )
-
-var served = map[string]string{
-	"/api":  `{"kind":"APIVersions","versions":["v1"]}`,
-	"/apis": `{"kind":"APIGroupList","apiVersion":"v1","groups":[]}`,
-	"/api/v1": `{"kind":"APIResourceList","groupVersion":"v1","resources":[
-		{"name":"configmaps","kind":"ConfigMap","namespaced":true,"verbs":["get","list","watch"]},
-		{"name":"pods","kind":"Pod","namespaced":true,"verbs":["get","list","watch"]}]}`,
-}
-
-// silentCluster says what it serves and answers nothing else. It counts the requests that are waited for.
-func silentCluster(t *testing.T) (*cluster.Client, *atomic.Int64) {
-	t.Helper()
-	waited := &atomic.Int64{}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if body, ok := served[q.URL.Path]; ok {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = io.WriteString(w, body)
-			return
-		}
-		waited.Add(1)
-		_, _ = io.Copy(io.Discard, q.Body)
-		<-q.Context().Done()
-	}))
-	t.Cleanup(front.Close)
-	c, err := cluster.New(&rest.Config{Host: front.URL, Timeout: 300 * time.Millisecond}, cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := c.Client()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client, waited
-}
 
 // A cluster that does not answer holds a worker for as long as one request may take, however many objects there are.
 func TestASilentClusterEndsTheWork(t *testing.T) {
@@ -95,7 +56,7 @@ func TestASilentClusterEndsTheWork(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.what, func(t *testing.T) {
-			client, waited := silentCluster(t)
+			client, waited := clustertest.Silent(t)
 			err := tt.work(engine.New(livestate.New(client, livestate.Options{}), engine.Options{Parallel: parallel}), client)
 			if !cluster.TimedOut(err) {
 				t.Errorf("got %v", err)

@@ -1,4 +1,4 @@
-// Package clustertest gives tests objects of a real cluster, and edits of them by others.
+// Package clustertest gives tests objects of a real cluster, edits of them by others, and a cluster that does not answer.
 package clustertest
 
 import (
