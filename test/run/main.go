@@ -1,5 +1,6 @@
 // Command run tests modules of the workspace with one go test, those named first begin
-// first. It shows each package as it ends and the output of what failed, and closes with the counts.
+// first. It shows each package as it ends and the output of what failed, and closes with what the
+// failed tests said, without their logs, and the counts.
 //
 //	go run ./test/run -p 2 -timeout 30m test services/applier events
 //
@@ -17,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -65,6 +67,7 @@ type tally struct {
 	started                         time.Time
 	passed, failed, skipped, broken int
 	output                          map[string][]string
+	said                            []string // by what failed, but for its logs
 }
 
 // run tests. The error says that go test could not run or that a package does not
@@ -116,6 +119,7 @@ func (t *tally) note(r record) {
 	}
 	if r.Action == "fail" || r.Action == "build-fail" {
 		fmt.Fprint(t.out, strings.Join(t.output[id], ""))
+		t.said = append(t.said, spoken(t.output[id])...)
 	}
 	if r.Test != "" {
 		t.count(r.Action)
@@ -123,6 +127,15 @@ func (t *tally) note(r record) {
 		fmt.Fprintf(t.out, "[%s] %-4s %s (%.1fs)\n", clock(time.Since(t.started)), r.Action, r.Package, r.Elapsed)
 	}
 	delete(t.output, id)
+}
+
+// spoken returns the output without what the code under test logged and what go test tells of its
+// progress.
+func spoken(output []string) []string {
+	return slices.DeleteFunc(slices.Clone(output), func(line string) bool {
+		line = strings.TrimSpace(line)
+		return line == "" || line == "FAIL" || strings.HasPrefix(line, "time=") || strings.HasPrefix(line, "=== ")
+	})
 }
 
 func (t *tally) count(action string) {
@@ -147,6 +160,9 @@ func clock(d time.Duration) string {
 
 func (t *tally) close() error {
 	failed := t.failed + t.broken
+	if len(t.said) > 0 {
+		fmt.Fprintf(t.out, "\nWhat failed:\n%s", strings.Join(t.said, ""))
+	}
 	fmt.Fprintf(t.out, "\nTested in %s.\n%d passed, %d failed, %d skipped\n", time.Since(t.started).Round(time.Second), t.passed, failed, t.skipped)
 	if file := os.Getenv("TEST_SUMMARY"); file != "" {
 		if err := os.WriteFile(file, fmt.Appendf(nil, "%d %d\n", t.passed, failed), 0o600); err != nil {
