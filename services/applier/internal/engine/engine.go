@@ -113,8 +113,8 @@ func refsOf(items []*item) []cluster.Ref {
 }
 
 // stage brings the objects of one stage up to date: what is known to be unchanged
-// is left out, the rest is dry-run, then what differs is written. Inert objects that
-// are new are made between the two, without a dry run.
+// is left out, the rest is dry-run, then what differs is written. Between the two come
+// what needs no dry run: inert objects that are new, then one other.
 func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 	if len(items) == 0 {
 		return nil
@@ -164,47 +164,79 @@ func (c *call) stage(ctx context.Context, items []*item, wait bool) error {
 }
 
 // tried returns the items that the API server will take, as it said in a dry run, and
-// makes those that need none. When one is refused nothing of the stage is left.
+// writes those that need none. When one is refused nothing of the stage is left.
 func (c *call) tried(ctx context.Context, todo []*item) ([]*item, error) {
-	if len(todo) == 1 && c.sure(todo[0]) {
-		todo[0].untried = true
-		return todo, nil
+	inert, first, others := c.sorted(todo)
+	if err := c.each(ctx, others, c.dryRun); err != nil {
+		if len(first) > 0 && !cluster.TimedOut(err) {
+			err = join([]error{c.each(ctx, first, c.dryRun), err}) // all that is refused is told at once
+		}
+		return nil, err
 	}
-	var inert, others []*item
+	made, left, err := c.makeAll(ctx, inert)
+	others = append(others, left...)
+	if err == nil && len(first) > 0 && waiting(others) == nil {
+		if err = c.req.Guard(ctx); err == nil {
+			err = c.each(ctx, first, c.lead)
+		}
+	}
+	if err != nil {
+		return nil, c.takeBack(ctx, made, err)
+	}
+	return append(others, first...), nil
+}
+
+// sorted returns the items that may be made without a dry run, the one other that needs none when
+// it is written before the rest, if there is one, and the rest.
+func (c *call) sorted(todo []*item) (inert, first, others []*item) {
 	for _, i := range todo {
-		if c.inert(i) {
+		switch {
+		case c.inert(i):
 			inert = append(inert, i)
-		} else {
+		case len(first) == 0 && (c.sure(i) || c.anew(i)):
+			first = append(first, i)
+		default:
 			others = append(others, i)
 		}
 	}
-	if err := c.each(ctx, others, c.dryRun); err != nil {
-		return nil, err
-	}
-	var made []*item
-	for len(inert) > 0 {
-		n := min(batch, len(inert))
-		if err := c.req.Guard(ctx); err != nil {
-			return nil, err
+	return inert, first, others
+}
+
+// makeAll makes inert items. Those that cannot be made are left and dry-run; it ends at a refusal.
+func (c *call) makeAll(ctx context.Context, inert []*item) (made, left []*item, err error) {
+	for len(inert) > 0 && err == nil {
+		if err = c.req.Guard(ctx); err != nil {
+			return made, left, err
 		}
-		err := c.each(ctx, inert[:n], c.create)
-		var left []*item
+		n := min(batch, len(inert))
+		err = c.each(ctx, inert[:n], c.create)
+		var untold []*item
 		for _, i := range inert[:n] {
 			if i.done {
 				made = append(made, i)
 			} else {
-				left = append(left, i)
+				untold = append(untold, i)
 			}
 		}
 		if err == nil {
-			err = c.each(ctx, left, c.dryRun)
+			err = c.each(ctx, untold, c.dryRun)
 		}
-		if err != nil {
-			return nil, c.takeBack(ctx, made, err)
-		}
-		inert, others = inert[n:], append(others, left...)
+		inert, left = inert[n:], append(left, untold...)
 	}
-	return others, nil
+	return made, left, err
+}
+
+// lead writes an item when the API server has said that it takes all others of the stage. Its own refusal
+// comes before any of them is written, as that of a dry run would (ADR 14).
+func (c *call) lead(ctx context.Context, i *item) error {
+	if c.sure(i) {
+		i.untried = true
+		return c.write(ctx, i)
+	}
+	if err := c.create(ctx, i); err != nil || i.done {
+		return err
+	}
+	return c.dryRun(ctx, i)
 }
 
 // manage starts the watches of a stage's kinds.

@@ -19,13 +19,15 @@ var inertKinds = []schema.GroupKind{{Kind: "ConfigMap"}, {Kind: "Secret"}, {Kind
 // takeBackTime bounds the deletion of what a failed stage made.
 const takeBackTime = 30 * time.Second
 
+// anew reports whether nobody knows of the object, and the attempt before did not fail.
+func (c *call) anew(i *item) bool {
+	return !c.req.Careful && !i.exists && !i.fresh && i.optOut == 0 && len(i.ignored) == 0
+}
+
 // inert reports whether the object may be made without a trial (ADR 14): nobody knows
-// of it, it does nothing by itself, and the attempt before did not fail.
+// of it, it does nothing by itself, and it could be taken back at once.
 func (c *call) inert(i *item) bool {
-	if c.req.Careful || i.exists || i.optOut != 0 || len(i.ignored) > 0 || !slices.Contains(inertKinds, i.ref.GroupKind()) {
-		return false
-	}
-	if len(i.desired.GetFinalizers()) > 0 { // it could not be taken back at once
+	if !c.anew(i) || !slices.Contains(inertKinds, i.ref.GroupKind()) || len(i.desired.GetFinalizers()) > 0 {
 		return false
 	}
 	if i.ref.Kind != "Service" {
@@ -36,7 +38,7 @@ func (c *call) inert(i *item) bool {
 	return (kind == "" || kind == "ClusterIP") && !captures && len(i.desired.GetAnnotations()) == 0
 }
 
-// create makes an inert object, if there is none of its name. When the API server does
+// create makes an object, if there is none of its name. When the API server does
 // not take it, a trial shall say why. It fails when there is no answer.
 func (c *call) create(ctx context.Context, i *item) error {
 	i.absent = true

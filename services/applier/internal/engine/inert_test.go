@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -37,10 +39,19 @@ spec:
     spec: {containers: [{name: main, image: example.org/a}]}
 `
 
+// role is made before a Deployment of its stage, so that this one is dry-run.
+const role = `---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: a, namespace: NS}
+rules: [{apiGroups: [""], resources: [pods], verbs: [get]}]
+`
+
 // What does nothing by itself is made without a dry run, and nothing of a stage is left
 // when one of its objects is refused.
 func TestInert(t *testing.T) {
-	all := []string{"ServiceAccount", "ConfigMap", "Service", "Deployment"}
+	versions := map[string]string{"Deployment": "apps/v1", "Role": "rbac.authorization.k8s.io/v1"}
+	all := []string{"ServiceAccount", "ConfigMap", "Service", "Deployment", "Role"}
 	wrongConfig := strings.ReplaceAll(workload, "{k: one}", `{"k/": one}`)
 	for _, c := range []struct {
 		name, reason string
@@ -52,25 +63,27 @@ func TestInert(t *testing.T) {
 		left         string // kinds that exist afterwards
 		actions      string
 	}{
-		{"new", "one dry run for four new objects", workload, nil, false, 1, "", "ServiceAccount ConfigMap Service Deployment",
+		{"new", "no dry run for four new objects", workload, nil, false, 0, "", "ServiceAccount ConfigMap Service Deployment",
 			"ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
-		{"refused-other", "an object that needs a dry run is refused: nothing is made", strings.ReplaceAll(workload, "replicas: 0", "replicas: -1"), nil,
+		{"refused-first", "the object that is made after them is refused: the inert ones are taken back", strings.ReplaceAll(workload, "replicas: 0", "replicas: -1"), nil,
 			false, 1, "Deployment/NS/a dry-run failed (Invalid)", "", ""},
 		{"refused-inert", "an inert object is refused: the others are taken back", wrongConfig, nil,
-			false, 2, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
+			false, 1, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
+		{"refused-other", "an object that needs a dry run is refused: nothing is made", strings.ReplaceAll(workload+role, "replicas: 0", "replicas: -1"), nil,
+			false, 2, "Deployment/NS/a dry-run failed (Invalid)", "", ""},
 		{"exists", "an object that was there is tried, and taken over", workload, func(f *fixture) {
 			f.edit(f.ref("v1", "ConfigMap", "a"), "kubectl", types.ApplyPatchType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: theirs, more: x}}")
-		}, false, 2, "", "ServiceAccount ConfigMap Service Deployment",
+		}, false, 1, "", "ServiceAccount ConfigMap Service Deployment",
 			"ServiceAccount/a created, ConfigMap/a configured, Service/a created, Deployment/a created"},
 		{"exists-refused", "an object that was there stays as it was when another is refused", wrongConfig, func(f *fixture) {
 			f.edit(f.ref("v1", "Service", "a"), "other", types.ApplyPatchType, "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}")
-		}, false, 3, "ConfigMap/NS/a dry-run failed (Invalid)", "Service", ""},
+		}, false, 2, "ConfigMap/NS/a dry-run failed (Invalid)", "Service", ""},
 		{"balancer", "a Service for which something is made outside is tried", strings.ReplaceAll(workload, "spec: {selector", "spec: {type: LoadBalancer, selector"), nil,
-			false, 2, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+			false, 1, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
 		{"outside", "so is one that takes traffic of addresses outside", strings.ReplaceAll(workload, "spec: {selector", "spec: {externalIPs: [192.0.2.7], selector"), nil,
-			false, 2, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
+			false, 1, "", "ServiceAccount ConfigMap Service Deployment", "ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
 		{"held", "what could not be taken back at once is tried", strings.Replace(wrongConfig, "{name: a,", "{name: a, finalizers: [example.com/hold],", 1), nil,
-			false, 3, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
+			false, 2, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
 		{"careful", "after a failure everything is tried", workload, nil, true, 4, "", "ServiceAccount ConfigMap Service Deployment",
 			"ServiceAccount/a created, ConfigMap/a created, Service/a created, Deployment/a created"},
 	} {
@@ -95,11 +108,7 @@ func TestInert(t *testing.T) {
 			}
 			var left []string
 			for _, kind := range all {
-				version := "v1"
-				if kind == "Deployment" {
-					version = "apps/v1"
-				}
-				if f.exists(f.ref(version, kind, "a")) {
+				if f.exists(f.ref(cmp.Or(versions[kind], "v1"), kind, "a")) {
 					left = append(left, kind)
 				}
 			}
@@ -138,5 +147,62 @@ func TestInertLostClaim(t *testing.T) {
 		if r := f.ref("v1", "ConfigMap", fmt.Sprintf("c%d", n)); !f.exists(r) {
 			t.Fatalf("%s is gone, which the new holder of the claim applied", r)
 		}
+	}
+}
+
+// Of several objects that are known to differ all but one are dry-run; that one is written when
+// the others will be taken, so that its refusal leaves them as they were.
+func TestLead(t *testing.T) {
+	const old = `
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: a, namespace: NS}
+data: {k: one}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: b, namespace: NS}
+data: {k: one}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c, namespace: NS}
+data: {k: one}
+`
+	newer := strings.ReplaceAll(old, "{k: one}", "{k: two}")
+	for _, c := range []struct {
+		name, wrong, refusal string // the object that is refused, if one is
+		dryRuns, writes      int
+	}{
+		{"all taken", "", "", 2, 3},
+		{"first refused", "a", "ConfigMap/NS/a dry-run failed (Invalid)", 2, 0},
+		{"last refused", "c", "ConfigMap/NS/c dry-run failed (Invalid)", 3, 0}, // the first as well: all that is wrong is told
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.apply(old)
+			f.synced()
+			manifests := newer
+			if c.wrong != "" {
+				manifests = strings.Replace(newer, "{name: "+c.wrong+", namespace: NS}\ndata: {k: two}", "{name: "+c.wrong+", namespace: NS}\ndata: {k/: two}", 1)
+			}
+			r, err := f.try(manifests)
+			refusal := strings.ReplaceAll(c.refusal, "NS", f.namespace)
+			if (err != nil) != (c.refusal != "") || err != nil && !strings.Contains(err.Error(), refusal) {
+				t.Fatalf("error %v, want %q", err, refusal)
+			}
+			if r.DryRuns != c.dryRuns || r.Writes != c.writes {
+				t.Errorf("%d dry runs and %d writes, want %d and %d", r.DryRuns, r.Writes, c.dryRuns, c.writes)
+			}
+			want := "two"
+			if err != nil {
+				want = "one"
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				if got, _, _ := unstructured.NestedString(f.get(f.ref("v1", "ConfigMap", name)).Object, "data", "k"); got != want {
+					t.Errorf("%s has %q, want %q", name, got, want)
+				}
+			}
+		})
 	}
 }

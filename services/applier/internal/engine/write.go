@@ -24,6 +24,9 @@ func (c *call) write(ctx context.Context, i *item) error {
 			return err
 		}
 		if i.untried { // it is refused as a dry run would be, and told in the same words
+			if refused(err) {
+				c.writes.Add(-1)
+			}
 			return dryRunError(i, err)
 		}
 		return applyError(i, err)
