@@ -21,6 +21,7 @@ import (
 	"github.com/sluice-gitops/sluice/internal/recorder"
 	"github.com/sluice-gitops/sluice/services/applier/internal/cel"
 	"github.com/sluice-gitops/sluice/services/applier/internal/claim"
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/depend"
 	"github.com/sluice-gitops/sluice/services/applier/internal/desired"
 	"github.com/sluice-gitops/sluice/services/applier/internal/finalize"
@@ -43,6 +44,13 @@ func newManager(cfg Config) (ctrl.Manager, error) {
 		return nil, err
 	}
 	options.NewCache = cfg.NewCache
+	options.NewClient = func(config *rest.Config, o client.Options) (client.Client, error) {
+		var err error
+		if o.HTTPClient, err = cluster.HTTPClient(config); err != nil {
+			return nil, err
+		}
+		return client.New(config, o)
+	}
 	reach := rest.CopyConfig(cfg.REST)
 	reach.WarningHandler = rest.NoWarnings{} // the finalizer's name is Flux's, not ours to choose
 	m, err := ctrl.NewManager(reach, options)

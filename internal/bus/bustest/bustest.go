@@ -5,6 +5,7 @@ package bustest
 import (
 	"context"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -15,7 +16,25 @@ import (
 // Server starts an embedded NATS server that ends with the test.
 func Server(t testing.TB) *natsserver.Server {
 	t.Helper()
-	return ServerIn(t, t.TempDir(), -1)
+	dir, err := os.MkdirTemp("", "sluice-nats-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { remove(t, dir) })
+	return ServerIn(t, dir, -1)
+}
+
+// remove removes the folder of a server that was stopped. On a disk that is slow the server waits a tenth of a second for a
+// file that it is writing, and no longer, so that the file may come while the folder goes.
+func remove(t testing.TB, dir string) {
+	t.Helper()
+	err := os.RemoveAll(dir)
+	for end := time.Now().Add(10 * time.Second); err != nil && time.Now().Before(end); err = os.RemoveAll(dir) {
+		<-time.After(100 * time.Millisecond)
+	}
+	if err != nil {
+		t.Errorf("remove the folder of a NATS server: %v", err)
+	}
 }
 
 // ServerIn starts an embedded NATS server with files in dir, on a port as

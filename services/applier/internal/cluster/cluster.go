@@ -196,7 +196,12 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	}
 	plain := rest.CopyConfig(config)
 	plain.NegotiatedSerializer = nil
-	core, err := typedcorev1.NewForConfigAndClient(plain, httpClient)
+	typed := rest.CopyConfig(plain)
+	if c.trusted { // of others, the bounds are those of JSON
+		typed.ContentType = runtime.ContentTypeProtobuf
+		typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	}
+	core, err := typedcorev1.NewForConfigAndClient(typed, httpClient)
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +233,16 @@ func (c *Cluster) discoveryClient(config *rest.Config) (*http.Client, error) {
 	if b, ok := transport.(bounded); ok {
 		b.served = c.served
 		transport = b
+	}
+	return clientOver(config, transport)
+}
+
+// HTTPClient returns a client for what writes much to the API server of a configuration: it
+// has connections like those of a Cluster.
+func HTTPClient(config *rest.Config) (*http.Client, error) {
+	transport, err := newTransport(config, defaultConnections)
+	if err != nil {
+		return nil, err
 	}
 	return clientOver(config, transport)
 }
