@@ -103,7 +103,7 @@ func (f *fixture) start(opts livestate.Options) {
 			t.Error(err)
 		}
 	})
-	f.engine = engine.New(f.table, engine.Options{})
+	f.engine = engine.New(f.table, engine.Options{StageWait: 20 * time.Second})
 }
 
 // apply applies a manifest with NS in place of the namespace and waits for the watch.
