@@ -16,7 +16,7 @@ import (
 // Server starts an embedded NATS server that ends with the test.
 func Server(t testing.TB) *natsserver.Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sluice-nats-")
+	dir, err := os.MkdirTemp("", "sluice-nats-") //nolint:usetesting // that removes without patience
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -205,7 +205,7 @@ func (c *call) sorted(todo []*item) (inert, first, others []*item) {
 // makeAll makes inert items. Those that cannot be made are left and dry-run; it ends at a refusal.
 func (c *call) makeAll(ctx context.Context, inert []*item) (made, left []*item, err error) {
 	for len(inert) > 0 && err == nil {
-		if err = c.req.Guard(ctx); err != nil {
+		if err := c.req.Guard(ctx); err != nil {
 			return made, left, err
 		}
 		n := min(batch, len(inert))
