@@ -42,8 +42,8 @@ type specimen struct {
 	value string
 	// kept are foreign fields that must live, taken those that must go.
 	kept, taken []map[string]any
-	// unsure is set until the next calm when nobody can tell whether a step hit the
-	// object before or after Sluice did: then fields of others may be lost or not.
+	// unsure is set until the next calm in which it is not opted out when nobody can tell whether a
+	// step hit the object before or after Sluice did: then fields of others may be lost or not.
 	unsure bool
 	// out is the object as it was left when it was opted out, nil when it is not.
 	out map[string]any
@@ -189,7 +189,7 @@ func (e *edits) calm() {
 		e.fail(fmt.Errorf("not any more: %w", err), from)
 	}
 	for _, s := range e.all {
-		s.unsure = false
+		s.unsure = s.unsure && s.out != nil // nobody's fields stay nobody's until it is applied again
 	}
 }
 
