@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -38,37 +39,36 @@ func (c *call) inert(i *item) bool {
 	return (kind == "" || kind == "ClusterIP") && !captures && len(i.desired.GetAnnotations()) == 0
 }
 
-// create makes an object, if there is none of its name. When the API server does
-// not take it, a trial shall say why. It fails when there is no answer.
-func (c *call) create(ctx context.Context, i *item) error {
-	i.absent = true
+// once writes an item with one request. What is not known to exist is made, if there is none of its name: in the place of what
+// was deleted somebody may have put what is not ours. When the API server does not take it, a trial shall say why. It fails when
+// there is no answer.
+func (c *call) once(ctx context.Context, i *item) error {
+	i.absent = !i.exists
 	defer func() { i.absent = false }()
 	c.records.Begin(i.ref)
-	answer, _, err := c.send(ctx, i)
+	answer, created, err := c.send(ctx, i)
 	if err != nil {
-		if refused(err) {
-			c.writes.Add(-1)
-		}
 		c.records.Abort(i.ref)
 		if cluster.TimedOut(err) {
 			return applyError(i, err)
 		}
 		return nil
 	}
-	meta := cluster.MetadataOf(answer)
-	c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
-	i.before, i.exists = c.records.Reduce(meta), true
-	i.settle(Created)
+	if i.takeover = c.absorbs(i, answer); i.takeover {
+		c.records.Abort(i.ref)
+		return nil
+	}
+	c.written(i, answer, created)
 	return nil
 }
 
-// refused reports whether the API server said that it wrote nothing.
+// refused reports whether nothing was written, as the API server said, or for nothing was sent.
 func refused(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsInvalid(err) || apierrors.IsForbidden(err) ||
-		apierrors.IsBadRequest(err) || apierrors.IsNotFound(err)
+		apierrors.IsBadRequest(err) || apierrors.IsNotFound(err) || notServed(err) || errors.Is(err, errNoNamespace)
 }
 
-// takeBack deletes what create made of a stage that is refused because of why, as if
+// takeBack deletes what was made of a stage that is refused because of why, as if
 // nothing had been made. What stays, and what somebody changed meanwhile, is in the
 // inventory of the attempt.
 func (c *call) takeBack(ctx context.Context, made []*item, why error) error {

@@ -71,9 +71,9 @@ func TestInert(t *testing.T) {
 			false, 1, "ConfigMap/NS/a dry-run failed (Invalid)", "", ""},
 		{"refused-other", "an object that needs a dry run is refused: nothing is made", strings.ReplaceAll(workload+role, "replicas: 0", "replicas: -1"), nil,
 			false, 2, "Deployment/NS/a dry-run failed (Invalid)", "", ""},
-		{"exists", "an object that was there is tried, and taken over", workload, func(f *fixture) {
+		{"exists", "an object that was there is tried, and taken over before what reads it is made", workload, func(f *fixture) {
 			f.edit(f.ref("v1", "ConfigMap", "a"), "kubectl", types.ApplyPatchType, "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: theirs, more: x}}")
-		}, false, 1, "", "ServiceAccount ConfigMap Service Deployment",
+		}, false, 2, "", "ServiceAccount ConfigMap Service Deployment",
 			"ServiceAccount/a created, ConfigMap/a configured, Service/a created, Deployment/a created"},
 		{"exists-refused", "an object that was there stays as it was when another is refused", wrongConfig, func(f *fixture) {
 			f.edit(f.ref("v1", "Service", "a"), "other", types.ApplyPatchType, "{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {ports: [{port: 1}]}}")
@@ -175,8 +175,8 @@ data: {k: one}
 		dryRuns, writes      int
 	}{
 		{"all taken", "", "", 2, 3},
-		{"first refused", "a", "ConfigMap/NS/a dry-run failed (Invalid)", 2, 0},
-		{"last refused", "c", "ConfigMap/NS/c dry-run failed (Invalid)", 3, 0}, // the first as well: all that is wrong is told
+		{"first refused", "a", "ConfigMap/NS/a dry-run failed (Invalid)", 3, 0}, // a dry run says why
+		{"last refused", "c", "ConfigMap/NS/c dry-run failed (Invalid)", 3, 0},  // the first as well: all that is wrong is told
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t)

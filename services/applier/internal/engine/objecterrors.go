@@ -3,8 +3,10 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/refusal"
 )
 
@@ -33,6 +35,25 @@ func join(errs []error) error {
 	if len(all) == 0 {
 		return nil
 	}
+	return all
+}
+
+// inOrder joins errors of items in the order of the items.
+func inOrder(items []*item, errs ...error) error {
+	place := map[cluster.Ref]int{}
+	for n, i := range items {
+		place[i.ref] = n
+	}
+	at := func(err error) int {
+		var object *ObjectError
+		if !errors.As(err, &object) {
+			return len(items)
+		}
+		return place[object.Object]
+	}
+	var all ObjectErrors
+	errors.As(join(errs), &all)
+	slices.SortStableFunc(all, func(a, b error) int { return at(a) - at(b) })
 	return all
 }
 

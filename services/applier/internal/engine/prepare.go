@@ -45,8 +45,6 @@ type item struct {
 	waits *health.State
 	// absent is true when the item is written only if there is no such object.
 	absent bool
-	// untried is true when the item is written without a dry run before.
-	untried bool
 	// answer is what a dry run answered, and difference what came of it, when the call compares.
 	answer     *unstructured.Unstructured
 	difference *Difference

@@ -134,11 +134,18 @@ spec:
 ---
 apiVersion: GROUP/v1
 kind: Widget
-metadata: {name: w, namespace: NS}`, "GROUP", group)
+metadata: {name: w, namespace: NS}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: beside, namespace: NS}`, "GROUP", group)
 	began := time.Now()
 	_, err = f.try(manifests)
 	if text := stageError(t, err, began).Error(); !strings.Contains(text, "Widget/"+f.namespace+"/w") || !strings.Contains(text, "does not serve the kind yet") {
 		t.Errorf("the error is %s", text)
+	}
+	if f.exists(f.ref("v1", "ConfigMap", "beside")) {
+		t.Error("another of the stage was made before it is known that the API server takes all")
 	}
 	again := time.Now()
 	_, err = f.try(manifests)

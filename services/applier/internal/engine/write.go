@@ -23,14 +23,14 @@ func (c *call) write(ctx context.Context, i *item) error {
 		if errors.As(err, &known) {
 			return err
 		}
-		if i.untried { // it is refused as a dry run would be, and told in the same words
-			if refused(err) {
-				c.writes.Add(-1)
-			}
-			return dryRunError(i, err)
-		}
 		return applyError(i, err)
 	}
+	c.written(i, answer, created)
+	return nil
+}
+
+// written records the answer to a write and settles the item.
+func (c *call) written(i *item, answer *unstructured.Unstructured, created bool) {
 	meta := cluster.MetadataOf(answer)
 	c.records.Applied(i.ref, c.req.Owner, i.digest, meta)
 	action := Configured
@@ -43,7 +43,11 @@ func (c *call) write(ctx context.Context, i *item) error {
 	i.before, i.exists = c.records.Reduce(meta), true
 	i.settle(action)
 	c.left(i.ref)
-	return nil
+}
+
+// absorbs reports whether an answer shows fields of others that are to be taken over.
+func (c *call) absorbs(i *item, answer *unstructured.Unstructured) bool {
+	return !i.optOut.Has(livestate.Merge) && c.records.Reduce(cluster.MetadataOf(answer)).Absorb
 }
 
 // lookAgain finds out what there is now when an object is refused because it is not the one
@@ -71,7 +75,7 @@ func (c *call) put(ctx context.Context, i *item) (*unstructured.Unstructured, bo
 		}
 		return nil, false, err
 	}
-	if i.takeover || i.optOut.Has(livestate.Merge) || !c.records.Reduce(cluster.MetadataOf(answer)).Absorb {
+	if i.takeover || !c.absorbs(i, answer) {
 		return answer, created, nil
 	}
 	i.takeover = true
@@ -94,5 +98,9 @@ func (c *call) send(ctx context.Context, i *item) (*unstructured.Unstructured, b
 		}
 	}
 	c.writes.Add(1)
-	return c.apply(ctx, i, false)
+	answer, created, err := c.apply(ctx, i, false)
+	if refused(err) {
+		c.writes.Add(-1)
+	}
+	return answer, created, err
 }
