@@ -23,9 +23,14 @@ import (
 	"k8s.io/utils/lru"
 )
 
-// defaultConnections is how many requests run at once. Many HTTP/1.1 connections
-// carry about twice the changes a second of as many streams on one HTTP/2 connection.
-const defaultConnections = 32
+const (
+	// defaultConnections is how many requests run at once. Many HTTP/1.1 connections
+	// carry about twice the changes a second of as many streams on one HTTP/2 connection.
+	defaultConnections = 32
+	// idleTime is how long a connection is kept that nobody uses. The API server closes it after 90 s, and a
+	// write that is sent at that moment is lost.
+	idleTime = 60 * time.Second
+)
 
 // Options are the settings of a cluster's client. The zero value works.
 type Options struct {
@@ -277,7 +282,7 @@ func newTransport(config *rest.Config, connections int) (http.RoundTripper, erro
 	return &http.Transport{
 		Proxy: proxy, DialContext: dial, TLSClientConfig: tls,
 		TLSHandshakeTimeout: 10 * time.Second, ResponseHeaderTimeout: config.Timeout,
-		MaxIdleConnsPerHost: connections, IdleConnTimeout: 90 * time.Second, MaxResponseHeaderBytes: 1 << 20,
+		MaxIdleConnsPerHost: connections, IdleConnTimeout: idleTime, MaxResponseHeaderBytes: 1 << 20,
 		DisableCompression: config.DisableCompression,
 	}, nil
 }
