@@ -246,34 +246,3 @@ func TestEventsAreReadAtAPace(t *testing.T) {
 		}
 	})
 }
-
-// Secrets, which hold releases, are told in the shorter encoding by the applier's own API server. What others
-// answer is bounded by what JSON weighs.
-func TestSecretsEncoding(t *testing.T) {
-	var accepted string
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		accepted = q.Header.Get("Accept")
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"kind":"SecretList","apiVersion":"v1","items":[{"metadata":{"name":"one"}}]}`)
-	}))
-	defer front.Close()
-	for trusted, want := range map[bool]string{
-		true: "application/vnd.kubernetes.protobuf,application/json", false: "application/json",
-	} {
-		c, err := New(&rest.Config{Host: front.URL}, Options{Trusted: trusted})
-		if err != nil {
-			t.Fatal(err)
-		}
-		client, err := c.Client()
-		if err != nil {
-			t.Fatal(err)
-		}
-		list, err := client.Secrets("default").List(t.Context(), metav1.ListOptions{})
-		if err != nil || len(list.Items) != 1 || list.Items[0].Name != "one" {
-			t.Errorf("trusted %v: %v, %v", trusted, list, err)
-		}
-		if accepted != want {
-			t.Errorf("trusted %v: accepts %q, want %q", trusted, accepted, want)
-		}
-	}
-}

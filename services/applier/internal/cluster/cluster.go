@@ -201,12 +201,7 @@ func (c *Cluster) newClient(config *rest.Config) (*Client, error) {
 	}
 	plain := rest.CopyConfig(config)
 	plain.NegotiatedSerializer = nil
-	typed := rest.CopyConfig(plain)
-	if c.trusted { // of others, the bounds are those of JSON
-		typed.ContentType = runtime.ContentTypeProtobuf
-		typed.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
-	}
-	core, err := typedcorev1.NewForConfigAndClient(typed, httpClient)
+	core, err := typedcorev1.NewForConfigAndClient(plain, httpClient)
 	if err != nil {
 		return nil, err
 	}
