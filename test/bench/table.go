@@ -21,7 +21,7 @@ Aims: install within 2x; one commit changes all within 4x; one: live within a se
 tenant's push within 2x. The install is near its aim: beside five applies the API server has a dry run, the creation, finalizer and status of a
 Kustomization, and its Events to serve, which are five requests more, and the processors are busy all the time. The slower the API
 server is for the same, the better the ratio: it was 1.7x to 2.4x on four machines. The 4x is out of reach against patches alone: the bare
-client's patches and one status write for each object take three to four times as long as its patches. It is held against the row below, which has both.
+client's patches and one status write for each object take about three times as long as its patches. It is held against the row below, which has both.
 
 What the rows mean:
 

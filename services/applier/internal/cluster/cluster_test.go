@@ -2,6 +2,9 @@ package cluster
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"k8s.io/client-go/rest"
@@ -30,5 +33,27 @@ func TestClientsOfAccountsAreBounded(t *testing.T) {
 	}
 	if kept := c.clients.Len(); kept != maxClients {
 		t.Errorf("%d clients are kept, want %d", kept, maxClients)
+	}
+}
+
+// What writes much has a connection for each request under way, which HTTP/2 would not give it.
+func TestHTTPClient(t *testing.T) {
+	front := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		_, _ = io.WriteString(w, q.Proto)
+	}))
+	front.EnableHTTP2 = true
+	front.StartTLS()
+	defer front.Close()
+	client, err := HTTPClient(&rest.Config{Host: front.URL, TLSClientConfig: rest.TLSClientConfig{Insecure: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Get(front.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if proto, err := io.ReadAll(answer.Body); string(proto) != "HTTP/1.1" || err != nil {
+		t.Errorf("it speaks %s, %v", proto, err)
 	}
 }

@@ -2,7 +2,9 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -152,4 +154,39 @@ func actions(r engine.Result) string {
 		parts = append(parts, o.Object.Kind+"/"+o.Object.Name+" "+string(o.Action))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// through returns a client whose requests go through send.
+func (f *fixture) through(send func(r *http.Request, next http.RoundTripper) (*http.Response, error)) *cluster.Client {
+	f.t.Helper()
+	config := rest.CopyConfig(server)
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) { return send(r, next) })
+	})
+	c, err := cluster.New(config, cluster.Options{})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	client, err := c.Client()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return client
+}
+
+var errClaimLost = errors.New("claim lost")
+
+// losing gives a request a guard that holds for so many calls. Then another applier, which has the claim, applies the same.
+func (f *fixture) losing(held int) func(*engine.Request) {
+	return func(r *engine.Request) {
+		r.Guard = func(ctx context.Context) error {
+			if held--; held >= 0 {
+				return nil
+			}
+			other := *r
+			other.Guard = nil
+			_, err := engine.New(f.table, engine.Options{}).Apply(ctx, other)
+			return errors.Join(errClaimLost, err)
+		}
+	}
 }

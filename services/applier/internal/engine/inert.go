@@ -39,6 +39,30 @@ func (c *call) inert(i *item) bool {
 	return (kind == "" || kind == "ClusterIP") && !captures && len(i.desired.GetAnnotations()) == 0
 }
 
+// makeAll makes inert items. Those that cannot be made are dry-run; it ends at a refusal.
+func (c *call) makeAll(ctx context.Context, inert []*item) (made []*item, err error) {
+	for len(inert) > 0 && err == nil {
+		if err := c.req.Guard(ctx); err != nil {
+			return made, err
+		}
+		n := min(batch, len(inert))
+		err = c.each(ctx, inert[:n], c.once)
+		var untold []*item
+		for _, i := range inert[:n] {
+			if i.done {
+				made = append(made, i)
+			} else {
+				untold = append(untold, i)
+			}
+		}
+		if err == nil {
+			err = c.each(ctx, untold, c.dryRun)
+		}
+		inert = inert[n:]
+	}
+	return made, err
+}
+
 // once writes an item with one request. What is not known to exist is made, if there is none of its name: in the place of what
 // was deleted somebody may have put what is not ours. When the API server does not take it, a trial shall say why. It fails when
 // there is no answer.

@@ -2,14 +2,12 @@ package engine_test
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -127,82 +125,13 @@ func TestInertLostClaim(t *testing.T) {
 	for n := range objects {
 		all = append(all, fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d, namespace: NS}", n))
 	}
-	lost := errors.New("claim lost")
-	calls := 0
-	_, err := f.try(strings.Join(all, "\n---\n"), func(r *engine.Request) {
-		r.Guard = func(ctx context.Context) error {
-			if calls++; calls < 2 {
-				return nil
-			}
-			other := *r
-			other.Guard = nil
-			_, err := engine.New(f.table, engine.Options{}).Apply(ctx, other)
-			return errors.Join(lost, err)
-		}
-	})
-	if !errors.Is(err, lost) {
+	_, err := f.try(strings.Join(all, "\n---\n"), f.losing(1))
+	if !errors.Is(err, errClaimLost) {
 		t.Fatal(err)
 	}
 	for n := range objects {
 		if r := f.ref("v1", "ConfigMap", fmt.Sprintf("c%d", n)); !f.exists(r) {
 			t.Fatalf("%s is gone, which the new holder of the claim applied", r)
 		}
-	}
-}
-
-// Of several objects that are known to differ all but one are dry-run; that one is written when
-// the others will be taken, so that its refusal leaves them as they were.
-func TestLead(t *testing.T) {
-	const old = `
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: a, namespace: NS}
-data: {k: one}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: b, namespace: NS}
-data: {k: one}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: c, namespace: NS}
-data: {k: one}
-`
-	newer := strings.ReplaceAll(old, "{k: one}", "{k: two}")
-	for _, c := range []struct {
-		name, wrong, refusal string // the object that is refused, if one is
-		dryRuns, writes      int
-	}{
-		{"all taken", "", "", 2, 3},
-		{"first refused", "a", "ConfigMap/NS/a dry-run failed (Invalid)", 3, 0}, // a dry run says why
-		{"last refused", "c", "ConfigMap/NS/c dry-run failed (Invalid)", 3, 0},  // the first as well: all that is wrong is told
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			f := newFixture(t)
-			f.apply(old)
-			f.synced()
-			manifests := newer
-			if c.wrong != "" {
-				manifests = strings.Replace(newer, "{name: "+c.wrong+", namespace: NS}\ndata: {k: two}", "{name: "+c.wrong+", namespace: NS}\ndata: {k/: two}", 1)
-			}
-			r, err := f.try(manifests)
-			refusal := strings.ReplaceAll(c.refusal, "NS", f.namespace)
-			if (err != nil) != (c.refusal != "") || err != nil && !strings.Contains(err.Error(), refusal) {
-				t.Fatalf("error %v, want %q", err, refusal)
-			}
-			if r.DryRuns != c.dryRuns || r.Writes != c.writes {
-				t.Errorf("%d dry runs and %d writes, want %d and %d", r.DryRuns, r.Writes, c.dryRuns, c.writes)
-			}
-			want := "two"
-			if err != nil {
-				want = "one"
-			}
-			for _, name := range []string{"a", "b", "c"} {
-				if got, _, _ := unstructured.NestedString(f.get(f.ref("v1", "ConfigMap", name)).Object, "data", "k"); got != want {
-					t.Errorf("%s has %q, want %q", name, got, want)
-				}
-			}
-		})
 	}
 }

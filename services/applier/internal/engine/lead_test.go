@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -12,8 +11,8 @@ import (
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 )
 
 // deployment is the last object of workload.
@@ -42,24 +41,6 @@ func (f *fixture) put(manifest string) {
 	}
 }
 
-// through returns a client whose requests go through send.
-func (f *fixture) through(send func(r *http.Request, next http.RoundTripper) (*http.Response, error)) *cluster.Client {
-	f.t.Helper()
-	config := rest.CopyConfig(server)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) { return send(r, next) })
-	})
-	c, err := cluster.New(config, cluster.Options{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	client, err := c.Client()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return client
-}
-
 // written returns a client, and what lists the resources that it wrote, in the order of the answers.
 func (f *fixture) written() (*cluster.Client, func() string) {
 	f.t.Helper()
@@ -78,6 +59,53 @@ func (f *fixture) written() (*cluster.Client, func() string) {
 		return answer, err
 	})
 	return client, func() string { return strings.Join(names, " ") }
+}
+
+// Of several objects that are known to differ all but one are dry-run; that one is written when
+// the others will be taken, so that its refusal leaves them as they were.
+func TestLead(t *testing.T) {
+	const one = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: NAME, namespace: NS}\ndata: {k: one}\n"
+	var each []string
+	for _, name := range []string{"a", "b", "c"} {
+		each = append(each, strings.Replace(one, "NAME", name, 1))
+	}
+	old := strings.Join(each, "---\n")
+	newer := strings.ReplaceAll(old, "{k: one}", "{k: two}")
+	for _, c := range []struct {
+		name, wrong, refusal string // the object that is refused, if one is
+		dryRuns, writes      int
+	}{
+		{"all taken", "", "", 2, 3},
+		{"first refused", "a", "ConfigMap/NS/a dry-run failed (Invalid)", 3, 0}, // a dry run says why
+		{"last refused", "c", "ConfigMap/NS/c dry-run failed (Invalid)", 3, 0},  // the first as well: all that is wrong is told
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t)
+			f.apply(old)
+			f.synced()
+			manifests := newer
+			if c.wrong != "" {
+				manifests = strings.Replace(newer, "{name: "+c.wrong+", namespace: NS}\ndata: {k: two}", "{name: "+c.wrong+", namespace: NS}\ndata: {k/: two}", 1)
+			}
+			r, err := f.try(manifests)
+			refusal := strings.ReplaceAll(c.refusal, "NS", f.namespace)
+			if (err != nil) != (c.refusal != "") || err != nil && !strings.Contains(err.Error(), refusal) {
+				t.Fatalf("error %v, want %q", err, refusal)
+			}
+			if r.DryRuns != c.dryRuns || r.Writes != c.writes {
+				t.Errorf("%d dry runs and %d writes, want %d and %d", r.DryRuns, r.Writes, c.dryRuns, c.writes)
+			}
+			want := "two"
+			if err != nil {
+				want = "one"
+			}
+			for _, name := range []string{"a", "b", "c"} {
+				if got, _, _ := unstructured.NestedString(f.get(f.ref("v1", "ConfigMap", name)).Object, "data", "k"); got != want {
+					t.Errorf("%s has %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
 }
 
 // The object that is written before the others is never one that others of an earlier kind, which are
@@ -253,19 +281,8 @@ func TestLeadLostClaim(t *testing.T) {
 	for when, held := range map[string]int{"before": 1, "after": 2} { // as many calls of the guard go well
 		t.Run(when, func(t *testing.T) {
 			f := newFixture(t)
-			lost, calls := errors.New("claim lost"), 0
-			_, err := f.try(workload+role, func(r *engine.Request) {
-				r.Guard = func(ctx context.Context) error {
-					if calls++; calls <= held {
-						return nil
-					}
-					other := *r
-					other.Guard = nil
-					_, err := engine.New(f.table, engine.Options{}).Apply(ctx, other)
-					return errors.Join(lost, err)
-				}
-			})
-			if !errors.Is(err, lost) {
+			_, err := f.try(workload+role, f.losing(held))
+			if !errors.Is(err, errClaimLost) {
 				t.Fatal(err)
 			}
 			for kind, version := range map[string]string{"ConfigMap": "v1", "Service": "v1", "Deployment": "apps/v1", "Role": "rbac.authorization.k8s.io/v1"} {

@@ -10,7 +10,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 
 	"github.com/sluice-gitops/sluice/services/applier/internal/cluster"
 	"github.com/sluice-gitops/sluice/services/applier/internal/engine"
@@ -25,24 +24,12 @@ func (f *fixture) before(verb string, do func()) *cluster.Client {
 // beforeEach returns a client that does something before each of its requests of a verb.
 func (f *fixture) beforeEach(verb string, do func()) *cluster.Client {
 	f.t.Helper()
-	config := rest.CopyConfig(server)
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(r *http.Request) (*http.Response, error) {
-			if r.Method == verb {
-				do()
-			}
-			return next.RoundTrip(r)
-		})
+	return f.through(func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
+		if r.Method == verb {
+			do()
+		}
+		return next.RoundTrip(r)
 	})
-	c, err := cluster.New(config, cluster.Options{})
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	client, err := c.Client()
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	return client
 }
 
 // TestPruneLeavesWhatMovedMeanwhile: an object moves to another owner, who applies it between
